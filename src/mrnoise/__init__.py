@@ -1,0 +1,1 @@
+"""Noise maps for any MRI reconstruction."""

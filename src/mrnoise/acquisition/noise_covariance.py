@@ -1,0 +1,181 @@
+"""The receiver noise covariance Ψ: estimated, checked, factored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mrnoise.errors import InputError
+
+HERMITIAN_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseCovariance:
+    """Covariance between coils of the noise of one k-space sample, Ψ = E[n nᴴ].
+
+    Ψ_cc = E|n_c|² is the total complex variance, real plus imaginary part.
+
+    Parameters
+    ----------
+    matrix
+        (coil, coil), Hermitian and positive definite, in squared k-space units. Stored as complex128.
+    source
+        How it was obtained, for the record of every map that rests on it.
+    n_samples
+        Noise samples behind it, where it was estimated.
+
+    Raises
+    ------
+    InputError
+        If the matrix is not square, finite, Hermitian and positive definite.
+    """
+
+    matrix: Tensor
+    source: str = "given"
+    n_samples: int | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        matrix = torch.as_tensor(self.matrix).to(torch.complex128)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+            raise InputError(
+                "noise covariance has the wrong shape",
+                expected="a square matrix (coil, coil)",
+                received=f"shape {tuple(matrix.shape)}",
+                remedy="Give Ψ = (1/N) N Nᴴ of the noise samples N (coil, sample).",
+            )
+        if not torch.isfinite(torch.view_as_real(matrix)).all():
+            raise InputError(
+                "noise covariance contains NaN or infinite entries",
+                expected="finite entries",
+                received=f"{int((~torch.isfinite(matrix.abs())).sum())} entries that are not",
+                remedy="Check the noise scan for corrupt readouts.",
+            )
+        asymmetry = float((matrix - matrix.mH).abs().max() / matrix.abs().max().clamp_min(1e-300))
+        if asymmetry > HERMITIAN_TOLERANCE:
+            raise InputError(
+                "noise covariance is not Hermitian",
+                expected=f"Ψ = Ψᴴ within {HERMITIAN_TOLERANCE:g} of its largest entry",
+                received=f"a largest difference of {asymmetry:.3g}",
+                remedy="Compute Ψ = (1/N) N Nᴴ with the conjugate transpose, not the transpose.",
+            )
+        matrix = 0.5 * (matrix + matrix.mH)
+        eigenvalues = torch.linalg.eigvalsh(matrix)
+        # Below this an eigenvalue is zero as far as double precision can tell.
+        floor = matrix.shape[0] * torch.finfo(torch.float64).eps * float(eigenvalues.abs().max())
+        if float(eigenvalues[0]) <= floor:
+            raise InputError(
+                "noise covariance is not positive definite",
+                expected="all eigenvalues positive",
+                received=f"eigenvalue 0 of {len(eigenvalues)} = {float(eigenvalues[0]):.3g} "
+                f"(largest {float(eigenvalues[-1]):.3g})",
+                remedy="Remove dead or duplicated coils, or measure more noise samples than coils.",
+            )
+        object.__setattr__(self, "matrix", matrix)
+
+    @property
+    def n_coils(self) -> int:
+        """Number of coils."""
+        return int(self.matrix.shape[0])
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """Lower Cholesky factor Ψ^{1/2} with Ψ^{1/2} (Ψ^{1/2})ᴴ = Ψ."""
+        return torch.linalg.cholesky(self.matrix)
+
+    @cached_property
+    def eigenvalues(self) -> Tensor:
+        """Eigenvalues, ascending."""
+        return torch.linalg.eigvalsh(self.matrix)
+
+    @property
+    def condition_number(self) -> float:
+        """Ratio of the largest to the smallest eigenvalue."""
+        return float(self.eigenvalues[-1] / self.eigenvalues[0])
+
+    @property
+    def mean_variance(self) -> float:
+        """Mean over coils of Ψ_cc."""
+        return float(self.matrix.diagonal().real.mean())
+
+    @property
+    def largest_correlation(self) -> float:
+        """Largest |Ψ_ab| / √(Ψ_aa Ψ_bb) between two different coils."""
+        scale = self.matrix.diagonal().real.rsqrt()
+        correlation = (scale[:, None] * self.matrix * scale).abs()
+        return float((correlation - torch.eye(self.n_coils, dtype=torch.float64)).max())
+
+    def colour(self, noise: Tensor, coil_axis: int) -> Tensor:
+        """Ψ^{1/2} applied along ``coil_axis``: unit circular noise becomes receiver noise."""
+        return _along(self.factor.to(noise), noise, coil_axis)
+
+    def colour_adjoint(self, values: Tensor, coil_axis: int) -> Tensor:
+        """(Ψ^{1/2})ᴴ applied along ``coil_axis``."""
+        return _along(self.factor.mH.to(values), values, coil_axis)
+
+    def whiten(self, values: Tensor, coil_axis: int) -> Tensor:
+        """Ψ^{-1/2} applied along ``coil_axis``: receiver noise becomes unit circular noise."""
+        identity = torch.eye(self.n_coils, dtype=torch.complex128)
+        inverse = torch.linalg.solve_triangular(self.factor, identity, upper=False)
+        return _along(inverse.to(values), values, coil_axis)
+
+    def select(self, coils: list[int]) -> NoiseCovariance:
+        """Covariance of these coils, in this order."""
+        index = torch.tensor(coils)
+        return NoiseCovariance(self.matrix[index][:, index], self.source, self.n_samples)
+
+    def scaled(self, factor: float, why: str) -> NoiseCovariance:
+        """Covariance multiplied by ``factor``; ``why`` is added to the source."""
+        return NoiseCovariance(self.matrix * factor, f"{self.source}; {why}", self.n_samples)
+
+    def describe(self) -> dict[str, object]:
+        """The conditioning report."""
+        return {
+            "source": self.source,
+            "coils": self.n_coils,
+            "samples": self.n_samples,
+            "mean_variance": self.mean_variance,
+            "condition_number": self.condition_number,
+            "smallest_eigenvalue": float(self.eigenvalues[0]),
+            "largest_eigenvalue": float(self.eigenvalues[-1]),
+            "largest_correlation": self.largest_correlation,
+        }
+
+
+def _along(matrix: Tensor, values: Tensor, axis: int) -> Tensor:
+    return torch.tensordot(values.movedim(axis, -1), matrix.mT, dims=1).movedim(-1, axis)
+
+
+def noise_covariance_from_scan(noise: Tensor, source: str = "noise scan") -> NoiseCovariance:
+    """Ψ = (1/N) N Nᴴ from samples that hold noise only.
+
+    Parameters
+    ----------
+    noise
+        Complex, (coil, ...); everything behind the coil axis is samples.
+
+    Raises
+    ------
+    InputError
+        If there are not more samples than coils, or the samples are not finite.
+    """
+    samples = noise.reshape(noise.shape[0], -1).to(torch.complex128)
+    n_coils, n_samples = samples.shape
+    if n_samples <= n_coils:
+        raise InputError(
+            "too few noise samples",
+            expected=f"more than {n_coils} samples for {n_coils} coils",
+            received=f"{n_samples}",
+            remedy="Give a longer noise scan; the coil axis comes first: (coil, sample).",
+        )
+    if not torch.isfinite(torch.view_as_real(samples)).all():
+        raise InputError(
+            "noise samples contain NaN or infinite values",
+            expected="finite samples",
+            received=f"{int((~torch.isfinite(samples.abs())).sum())} samples that are not",
+            remedy="Remove the corrupt readouts from the noise scan.",
+        )
+    return NoiseCovariance(samples @ samples.mH / n_samples, f"{source}, {n_samples} samples", n_samples)

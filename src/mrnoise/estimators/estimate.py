@@ -1,0 +1,190 @@
+"""What every estimator returns: the noise of each voxel and how well it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class SamplingError(Protocol):
+    """Standard error of the estimated variances, per voxel."""
+
+    def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
+        """Standard error of E|δx|²."""
+        ...
+
+    def component(self, variance: Tensor, pseudo_variance: Tensor, direction: Tensor) -> Tensor:
+        """Standard error of the variance along the unit phase ``direction``."""
+        ...
+
+
+@dataclass(frozen=True)
+class GaussianError:
+    """Error of a mean of |δx|² over samples whose δx is complex Gaussian, possibly improper.
+
+    var(|δx|²) = (1 + κ²) (E|δx|²)² with the impropriety κ = |E δx²| / E|δx|²; along one direction,
+    var = 2 (E δ²)². Random-phase probes have at most this variance, and reach it when many k-space samples
+    contribute to a voxel.
+
+    ``degrees_of_freedom`` is the number of independent complex samples, shaped to broadcast on the image.
+    """
+
+    degrees_of_freedom: Tensor
+
+    def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
+        """Standard error of E|δx|²."""
+        nu = self.degrees_of_freedom.to(variance)
+        kappa2 = self.impropriety_squared(variance, pseudo_variance)
+        return variance * torch.where(nu > 0, (1 + kappa2) / nu, torch.nan).sqrt()
+
+    def component(self, variance: Tensor, pseudo_variance: Tensor, direction: Tensor) -> Tensor:
+        """Standard error of the variance along ``direction``."""
+        nu = self.degrees_of_freedom.to(variance)
+        value = component_variance(variance, pseudo_variance, direction)
+        return value * torch.where(nu > 0, 2 / nu, torch.nan).sqrt()
+
+    def impropriety_squared(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
+        """κ², with the part removed that sampling alone puts into |mean of δx²|²."""
+        nu = self.degrees_of_freedom.to(variance)
+        squared = variance.square().clamp_min(torch.finfo(variance.dtype).tiny)
+        raw = pseudo_variance.abs().square() / squared
+        # E|P̂|² = |P|² + E|δx|⁴ - |P|²)/ν and E V̂² = V² (1 + (1+κ²)/ν) with E|δx|⁴ = V² (2 + κ²).
+        return ((nu * raw + raw - 2) / (nu - raw).clamp_min(0.5)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class EmpiricalError:
+    """Error of a mean over samples (V, P) of any distribution, from their second moments.
+
+    The tensors are the estimated variances and covariances of the *means*: var V, cov(V, P), E|P-EP|²,
+    E(P-EP)².
+    """
+
+    variance: Tensor
+    cross: Tensor
+    pseudo_abs: Tensor
+    pseudo_square: Tensor
+
+    def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
+        """Standard error of E|δx|²."""
+        return self.variance.clamp_min(0).sqrt()
+
+    def component(self, variance: Tensor, pseudo_variance: Tensor, direction: Tensor) -> Tensor:
+        """Standard error of ½ (V + Re(P ū²))."""
+        rotation = direction.conj().square()
+        spread = (
+            self.variance
+            + 2 * (self.cross * rotation).real
+            + 0.5 * (self.pseudo_abs + (self.pseudo_square * rotation.square()).real)
+        )
+        return 0.5 * spread.clamp_min(0).sqrt()
+
+
+@dataclass(frozen=True)
+class NoError:
+    """An exact result."""
+
+    def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(variance)
+
+    def component(self, variance: Tensor, pseudo_variance: Tensor, direction: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(variance)
+
+
+def component_variance(variance: Tensor, pseudo_variance: Tensor, direction: Tensor) -> Tensor:
+    """Variance of Re(ū δx), the noise along the unit phase u: ½ (E|δx|² + Re(ū² E δx²))."""
+    return (0.5 * (variance + (pseudo_variance * direction.conj().square()).real)).clamp_min(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Voxel-wise noise with its sampling error and its cost.
+
+    Parameters
+    ----------
+    variance
+        E|δx|², total complex variance, image-shaped, float64.
+    pseudo_variance
+        E δx², complex; zero for proper (circular) noise.
+    error
+        Their sampling error.
+    method
+        Name of the estimator.
+    n_samples
+        Probes, replicas or rows that were averaged.
+    n_products
+        Evaluations of the reconstruction, its jvp or its vjp.
+    interrupted
+        True where the run was stopped before it reached its target.
+    mean
+        Mean of δx over replicas, the noise-induced bias; ``None`` for linearised estimators.
+    """
+
+    variance: Tensor
+    pseudo_variance: Tensor
+    error: SamplingError
+    method: str
+    n_samples: int
+    n_products: int
+    interrupted: bool = False
+    mean: Tensor | None = None
+
+    @property
+    def variance_error(self) -> Tensor:
+        """Standard error of ``variance``; NaN where one sample cannot tell."""
+        return self.error.total(self.variance, self.pseudo_variance)
+
+    @property
+    def impropriety(self) -> Tensor:
+        """κ = |E δx²| / E|δx|², sampling bias removed where the estimator allows it."""
+        if isinstance(self.error, GaussianError):
+            return self.error.impropriety_squared(self.variance, self.pseudo_variance).sqrt()
+        tiny = torch.finfo(self.variance.dtype).tiny
+        return (self.pseudo_variance.abs() / self.variance.clamp_min(tiny)).clamp(0, 1)
+
+    def component(self, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """Variance of the noise along the unit phase ``direction`` and its standard error."""
+        value = component_variance(self.variance, self.pseudo_variance, direction)
+        return value, self.error.component(self.variance, self.pseudo_variance, direction)
+
+
+def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate:
+    """Estimates of independent images joined along new leading axes."""
+    first = estimates[0]
+
+    def join(parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(parts)).reshape(*batch_shape, *parts[0].shape)
+
+    errors = [e.error for e in estimates]
+    error: SamplingError
+    if all(isinstance(e, GaussianError) for e in errors):
+        dims = first.variance.ndim
+        dof = [e.degrees_of_freedom.reshape([1] * dims) for e in errors if isinstance(e, GaussianError)]
+        error = GaussianError(join(dof))
+    elif all(isinstance(e, EmpiricalError) for e in errors):
+        kept = [e for e in errors if isinstance(e, EmpiricalError)]
+        error = EmpiricalError(
+            join([e.variance for e in kept]),
+            join([e.cross for e in kept]),
+            join([e.pseudo_abs for e in kept]),
+            join([e.pseudo_square for e in kept]),
+        )
+    else:
+        error = NoError()
+    means = [e.mean for e in estimates if e.mean is not None]
+    return Estimate(
+        variance=join([e.variance for e in estimates]),
+        pseudo_variance=join([e.pseudo_variance for e in estimates]),
+        error=error,
+        method=first.method,
+        n_samples=min(e.n_samples for e in estimates),
+        n_products=sum(e.n_products for e in estimates),
+        interrupted=any(e.interrupted for e in estimates),
+        mean=join(means) if len(means) == len(estimates) else None,
+    )
