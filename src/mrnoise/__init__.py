@@ -1,1 +1,63 @@
-"""Noise maps for any MRI reconstruction."""
+"""Noise maps for any MRI reconstruction, with an error bar."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mrnoise import acquisition, baselines, estimators, reconstruction, simulation
+    from mrnoise.acquisition import Acquisition, Geometry, NoiseCovariance
+    from mrnoise.errors import InputError
+    from mrnoise.io import read, read_noise_map
+    from mrnoise.mapping import noise_map
+    from mrnoise.ratio import GFactor, g_factor
+    from mrnoise.result import NoiseMap
+    from mrnoise.roi import roi_std
+
+# Imported on first use: `mrnoise --help` must not wait for torch.
+_HOME = {
+    "Acquisition": "mrnoise.acquisition",
+    "GFactor": "mrnoise.ratio",
+    "Geometry": "mrnoise.acquisition",
+    "InputError": "mrnoise.errors",
+    "NoiseCovariance": "mrnoise.acquisition",
+    "NoiseMap": "mrnoise.result",
+    "g_factor": "mrnoise.ratio",
+    "noise_map": "mrnoise.mapping",
+    "read": "mrnoise.io",
+    "read_noise_map": "mrnoise.io",
+    "roi_std": "mrnoise.roi",
+}
+_ROOMS = ("acquisition", "baselines", "estimators", "reconstruction", "simulation")
+
+__all__ = [
+    "Acquisition",
+    "GFactor",
+    "Geometry",
+    "InputError",
+    "NoiseCovariance",
+    "NoiseMap",
+    "acquisition",
+    "baselines",
+    "estimators",
+    "g_factor",
+    "noise_map",
+    "read",
+    "read_noise_map",
+    "reconstruction",
+    "roi_std",
+    "simulation",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return import_module(f"mrnoise.{name}")
+    raise AttributeError(f"module 'mrnoise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

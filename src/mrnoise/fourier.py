@@ -23,14 +23,10 @@ def to_image(kspace: Tensor, dims: int = 2) -> Tensor:
         Number of spatial axes, 2 or 3.
     """
     axes = _axes(dims)
-    return torch.fft.fftshift(
-        torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=axes), dim=axes, norm="ortho"), dim=axes
-    )
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=axes), dim=axes, norm="ortho"), dim=axes)
 
 
 def to_kspace(image: Tensor, dims: int = 2) -> Tensor:
     """Forward Fourier transform of the last ``dims`` axes, the inverse and adjoint of `to_image`."""
     axes = _axes(dims)
-    return torch.fft.fftshift(
-        torch.fft.fftn(torch.fft.ifftshift(image, dim=axes), dim=axes, norm="ortho"), dim=axes
-    )
+    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(image, dim=axes), dim=axes, norm="ortho"), dim=axes)

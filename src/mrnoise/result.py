@@ -24,7 +24,10 @@ QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "variance": ("image units²", "E|δx|², total complex noise variance, real plus imaginary part"),
         "std": ("image units", "√E|δx|², total complex noise standard deviation"),
         "magnitude_std": ("image units", "standard deviation of |x|: noise along the phase of the voxel"),
-        "phase_std": ("rad", "standard deviation of the phase of x: noise across the phase of the voxel / |x|"),
+        "phase_std": (
+            "rad",
+            "standard deviation of the phase of x: noise across the phase of the voxel / |x|",
+        ),
         "real_std": ("image units", "standard deviation of the real part of x"),
         "imaginary_std": ("image units", "standard deviation of the imaginary part of x"),
         "snr": ("1", "|x| / magnitude_std"),
@@ -36,6 +39,9 @@ QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
     }
 )
+
+# Quantities that carry a confidence interval.
+WITH_INTERVAL = ("std", "variance", "magnitude_std", "phase_std", "real_std", "imaginary_std", "snr", "g_factor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +154,7 @@ class NoiseMap:
         level
             Between 0 and 1.
         quantity
-            ``"std"``, ``"magnitude_std"``, ``"phase_std"``, ``"real_std"``, ``"imaginary_std"``, ``"variance"``,
-            ``"snr"`` or ``"g_factor"``.
+            One of `WITH_INTERVAL`.
 
         Returns
         -------
@@ -162,6 +167,13 @@ class NoiseMap:
                 expected="a number between 0 and 1",
                 received=str(level),
                 remedy="Use 0.95 for the 95 % interval.",
+            )
+        if quantity not in WITH_INTERVAL:
+            raise InputError(
+                "no interval for this quantity",
+                expected=f"one of {', '.join(WITH_INTERVAL)}",
+                received=quantity,
+                remedy="Take the interval of std or magnitude_std.",
             )
         base = {"snr": "magnitude_std", "g_factor": "std"}.get(quantity, quantity)
         value = self.quantity(quantity)

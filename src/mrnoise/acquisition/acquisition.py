@@ -155,6 +155,11 @@ class Acquisition:
         """
         return self.noise_covariance.colour(noise, self.coil_axis) * self._weight(noise)
 
+    def whiten(self, values: Tensor) -> Tensor:
+        """Ψ^{-1/2} √ψ applied to the coils: white noise of the mean coil variance ψ."""
+        psi = self.noise_covariance
+        return psi.whiten(values, self.coil_axis) * psi.mean_variance**0.5
+
     def colour_adjoint(self, values: Tensor) -> Tensor:
         """Adjoint of `colour`."""
         return self.noise_covariance.colour_adjoint(values * self._weight(values), self.coil_axis)

@@ -154,6 +154,26 @@ class Estimate:
         return value, self.error.component(self.variance, self.pseudo_variance, direction)
 
 
+def unknown(like: Estimate) -> Estimate:
+    """An estimate shaped as ``like`` of which nothing is known: NaN, no samples."""
+    nan = torch.full_like(like.variance, torch.nan)
+    error = like.error
+    if isinstance(error, GaussianError):
+        error = GaussianError(torch.zeros_like(error.degrees_of_freedom))
+    elif isinstance(error, EmpiricalError):
+        error = EmpiricalError(nan, nan, nan, nan)
+    return Estimate(
+        variance=nan,
+        pseudo_variance=torch.full_like(like.pseudo_variance, torch.nan),
+        error=error,
+        method=like.method,
+        n_samples=0,
+        n_products=0,
+        interrupted=True,
+        mean=None if like.mean is None else torch.full_like(like.mean, torch.nan),
+    )
+
+
 def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate:
     """Estimates of independent images joined along new leading axes."""
     first = estimates[0]

@@ -1,0 +1,5 @@
+"""Classical closed forms to compare with."""
+
+from mrnoise.baselines.sense import fully_sampled_std, sense_g_factor, sense_std
+
+__all__ = ["fully_sampled_std", "sense_g_factor", "sense_std"]

@@ -1,0 +1,35 @@
+"""Estimators of voxel-wise noise. They know no MRI: unit noise in, image out."""
+
+from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
+from mrnoise.estimators.exact import exact
+from mrnoise.estimators.monte_carlo import monte_carlo
+from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.probe import probe
+from mrnoise.estimators.sampler import DISTRIBUTIONS
+from mrnoise.estimators.sketch import sketch
+from mrnoise.estimators.stream import Plan, Progress, region_error
+
+METHODS = ("auto", "monte_carlo", "sketch", "probe", "exact")
+
+
+def names() -> tuple[str, ...]:
+    """What ``method=`` accepts."""
+    return METHODS
+
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "EmpiricalError",
+    "Estimate",
+    "GaussianError",
+    "NoError",
+    "NoiseOperator",
+    "Plan",
+    "Progress",
+    "exact",
+    "monte_carlo",
+    "names",
+    "probe",
+    "region_error",
+    "sketch",
+]

@@ -1,0 +1,174 @@
+"""The loop behind every sampling estimator: batches, running sums, stopping, interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor
+
+from mrnoise.errors import InputError
+from mrnoise.estimators.estimate import Estimate
+
+# A sampling run that has not met its target by then is reported as it stands.
+MOST_SAMPLES = 100_000
+LARGEST_BATCH = 16
+# Bytes held for each byte of a probe while a batch passes through a reconstruction, measured generously.
+WORKING_COPIES = 24
+
+
+class Progress(Protocol):
+    """Told after each batch; ``total`` is the expected number of samples, ``error`` that of σ so far."""
+
+    def __call__(self, done: int, total: int, error: float) -> None:
+        """Report."""
+        ...
+
+
+class Accumulator(Protocol):
+    """Running sums of an estimator."""
+
+    count: int
+
+    def add(self, samples: Tensor, probes: Tensor) -> None:
+        """Take in a batch of responses to a batch of probes."""
+        ...
+
+    def estimate(self, interrupted: bool) -> Estimate:
+        """What the samples so far say."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When to stop and how much to do at once.
+
+    Parameters
+    ----------
+    n_samples
+        Number of samples; with ``target_error``, the most.
+    target_error
+        Stop when the root-mean-square relative error of σ over ``region`` is below this.
+    region
+        Bool, image-shaped; ``None``: all voxels with noise.
+    batch_size
+        Samples evaluated together; ``None``: from free memory. Never changes the result beyond round-off.
+    progress
+        Called after each batch.
+    """
+
+    n_samples: int | None = None
+    target_error: float | None = None
+    region: Tensor | None = None
+    batch_size: int | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_samples is None and self.target_error is None:
+            raise InputError(
+                "no stopping rule",
+                expected="n_samples or target_error",
+                received="neither",
+                remedy="Give n_samples=200 or target_error=0.03.",
+            )
+        for name, value in (("n_samples", self.n_samples), ("batch_size", self.batch_size)):
+            if value is not None and value < 1:
+                raise InputError(
+                    f"invalid {name}",
+                    expected="at least 1",
+                    received=str(value),
+                    remedy="Give a positive number.",
+                )
+        if self.target_error is not None and not 0 < self.target_error < 1:
+            raise InputError(
+                "invalid target error",
+                expected="a relative error of σ between 0 and 1",
+                received=str(self.target_error),
+                remedy="Use 0.03 for 3 %.",
+            )
+
+
+def stream(
+    evaluate: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
+    accumulator: Accumulator,
+    plan: Plan,
+    *,
+    probe_bytes: int,
+    smallest: int = 2,
+) -> Estimate:
+    """Feed batches to an accumulator until the plan is met.
+
+    Parameters
+    ----------
+    evaluate
+        Sample indices → (responses, probes), each with a leading batch axis.
+    accumulator
+        Running sums; memory does not grow with the number of samples.
+    plan
+        Stopping rule.
+    probe_bytes
+        Size of one probe, for the batch size.
+    smallest
+        Samples below which the error is not judged.
+
+    Notes
+    -----
+    Ctrl-C returns the estimate so far, marked as interrupted; before the first batch it is passed on.
+    """
+    limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
+    batch = plan.batch_size or _batch_from_memory(probe_bytes)
+    done, interrupted = 0, False
+    try:
+        while done < limit:
+            indices = range(done, min(done + batch, limit))
+            try:
+                samples, probes = evaluate(indices)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if batch == 1 or not _out_of_memory(error):
+                    raise
+                batch //= 2
+                continue
+            accumulator.add(samples, probes)
+            done += len(indices)
+            if plan.target_error is None and plan.progress is None:
+                continue
+            error_now = region_error(accumulator.estimate(False), plan.region) if done >= smallest else math.nan
+            if plan.progress is not None:
+                plan.progress(done, _expected_total(done, error_now, limit, plan.target_error), error_now)
+            if plan.target_error is not None and error_now <= plan.target_error:
+                break
+    except KeyboardInterrupt:
+        if done == 0:
+            raise
+        interrupted = True
+    return accumulator.estimate(interrupted)
+
+
+def region_error(estimate: Estimate, region: Tensor | None) -> float:
+    """Root mean square over a region of the relative standard error of σ, s.e.(σ²) / 2σ²."""
+    inside = estimate.variance > 0
+    if region is not None:
+        inside = inside & region.to(inside.device)
+    if not bool(inside.any()):
+        return 0.0
+    relative = 0.5 * estimate.variance_error[inside] / estimate.variance[inside]
+    return float(relative.square().mean().sqrt())
+
+
+def _expected_total(done: int, error: float, limit: int, target: float | None) -> int:
+    if target is None or not math.isfinite(error):
+        return limit
+    return min(limit, max(done, math.ceil(done * (error / target) ** 2)))
+
+
+def _batch_from_memory(probe_bytes: int) -> int:
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    return int(min(LARGEST_BATCH, max(1, free // 4 // max(1, probe_bytes * WORKING_COPIES))))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)

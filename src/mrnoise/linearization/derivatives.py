@@ -1,0 +1,86 @@
+"""Ways to push tangents, cotangents and replicas through a function, from fastest to most patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+Batched = Callable[[Function, Tensor, Tensor], Tensor]
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Fused attention has no forward-mode derivative; the plain implementation has."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def jvp_vmap(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """J t for a batch of tangents; the primal is evaluated once."""
+
+    def jvp(tangent: Tensor) -> Tensor:
+        return torch.func.jvp(function, (point,), (tangent,))[1]  # type: ignore[no-any-return]
+
+    # Forward mode needs no graph; without no_grad the parameters of a network would keep one.
+    with differentiable(), torch.no_grad():
+        return torch.func.vmap(jvp)(tangents)
+
+
+def jvp_loop(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """J t one tangent at a time."""
+    with differentiable(), torch.no_grad():
+        return torch.stack([torch.func.jvp(function, (point,), (t,))[1] for t in tangents])
+
+
+def jvp_double_reverse(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """J t as the derivative of w ↦ Jᵀ w; needs reverse mode only."""
+    with differentiable(), torch.enable_grad():
+        point = point.detach().requires_grad_()
+        value = function(point)
+        w = torch.zeros_like(value).requires_grad_()
+        (pulled,) = torch.autograd.grad(value, point, w, create_graph=True)
+        rows = [torch.autograd.grad(pulled, w, t, retain_graph=True)[0] for t in tangents]
+    return torch.stack(rows).detach()
+
+
+def vjp_vmap(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
+    """Jᵀ w for a batch of cotangents, one forward pass for all."""
+    with differentiable():
+        _, pull = torch.func.vjp(function, point)
+        return torch.func.vmap(lambda w: pull(w)[0])(cotangents).detach()  # type: ignore[no-any-return]
+
+
+def vjp_loop(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
+    """Jᵀ w one cotangent at a time."""
+    with differentiable(), torch.enable_grad():
+        point = point.detach().requires_grad_()
+        value = function(point)
+        rows = [torch.autograd.grad(value, point, w, retain_graph=True)[0] for w in cotangents]
+    return torch.stack(rows).detach()
+
+
+def evaluate_vmap(function: Function, point: Tensor, offsets: Tensor) -> Tensor:
+    """g(y + n) for a batch of n."""
+    with torch.no_grad():
+        return torch.func.vmap(function)(point + offsets)
+
+
+def evaluate_loop(function: Function, point: Tensor, offsets: Tensor) -> Tensor:
+    """g(y + n) one at a time."""
+    with torch.no_grad():
+        return torch.stack([function(point + n) for n in offsets])
+
+
+JVP_MODES: dict[str, Batched] = {
+    "vmap(jvp)": jvp_vmap,
+    "looped jvp": jvp_loop,
+    "double reverse": jvp_double_reverse,
+}
+VJP_MODES: dict[str, Batched] = {"vmap(vjp)": vjp_vmap, "looped vjp": vjp_loop}
+EVALUATION_MODES: dict[str, Batched] = {"vmap": evaluate_vmap, "loop": evaluate_loop}

@@ -1,0 +1,256 @@
+"""From scan and reconstruction to noise map: the one function most people call."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mrnoise import estimators
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.geometry import Geometry
+from mrnoise.baselines.sense import fully_sampled_std
+from mrnoise.errors import InputError
+from mrnoise.estimators import Estimate, Plan, Progress
+from mrnoise.estimators.estimate import stack, unknown
+from mrnoise.estimators.sampler import Distribution
+from mrnoise.foreground import foreground
+from mrnoise.linearization import NoiseToImage, linearize, n_images
+from mrnoise.linearization.preflight import refuse
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.result import NoiseMap
+
+# Where neither a count nor a target is given.
+DEFAULT_TARGET_ERROR = 0.03
+
+
+class MapProgress(Protocol):
+    """Told of slices and, within each, of samples."""
+
+    def __call__(self, image: int, n_images: int, done: int, total: int, error: float) -> None:
+        """Report."""
+        ...
+
+
+def noise_map(
+    reconstruction: Reconstruction | KspaceToImage,
+    acquisition: Acquisition,
+    *,
+    method: str = "auto",
+    n_samples: int | None = None,
+    target_error: float | None = None,
+    seed: int = 0,
+    distribution: str | Distribution = "phase",
+    batch_size: int | None = None,
+    progress: MapProgress | None = None,
+) -> NoiseMap:
+    """Voxel-wise noise of a reconstructed scan.
+
+    cov(x) = J Ψ Jᴴ with J the derivative of the whole map from k-space to image, at the measured data.
+
+    Parameters
+    ----------
+    reconstruction
+        A `Reconstruction`, bound to each slice in turn, or any callable kspace → image, which gets the k-space of
+        the acquisition with all its leading axes.
+    acquisition
+        The scan.
+    method
+        ``"sketch"``: mean |Jv|² over random probes. ``"probe"``: image-space probing. ``"exact"``: row by row.
+        ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan. ``"auto"``: ``sketch``
+        where the derivative passes the preflight, else ``monte_carlo``.
+    n_samples
+        Number of probes or replicas per slice; with ``target_error``, the most.
+    target_error
+        Stop when the relative error of σ inside the object (root mean square) is below this; 0.03 where
+        neither is given.
+    seed
+        Every probe has its own generator, seeded by (seed, slice, probe).
+    distribution
+        Probes of ``sketch``: ``"phase"``, ``"rademacher"`` or ``"gaussian"``.
+    batch_size
+        Probes evaluated together; ``None``: from free memory. Does not change the result.
+    progress
+        Called after each batch.
+
+    Returns
+    -------
+    NoiseMap
+        After Ctrl-C: the estimate so far, ``provenance["interrupted"]`` true, slices not reached NaN.
+
+    Raises
+    ------
+    InputError
+        If the reconstruction cannot be linearised by the method asked for, or an option is invalid.
+    """
+    if method not in estimators.names():
+        raise InputError(
+            "unknown method",
+            expected=f"one of {', '.join(estimators.names())}",
+            received=method,
+            remedy='Use "auto" to have it chosen.',
+        )
+    if method == "exact" and not (n_samples is None and target_error is None):
+        raise InputError(
+            "exact takes no stopping rule",
+            expected="neither n_samples nor target_error",
+            received=f"n_samples={n_samples}, target_error={target_error}",
+            remedy="Leave both out; the result has no sampling error.",
+        )
+    if n_samples is None and target_error is None:
+        target_error = DEFAULT_TARGET_ERROR
+
+    started = time.perf_counter()
+    images: list[Tensor] = []
+    parts: list[Estimate] = []
+    chosen, why, preflights = method, "", []
+    count = n_images(reconstruction, acquisition)
+    interrupted = False
+    try:
+        for index, operator in enumerate(linearize(reconstruction, acquisition)):
+            chosen, why = _choose(method, operator)
+            plan = Plan(
+                n_samples,
+                target_error,
+                foreground(operator.value),
+                batch_size,
+                _within(progress, index, count),
+            )
+            parts.append(_estimate(operator, chosen, plan, (seed, index), distribution))
+            images.append(operator.value)
+            preflights.append(operator.preflight.describe())
+            interrupted = parts[-1].interrupted
+            if interrupted:
+                break
+    except KeyboardInterrupt:
+        # Whole slices are kept; before the first there is nothing to return.
+        if not parts:
+            raise
+        interrupted = True
+    image, estimate = _join(images, parts, count, acquisition)
+    return NoiseMap(
+        image=image,
+        estimate=estimate,
+        geometry=_geometry(acquisition, image),
+        spatial_dims=acquisition.spatial_dims,
+        reference_std=_reference_std(acquisition, image),
+        acceleration=acquisition.acceleration,
+        provenance={
+            "method": chosen,
+            "why": why,
+            "seed": seed,
+            "distribution": _distribution_name(chosen, distribution),
+            "n_samples": estimate.n_samples,
+            "n_products": estimate.n_products,
+            "target_error": target_error if chosen != "exact" else None,
+            "interrupted": interrupted,
+            "noise_model": "replicas at the noise level of the scan"
+            if chosen == "monte_carlo"
+            else "first order in the noise",
+            "reconstruction": getattr(reconstruction, "__name__", None) or repr(reconstruction),
+            "coil_maps": "given, held fixed" if acquisition.coil_maps is not None else "those of the reconstruction",
+            "preflight": preflights[0],
+            "noise_covariance": acquisition.noise_covariance.describe(),
+            "sampling": {
+                "acceleration": acquisition.acceleration,
+                "acquired_fraction": 1 / acquisition.acceleration,
+            },
+            "input": {"source": acquisition.source, "sha256": fingerprint(acquisition)},
+            "versions": versions(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - started, 3),
+        },
+    )
+
+
+def fingerprint(acquisition: Acquisition) -> str:
+    """SHA-256 of k-space, mask and noise covariance."""
+    digest = hashlib.sha256()
+    for values in (acquisition.kspace, acquisition.mask, acquisition.noise_covariance.matrix):
+        digest.update(str(tuple(values.shape)).encode())
+        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {
+        "mrnoise": version("mrnoise"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:
+    """Resolve ``"auto"``, refuse what the preflight does not allow, and say why."""
+    checked = operator.preflight
+    if method == "auto":
+        if checked.jvp_mode is None:
+            return "monte_carlo", "no derivative of the reconstruction agrees with finite differences"
+        return "sketch", f"the derivative passes the preflight ({checked.jvp_mode})"
+    if method == "sketch" and checked.jvp_mode is None:
+        raise refuse(checked, "derivative")
+    if method in ("probe", "exact") and checked.vjp_mode is None:
+        raise refuse(checked, "adjoint")
+    return method, "asked for"
+
+
+def _estimate(
+    operator: NoiseToImage, method: str, plan: Plan, seed: tuple[int, int], distribution: str | Distribution
+) -> Estimate:
+    if method == "sketch":
+        return estimators.sketch(operator, plan, seed=seed, distribution=distribution)
+    if method == "probe":
+        return estimators.probe(operator, plan, seed=seed)
+    if method == "exact":
+        return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
+    return estimators.monte_carlo(operator, plan, seed=seed)
+
+
+def _within(progress: MapProgress | None, index: int, count: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total, error: progress(index, count, done, total, error)
+
+
+def _join(images: list[Tensor], parts: list[Estimate], count: int, acquisition: Acquisition) -> tuple[Tensor, Estimate]:
+    """Slices as one result; those not reached are NaN."""
+    if (count == 1 and not acquisition.batch_shape) or images[0].ndim > acquisition.spatial_dims:
+        return images[0], parts[0]
+    missing = count - len(parts)
+    images = images + [torch.full_like(images[0], torch.nan)] * missing
+    parts = parts + [unknown(parts[0])] * missing
+    image = torch.stack(images).reshape(*acquisition.batch_shape, *images[0].shape)
+    return image, stack(parts, acquisition.batch_shape)
+
+
+def _geometry(acquisition: Acquisition, image: Tensor) -> Geometry:
+    before = [n // 2 - m // 2 for n, m in zip(acquisition.spatial_shape, _spatial(acquisition, image), strict=True)]
+    return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
+
+
+def _reference_std(acquisition: Acquisition, image: Tensor) -> Tensor | None:
+    """σ of the fully sampled SENSE image on the grid of ``image``, where the closed form applies."""
+    averages = acquisition.averages
+    if acquisition.coil_maps is None or _spatial(acquisition, image) != acquisition.spatial_shape:
+        return None
+    if averages is not None and len(averages[acquisition.mask].unique()) > 1:
+        return None
+    return fully_sampled_std(acquisition)
+
+
+def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:
+    return tuple(image.shape[-acquisition.spatial_dims :])
+
+
+def _distribution_name(method: str, distribution: str | Distribution) -> str:
+    if method == "sketch":
+        return distribution if isinstance(distribution, str) else distribution.__name__
+    return {"probe": "phase (image space)", "exact": "none", "monte_carlo": "gaussian"}[method]

@@ -1,0 +1,215 @@
+"""A simulated scan: noise-free k-space of a known object, and any number of noisy repetitions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.noise_covariance import NoiseCovariance
+from mrnoise.errors import InputError
+from mrnoise.fourier import to_kspace
+from mrnoise.simulation.coils import biot_savart_coils, random_noise_covariance
+from mrnoise.simulation.phantom import head_phantom, smooth_phase
+
+FIELD_OF_VIEW = 220.0  # mm
+SLICE_SPAN = (-0.2, 0.45)  # of a multi-slice scan, in half fields of view: ventricles to vertex
+FOREGROUND = 0.1  # of the largest magnitude
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """An object, a receive array and its noise: y = M (F S x + Ψ^{1/2} v), v unit circular.
+
+    Parameters
+    ----------
+    image
+        The object x, complex, (..., y, x) or, with ``spatial_dims=3``, (..., z, y, x).
+    coil_maps
+        True sensitivities S, (..., coil, y, x) or (..., coil, z, y, x).
+    noise_covariance
+        Ψ, total complex variance.
+    mask
+        Bool, spatial shape. ``None``: fully sampled.
+    geometry, spatial_dims
+        As in `Acquisition`.
+
+    Raises
+    ------
+    InputError
+        If image and coil maps do not have the same axes.
+    """
+
+    image: Tensor
+    coil_maps: Tensor
+    noise_covariance: NoiseCovariance
+    mask: Tensor | None = None
+    geometry: Geometry = field(default_factory=lambda: Geometry(measured=False))
+    spatial_dims: int = 2
+
+    def __post_init__(self) -> None:
+        axis = -self.spatial_dims - 1
+        maps = tuple(self.coil_maps.shape)
+        without_coils = maps[:axis] + maps[axis + 1 :]
+        spatial = tuple(self.image.shape[-self.spatial_dims :])
+        if without_coils not in (tuple(self.image.shape), spatial):
+            raise InputError(
+                "coil maps do not fit the image",
+                expected=f"(coil, {', '.join(map(str, spatial))}), with the leading axes of the image or none",
+                received=str(maps),
+                remedy="Coil maps have the axes of the image and a coil axis before the spatial ones.",
+            )
+
+    @cached_property
+    def signal(self) -> Tensor:
+        """Noise-free, fully sampled k-space F S x, (..., coil, k1, k0)."""
+        image = self.image.unsqueeze(-self.spatial_dims - 1)
+        return to_kspace(self.coil_maps * image, self.spatial_dims)
+
+    def acquire(self, seed: int = 0) -> Acquisition:
+        """One scan; another seed gives the same object with independent noise."""
+        acquisition = Acquisition(
+            self.signal,
+            self.noise_covariance,
+            mask=self.mask if self.mask is not None else torch.ones(self.image.shape[-self.spatial_dims :]),
+            coil_maps=self.coil_maps,
+            geometry=self.geometry,
+            spatial_dims=self.spatial_dims,
+            source=f"simulation, noise seed {seed}",
+        )
+        noise = torch.randn(self.signal.shape, dtype=self.signal.dtype, generator=_generator(seed, 0))
+        return acquisition.replace(kspace=acquisition.kspace + acquisition.colour(noise))
+
+    def noise_scan(self, n_samples: int, seed: int = 0) -> Tensor:
+        """Samples without signal, (coil, n_samples), of the same Ψ and independent of `acquire`."""
+        shape = (self.noise_covariance.n_coils, n_samples)
+        noise = torch.randn(shape, dtype=self.signal.dtype, generator=_generator(seed, 1))
+        return self.noise_covariance.colour(noise, 0)
+
+    @property
+    def foreground(self) -> Tensor:
+        """Bool, shaped as the image: |x| above a tenth of its maximum."""
+        magnitude = self.image.abs()
+        return magnitude > FOREGROUND * magnitude.max()
+
+    @property
+    def optimal_std(self) -> Tensor:
+        """σ_i = (S_iᴴ Ψ⁻¹ S_i)^{-1/2}: noise of the fully sampled optimal combination (SENSE at R = 1)."""
+        axis = -self.spatial_dims - 1
+        power = self.noise_covariance.whiten(self.coil_maps, axis).abs().square().sum(axis)
+        return power.rsqrt().expand(self.image.shape)
+
+    @property
+    def snr(self) -> float:
+        """Mean over the foreground of |x_i| / σ_i, σ_i the total complex `optimal_std`."""
+        return float((self.image.abs() / self.optimal_std)[self.foreground].mean())
+
+    def with_snr(self, snr: float) -> Simulation:
+        """Same scan with Ψ scaled so that `snr` has this value."""
+        if not (np.isfinite(snr) and snr > 0):
+            raise InputError(
+                "signal-to-noise ratio is not possible",
+                expected="a positive number",
+                received=f"{snr:g}",
+                remedy="Use 20 for a typical scan.",
+            )
+        psi = NoiseCovariance(
+            self.noise_covariance.matrix * (self.snr / snr) ** 2,
+            self.noise_covariance.source,
+            self.noise_covariance.n_samples,
+        )
+        return Simulation(self.image, self.coil_maps, psi, self.mask, self.geometry, self.spatial_dims)
+
+
+def simulated_head(
+    shape: Sequence[int] = (256, 256),
+    n_coils: int = 8,
+    *,
+    snr: float = 30.0,
+    noise_covariance: NoiseCovariance | None = None,
+    mask: Tensor | None = None,
+    n_slices: int | None = None,
+    seed: int = 0,
+) -> Simulation:
+    """The head phantom in a receive array, before noise is drawn.
+
+    Parameters
+    ----------
+    shape
+        (y, x) for slices, (z, y, x) for a volume; 220 mm along every axis.
+    n_coils
+        Number of loops around the head.
+    snr
+        Mean over the foreground (|x| > 0.1 max |x|) of |x_i| / σ_i with σ_i = (S_iᴴ Ψ⁻¹ S_i)^{-1/2}, the
+        total complex noise of the fully sampled optimal combination. Ψ is scaled to meet it.
+    noise_covariance
+        Ψ up to its scale. ``None``: strongly correlated coils, condition number 20.
+    mask
+        Bool, ``shape``: the acquired samples. ``None``: all.
+    n_slices
+        Number of slices from the ventricles to the vertex, a leading axis of all data. ``None``: one slice
+        without that axis.
+    seed
+        Draws the coil positions, the phase of the object and Ψ.
+
+    Raises
+    ------
+    InputError
+        If the arguments do not fit each other.
+    """
+    spatial_dims = len(shape)
+    if n_slices is not None and (spatial_dims != 2 or n_slices < 1):
+        raise InputError(
+            "slices are not possible here",
+            expected="at least 1 slice of shape (y, x)",
+            received=f"{n_slices} slices of shape {tuple(shape)}",
+            remedy="Leave n_slices out for a volume (z, y, x).",
+        )
+    full, z, thickness = tuple(shape), None, 5.0
+    if n_slices is not None:
+        full = (n_slices, *shape)
+        z = list(np.linspace(*SLICE_SPAN, n_slices)) if n_slices > 1 else [0.0]
+        thickness = max((z[-1] - z[0]) / max(n_slices - 1, 1) * FIELD_OF_VIEW / 2, 1.0)
+    phase = smooth_phase(full, seed, z)
+    image = torch.polar(head_phantom(full, z), phase)
+    maps = biot_savart_coils(n_coils, full, seed, z=z)
+    psi = noise_covariance or random_noise_covariance(n_coils, 20.0 if n_coils > 1 else 1.0, seed)
+    if n_slices is not None:
+        maps = maps.movedim(0, 1)
+    in_plane = FIELD_OF_VIEW / shape[-2], FIELD_OF_VIEW / shape[-1]
+    geometry = Geometry((FIELD_OF_VIEW / shape[0] if spatial_dims == 3 else thickness, *in_plane))
+    return Simulation(image, maps, psi, mask, geometry, spatial_dims).with_snr(snr)
+
+
+def simulate(
+    shape: Sequence[int] = (256, 256),
+    n_coils: int = 8,
+    *,
+    snr: float = 30.0,
+    noise_covariance: NoiseCovariance | None = None,
+    mask: Tensor | None = None,
+    n_slices: int | None = None,
+    seed: int = 0,
+) -> Acquisition:
+    """One noisy scan of the head phantom; `simulated_head` takes the same arguments and repeats scans."""
+    return simulated_head(
+        shape,
+        n_coils,
+        snr=snr,
+        noise_covariance=noise_covariance,
+        mask=mask,
+        n_slices=n_slices,
+        seed=seed,
+    ).acquire(seed)
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    """Independent streams for the scan and the noise scan of one seed."""
+    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) % 2**63)

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # the tests run in two processes
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real scans beside the checkout, where there are some."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("no folder of real scans beside the checkout")
+    return folder
