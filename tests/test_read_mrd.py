@@ -14,7 +14,7 @@ import torch
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.noise_scan import NoiseScan, bandwidth_factor
-from mrnoise.io.read import read
+from mrnoise.io.scan_file import read
 
 COILS, NY, NX, OVERSAMPLED = 3, 10, 12, 24
 LOW = 1e-5  # relative, complex64

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mrnoise.errors import InputError
 
-SMOOTHING_VOXELS = 1.0
+SMOOTHING_VOXELS = 0.7
 BRIGHT_PERCENTILE, BACKGROUND_PERCENTILE = 99.0, 20.0
 # The threshold is twice the background, but at least 8 % and at most half of the bright level.
 BACKGROUND_FACTOR, LOWEST_FRACTION, HIGHEST_FRACTION = 2.0, 0.08, 0.5

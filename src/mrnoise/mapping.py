@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Protocol
 
 import torch
@@ -23,6 +19,7 @@ from mrnoise.estimators.sampler import Distribution
 from mrnoise.foreground import foreground
 from mrnoise.linearization import NoiseToImage, linearize, n_images
 from mrnoise.linearization.preflight import refuse
+from mrnoise.provenance import scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result import NoiseMap
 
@@ -154,38 +151,11 @@ def noise_map(
             if chosen == "monte_carlo"
             else "first order in the noise",
             "reconstruction": getattr(reconstruction, "__name__", None) or repr(reconstruction),
-            "coil_maps": "given, held fixed" if acquisition.coil_maps is not None else "those of the reconstruction",
             "preflight": preflights[0],
-            "noise_covariance": acquisition.noise_covariance.describe(),
-            "sampling": {
-                "acceleration": acquisition.acceleration,
-                "acquired_fraction": 1 / acquisition.acceleration,
-            },
-            "input": {"source": acquisition.source, "sha256": fingerprint(acquisition)},
-            "versions": versions(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **scan_record(acquisition),
             "seconds": round(time.perf_counter() - started, 3),
         },
     )
-
-
-def fingerprint(acquisition: Acquisition) -> str:
-    """SHA-256 of k-space, mask and noise covariance."""
-    digest = hashlib.sha256()
-    for values in (acquisition.kspace, acquisition.mask, acquisition.noise_covariance.matrix):
-        digest.update(str(tuple(values.shape)).encode())
-        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {
-        "mrnoise": version("mrnoise"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
 
 
 def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PANEL_WIDTH, MARGIN, HEADER, FOOTER = 3.0, 0.22, 0.62, 0.42  # inches
 BAR_HEIGHT, BAR_GAP, BAR_LABEL = 0.1, 0.1, 0.42
 TALLEST, FLATTEST = 1.5, 0.4  # panel height / width
-BACKGROUND_VEIL = 0.72
+BACKGROUND_VEIL = 0.88
 INK, QUIET, PAPER = "#1b1f24", "#6a737d", "white"
 
 
@@ -153,8 +153,8 @@ def _draw(
         veil[..., 3] = np.where(inside[index], 0, BACKGROUND_VEIL)
         axes.imshow(veil, aspect=pixel, interpolation="nearest")
     axes.set_axis_off()
-    axes.text(0, 1.115, style.title, transform=axes.transAxes, fontsize=13, color=INK, weight="medium")
-    axes.text(0, 1.035, style.definition, transform=axes.transAxes, fontsize=9, color=QUIET)
+    for text, points, size, colour in ((style.title, 21, 13, INK), (style.definition, 6, 9, QUIET)):
+        axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", fontsize=size, color=colour)
     _colour_bar(bar, shown, name, array[inside & np.isfinite(array)], low, high)
 
 
@@ -192,7 +192,6 @@ def _colour_bar(bar: Axes, shown: Any, name: str, values: np.ndarray, low: float
     unit = "%" if STYLES[name].percent else QUANTITIES[name][0].replace("image units", "a.u.")
     power = formatter.get_offset()
     label = " ".join(part for part in (power, "" if unit == "1" else unit) if part)
-    drawn.ax.set_title("")
     drawn.set_label(label, fontsize=9, color=QUIET, labelpad=2)
 
 

@@ -34,8 +34,8 @@ QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "relative_error": ("1", "standard error of std / std, from the number of probes"),
         "g_factor": (
             "1",
-            "std / (√R · std of the fully sampled optimal SENSE combination with the same coils), "
-            "R the true acceleration",
+            "std / (√R · std of the fully sampled reference), R the true acceleration; the reference is the "
+            "optimal SENSE combination with the same coils unless the record names another",
         ),
     }
 )
@@ -59,8 +59,8 @@ class NoiseMap:
     spatial_dims
         2 for slices, 3 for volumes.
     reference_std
-        σ of the fully sampled, unregularised SENSE image with the same coil maps and Ψ; needed for
-        ``g_factor``.
+        σ of the fully sampled reference, needed for ``g_factor``: the unregularised SENSE image with the same
+        coil maps and Ψ, unless the record names another.
     acceleration
         True acceleration R of the scan.
     provenance
@@ -125,7 +125,7 @@ class NoiseMap:
 
     @property
     def g_factor(self) -> Tensor | None:
-        """σ / (√R σ_reference) against the fully sampled SENSE image; ``None`` without coil maps."""
+        """σ / (√R σ_reference); ``None`` without a reference."""
         if self.reference_std is None:
             return None
         reference = self.reference_std

@@ -18,7 +18,5 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
         If the fully sampled centre of k-space is too small.
     """
     psi = acquisition.noise_covariance
-    maps = espirit(
-        acquisition.whiten(acquisition.kspace), mask=acquisition.mask, spatial_dims=acquisition.spatial_dims
-    )
+    maps = espirit(acquisition.whiten(acquisition.kspace), mask=acquisition.mask, spatial_dims=acquisition.spatial_dims)
     return acquisition.replace(coil_maps=psi.colour(maps, acquisition.coil_axis) / psi.mean_variance**0.5)

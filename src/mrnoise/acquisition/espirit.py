@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import pi
 from typing import Any
 
@@ -83,9 +84,8 @@ def espirit(
     block = calibration_block(shape, mask, calibration)
     _check_block(block, kernel)
     if kspace.ndim > spatial_dims + 1:
-        arguments = {"calibration": calibration, "kernel": kernel, "threshold": threshold, "crop": crop}
-        maps = [espirit(k, mask, spatial_dims=spatial_dims, **arguments) for k in kspace]
-        return torch.stack(maps)
+        one = partial(espirit, calibration=calibration, kernel=kernel, threshold=threshold, crop=crop)
+        return torch.stack([one(k, mask, spatial_dims=spatial_dims) for k in kspace])
     centre = tuple(slice(n // 2 - w // 2, n // 2 - w // 2 + w) for n, w in zip(shape, block, strict=True))
     # Squaring the singular values costs half the digits: the small matrices are in double precision.
     samples = kspace[(slice(None), *centre)].to(torch.complex128)
@@ -180,11 +180,13 @@ class _SoftSubspace(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> tuple[Tensor, None, None]:
-        return _derivative(*ctx.saved_tensors, tangent), None, None
+        vectors, q = ctx.saved_tensors
+        return _derivative(vectors, q, tangent), None, None
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> Tensor:
-        return _derivative(*ctx.saved_tensors, gradient)
+        vectors, q = ctx.saved_tensors
+        return _derivative(vectors, q, gradient)
 
 
 def _derivative(vectors: Tensor, q: Tensor, direction: Tensor) -> Tensor:
@@ -201,7 +203,8 @@ def _convolution(projector: Tensor, n_coils: int, kernel: int, dims: int) -> Ten
     values = projector.reshape((n_coils, *(kernel,) * dims) * 2)
     for remaining in range(dims, 0, -1):
         values = torch.tensordot(values, pairs, dims=([1, remaining + 2], [1, 2]))
-    return values / kernel**dims
+    coupling: Tensor = values / kernel**dims
+    return coupling
 
 
 # -- convolution to maps -------------------------------------------------------------------------------------
@@ -223,7 +226,7 @@ def _maps_of_plane(coupling: Tensor, reference: Tensor, shape: tuple[int, int], 
     along_y = _steering(shape[0], kernel, coupling)
     rows = max(1, CHUNK // (shape[1] * n_coils**2))
     maps = []
-    for some in along_y.split(rows):
+    for some in torch.split(along_y, rows):
         matrix = torch.tensordot(some, along_x, dims=([1], [2])).movedim(-1, 1)  # (y, x, coil, coil)
         vector, eigenvalue = dominant_eigenvector(matrix, reference)
         maps.append(torch.where((eigenvalue > crop)[..., None], vector, torch.zeros_like(vector)))

@@ -7,7 +7,10 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.sense import check_regularization, shared_lattice
+from mrnoise.estimators.estimate import Estimate, NoError
+from mrnoise.provenance import scan_record
+from mrnoise.reconstruction.sense import Sense, check_regularization, shared_lattice
+from mrnoise.result import NoiseMap
 
 
 def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
@@ -65,6 +68,43 @@ def sense_g_factor(acquisition: Acquisition, regularization: float = 0.0) -> Ten
     sigma = sense_std(acquisition, regularization)
     g = sigma / (acquisition.acceleration**0.5 * reference)
     return torch.where(reference > 0, g, torch.nan)
+
+
+def sense_noise_map(acquisition: Acquisition, regularization: float = 0.0) -> NoiseMap:
+    """SENSE image and its noise in closed form, as a map without sampling error.
+
+    Raises
+    ------
+    InputError
+        As `sense_std`.
+    """
+    sigma = sense_std(acquisition, regularization)
+    estimate = Estimate(
+        variance=sigma.square(),
+        pseudo_variance=torch.zeros_like(sigma, dtype=torch.complex128),
+        error=NoError(),
+        method="closed_form",
+        n_samples=0,
+        n_products=0,
+    )
+    reconstruction = Sense(regularization)
+    return NoiseMap(
+        image=reconstruction.bind(acquisition)(acquisition.kspace),
+        estimate=estimate,
+        geometry=acquisition.geometry,
+        spatial_dims=acquisition.spatial_dims,
+        reference_std=fully_sampled_std(acquisition),
+        acceleration=acquisition.acceleration,
+        provenance={
+            "method": "closed_form",
+            "why": "regular sampling and SENSE",
+            "n_samples": 0,
+            "n_products": 0,
+            "noise_model": "first order in the noise",
+            "reconstruction": repr(reconstruction),
+            **scan_record(acquisition),
+        },
+    )
 
 
 def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:

@@ -8,14 +8,14 @@ from mrnoise.io.hdf5 import read_noise_map
 from mrnoise.io.save import save
 
 if TYPE_CHECKING:
-    from mrnoise.io.read import read
+    from mrnoise.io.scan_file import read
 
 __all__ = ["read", "read_noise_map", "save"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "read":
-        from mrnoise.io.read import read
+        from mrnoise.io.scan_file import read
 
         return read
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

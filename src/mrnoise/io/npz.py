@@ -12,6 +12,7 @@ from torch import Tensor
 from mrnoise.acquisition import Acquisition, Geometry
 from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.errors import InputError
+from mrnoise.io.atomic import replacing
 from mrnoise.io.noise_scan import NoiseScan
 
 ARRAYS = ("kspace", "noise", "mask", "coil_maps", "voxel_size", "spatial_dims")
@@ -149,3 +150,19 @@ def _geometry(arrays: dict[str, np.ndarray], path: Path) -> Geometry:
         )
     z, y, x = (float(v) for v in size)
     return Geometry((z, y, x))
+
+
+def write_npz(acquisition: Acquisition, path: str | Path, noise: Tensor | None = None) -> None:
+    """Write an acquisition as `read_npz` reads it, with a noise scan (coil, sample) if there is one."""
+    arrays = {
+        "kspace": acquisition.kspace.numpy(),
+        "mask": acquisition.mask.numpy(),
+        "voxel_size": np.array(acquisition.geometry.voxel_size),
+        "spatial_dims": np.array(acquisition.spatial_dims),
+    }
+    if acquisition.coil_maps is not None:
+        arrays["coil_maps"] = acquisition.coil_maps.numpy()
+    if noise is not None:
+        arrays["noise"] = noise.numpy()
+    with replacing(Path(path)) as (partial,), partial.open("wb") as file:
+        np.savez(file, **arrays)

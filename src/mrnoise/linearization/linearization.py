@@ -112,6 +112,15 @@ def n_images(reconstruction: Reconstruction | Function, acquisition: Acquisition
     return math.prod(acquisition.batch_shape) if isinstance(reconstruction, Reconstruction) else 1
 
 
+def image_of(reconstruction: Reconstruction | Function, acquisition: Acquisition) -> Tensor:
+    """The reconstructed image, with the leading axes of the acquisition."""
+    with torch.no_grad():
+        if not isinstance(reconstruction, Reconstruction):
+            return reconstruction(acquisition.kspace)
+        images = [reconstruction.bind(scan)(scan.kspace) for scan in acquisition.slices()]
+    return torch.stack(images).reshape(*acquisition.batch_shape, *images[0].shape)
+
+
 def _linearize(function: Function, acquisition: Acquisition) -> NoiseToImage:
     kspace = acquisition.kspace
     generator = torch.Generator().manual_seed(0)

@@ -20,7 +20,7 @@ def biot_savart_coils(
     n_coils: int,
     shape: Sequence[int],
     seed: int | None = None,
-    radius: float = 1.15,
+    radius: float = 1.25,
     z: Sequence[float] | None = None,
 ) -> Tensor:
     """Receive sensitivities of circular loops on a cylinder around the head.
@@ -58,7 +58,7 @@ def biot_savart_coils(
             "receive array is not possible",
             expected="at least 1 coil on a cylinder of positive radius",
             received=f"{n_coils} coils, radius {radius:g}",
-            remedy="Use 8 coils at radius 1.15.",
+            remedy="Use 8 coils at radius 1.25.",
         )
     points = positions(shape, z)
     generator = None if seed is None else np.random.default_rng(seed)

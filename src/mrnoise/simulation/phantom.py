@@ -13,6 +13,7 @@ from mrnoise.simulation.coils import positions
 from mrnoise.simulation.shapes import bend, ellipsoid, soft_intersection, soft_union, tube, waves
 
 HALF_FIELD = 110.0  # mm
+CENTRE = 6.0  # mm, height of the field of view above the origin of the anatomy
 EDGE = 0.8  # mm, over which tissues mix at least
 CHUNK = 2**15  # points drawn at a time
 
@@ -60,7 +61,7 @@ def head_phantom(shape: Sequence[int], z: Sequence[float] | None = None) -> Tens
     """
     points = torch.from_numpy(positions(shape, z).astype(np.float32)) * HALF_FIELD
     edge = max(EDGE, 2 * HALF_FIELD / max(shape[-2:]))
-    image = torch.cat([_draw(some, edge) for some in points.split(CHUNK)])
+    image = torch.cat([_draw(some, edge) for some in torch.split(points, CHUNK)])
     return image.reshape(tuple(shape)).clamp(0, 1)
 
 
@@ -106,7 +107,7 @@ class _Canvas:
 
 def _draw(points: Tensor, edge: float) -> Tensor:
     """Signal of points (point, 3) in mm."""
-    p = bend(points, 90.0, 1.6, 1)  # no head is symmetric
+    p = bend(points + points.new_tensor([0.0, 0.0, CENTRE]), 90.0, 1.6, 1)  # no head is symmetric
     scalp = _scalp(p)
     head = scalp > -edge
     p, scalp = p[head], scalp[head]
@@ -131,7 +132,7 @@ def _draw(points: Tensor, edge: float) -> Tensor:
 def _scalp(p: Tensor) -> Tensor:
     """Depth below the skin."""
     x, y, z = p.unbind(-1)
-    x = x / (1 + 0.0009 * y - 0.000006 * y * y)  # widest behind the ears
+    x = x / (1 + 0.0006 * y)  # widest behind the ears
     z = torch.where(z > 0, z, 0.35 * z)  # face and neck instead of a closed ellipsoid
     return ellipsoid(torch.stack([x, y, z], -1), (0, 2, 0), (76, 95, 92))
 
@@ -158,18 +159,21 @@ def _paint_face(canvas: _Canvas, p: Tensor, scalp: Tensor) -> None:
     x, y, z = p.unbind(-1)
     below = torch.minimum(scalp - 7, _floor(p) - z + 1.5)
     canvas.paint(below, SIGNAL["muscle"] + 0.07 * waves(p, 16.0, 90) + 0.03 * waves(p, 6.0, 91))
-    canvas.paint(torch.minimum(below, 2.2 - (_floor(p) - z - 1.5).abs()), "bone")
+    plate = 2.2 - (_floor(p) - z - 1.5).abs() - 3 * torch.sigmoid((y - 28) / 2)
+    canvas.paint(torch.minimum(below, plate), "bone")
     canvas.paint(torch.minimum(below, waves(p, 22.0, 92) * 3 - 2.5), "bone")
     p = torch.stack([x.abs(), y, z], -1)
-    canvas.paint(ellipsoid(p, (31, -56, -36), (20, 27, 17)), "bone")
-    canvas.paint(ellipsoid(p, (31, -57, -36), (18.2, 25.5, 15.5)), SIGNAL["fat"] + 0.05 * waves(p, 7.0, 93))
-    for path in (((43, -62, -36), (40, -48, -36), (20, -34, -35)), ((18, -62, -36), (17, -46, -36), (14, -34, -35))):
-        canvas.paint(tube(p, path, (1.6, 2.4, 1.4)), "muscle")
-    canvas.paint(tube(p, ((31, -58, -36), (25, -42, -34), (9, -28, -30)), (2.0, 1.9, 1.9)), "white")
-    globe = ellipsoid(p, (31, -68, -36), (12, 12, 12))
+    orbit = torch.minimum(ellipsoid(p, (30, -54, -36), (18, 25, 16)), scalp - 1.5)
+    canvas.paint(orbit, "bone")
+    orbit = torch.minimum(orbit - 1.8, scalp - 3.0)
+    canvas.paint(orbit, SIGNAL["fat"] + 0.05 * waves(p, 7.0, 93))
+    for path in (((41, -58, -36), (38, -46, -36), (20, -34, -35)), ((18, -58, -36), (17, -45, -36), (14, -34, -35))):
+        canvas.paint(tube(p, path, (1.4, 2.2, 1.4)), "muscle")
+    canvas.paint(tube(p, ((29, -56, -36), (24, -42, -34), (9, -28, -30)), (1.9, 1.8, 1.8)), "white")
+    globe = ellipsoid(p, (29.5, -65, -36), (11.5, 11.5, 11.5))
     canvas.paint(globe, "skin")
-    canvas.paint(globe - 1.3, "fluid")
-    canvas.paint(ellipsoid(p, (31, -76.5, -36), (4.6, 2.0, 4.6)), "deep")
+    canvas.paint(globe - 1.2, "fluid")
+    canvas.paint(ellipsoid(p, (29.5, -73, -36), (4.4, 1.9, 4.4)), "deep")
     nose = ellipsoid(p, (0, -62, -44), (10, 24, 24))
     canvas.paint(nose, "bone")
     canvas.paint(torch.minimum(nose, 1.2 - (waves(p, 9.0, 94) * 2.2).abs()), "muscle")
@@ -183,10 +187,10 @@ def _paint_posterior_fossa(canvas: _Canvas, p: Tensor, scalp: Tensor) -> None:
     mirrored = torch.stack([x.abs(), y, z], -1)
     lobes = ellipsoid(mirrored, (20, 45, -42), (33, 30, 25))
     room = soft_union(lobes + 3, ellipsoid(p, (0, 14, -36), (18, 17, 60)), 6.0)
-    room = torch.minimum(torch.minimum(room, scalp - 13.5), -16 - z)
+    room = torch.minimum(torch.minimum(room, scalp - 13.5), _floor(p) + 1 - z)
     canvas.paint(room + 1.5, "bone")
     canvas.paint(room, "fluid")
-    cerebellum = torch.minimum(soft_intersection(lobes, scalp - 15, 3.0), -18.5 - z)
+    cerebellum = torch.minimum(soft_intersection(lobes, scalp - 15, 3.0), _floor(p) - 1.8 - z)
     stripe = torch.stack([x, y - 16, 1.2 * (z + 34)], -1).square().sum(-1).sqrt()
     folia = torch.cos(2 * pi * stripe / 4.4 + 1.5 * waves(p, 16.0, 95) + 0.6 * waves(p, 7.0, 96))
     canvas.paint(cerebellum, SIGNAL["grey"] + 0.13 * folia - 0.14 * (folia < -0.6) * (cerebellum < 14))
@@ -207,7 +211,7 @@ def _floor(p: Tensor) -> Tensor:
     x, y, _ = p.unbind(-1)
     middle = torch.sigmoid((y + 34) / 3) * torch.sigmoid((x.abs() - 17) / 2.5)
     behind = torch.sigmoid((y - 24 - 0.2 * x.abs()) / 4)
-    return -23 - 22 * middle * (1 - behind) + 6 * behind
+    return -23 - 22 * middle * (1 - behind) + (6 - 0.3 * (y - 30)) * behind
 
 
 def _brain_depth(p: Tensor, scalp: Tensor) -> Tensor:
@@ -230,7 +234,7 @@ def _lateral_folds(p: Tensor) -> Tensor:
     p = bend(p, 26.0, 2.0, 30)
     scaled = p / p.new_tensor([1.0, 1.25, 1.0])
     rho = (scaled.square().sum(-1, keepdim=True) + 25.0).sqrt() / 62.0
-    return waves(p * rho.pow(-0.75), 19.0, 40, 40)
+    return waves(p * rho.pow(-0.75), 18.0, 50, 40)
 
 
 def _medial_folds(p: Tensor) -> Tensor:
@@ -245,7 +249,7 @@ def _paint_cerebrum(canvas: _Canvas, p: Tensor, brain: Tensor) -> None:
     core = ellipsoid(p, (0, 2, -6), (60, 37, 28))  # corpus callosum and all below it: no fissure
     fissure = (midline.square() + core.clamp_min(0).square()).sqrt()
 
-    reach = 13 + 5 * waves(p, 34.0, 71)
+    reach = 15 + 3.5 * waves(p, 34.0, 71)
     lateral = (_sheet_distance(_lateral_folds, p).square() + (brain - reach).clamp_min(0).square()).sqrt()
     reach = 9 + 3 * waves(p, 34.0, 72)
     medial = (_sheet_distance(_medial_folds, p).square() + (fissure - reach).clamp_min(0).square()).sqrt()
@@ -278,14 +282,14 @@ VENTRICLE_RADII = (3.2, 4.4, 4.2, 4.4, 5.6, 2.6, 1.6)
 OCCIPITAL_HORN = ((22, 29, 8), (25, 42, 4), (23, 54, 3))
 OCCIPITAL_RADII = (5.2, 3.8, 1.4)
 LESIONS = (  # x, y, z, radius
-    (21, -42, 3, 2.2),
-    (-24, -36, 1, 1.5),
-    (34, 30, 1, 2.4),
-    (-36, 38, 0, 3.2),
-    (-33, 21, -1, 1.2),
-    (-29, 4, 30, 2.8),
-    (24, 8, 36, 2.4),
-    (-22, -22, 38, 2.0),
+    (30, -38, 6, 2.4),
+    (-27, -42, 5, 1.5),
+    (33, 20, 6, 1.3),
+    (-31, 46, 7, 2.2),
+    (38, 33, 5, 3.0),
+    (-29, 4, 34, 2.8),
+    (24, 8, 40, 2.4),
+    (-22, -22, 44, 2.0),
 )
 
 

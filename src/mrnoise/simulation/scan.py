@@ -43,7 +43,7 @@ class Simulation:
     Raises
     ------
     InputError
-        If image and coil maps do not have the same axes.
+        If image, coil maps and noise covariance do not have the same axes.
     """
 
     image: Tensor
@@ -56,12 +56,13 @@ class Simulation:
     def __post_init__(self) -> None:
         axis = -self.spatial_dims - 1
         maps = tuple(self.coil_maps.shape)
-        without_coils = maps[:axis] + maps[axis + 1 :]
         spatial = tuple(self.image.shape[-self.spatial_dims :])
-        if without_coils not in (tuple(self.image.shape), spatial):
+        n_coils = self.noise_covariance.n_coils
+        leading = self.image.shape[: axis + 1]
+        if maps not in ((n_coils, *spatial), (*leading, n_coils, *spatial)):
             raise InputError(
-                "coil maps do not fit the image",
-                expected=f"(coil, {', '.join(map(str, spatial))}), with the leading axes of the image or none",
+                "coil maps do not fit the image and the noise covariance",
+                expected=f"{(n_coils, *spatial)}, with the leading axes of the image or none",
                 received=str(maps),
                 remedy="Coil maps have the axes of the image and a coil axis before the spatial ones.",
             )

@@ -58,7 +58,7 @@ def waves(points: Tensor, wavelength: float, seed: int, count: int = 24) -> Tens
     number = 2 * pi / wavelength * generator.uniform(0.75, 1.25, (count, 1)) * direction
     phase = generator.uniform(0, 2 * pi, count)
     angle = points @ points.new_tensor(number.T) + points.new_tensor(phase)
-    return torch.cos(angle).sum(-1) * (2 / count) ** 0.5
+    return torch.cos(angle).sum(-1) * float(np.sqrt(2 / count))
 
 
 def bend(points: Tensor, wavelength: float, amplitude: float, seed: int) -> Tensor:

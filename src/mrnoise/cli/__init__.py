@@ -1,0 +1,1 @@
+"""Command line: each command parses, calls one public function, writes."""

@@ -1,0 +1,96 @@
+"""What the terminal shows: progress with running error and time left, tables of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mrnoise.mapping import MapProgress
+    from mrnoise.result import NoiseMap
+
+OUT = Console()
+ERR = Console(stderr=True)
+# Shorter work shows nothing.
+QUIET_SECONDS = 2.0
+
+SHOWN = ("image", "std", "magnitude_std", "snr", "g_factor", "relative_error")
+
+
+@contextmanager
+def map_progress(label: str) -> Iterator[MapProgress]:
+    """A bar over all samples of all slices, with the error of σ so far and the time left."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} probes"),
+        TextColumn("σ ± {task.fields[error]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=ERR,
+        transient=True,
+    )
+    task = bar.add_task(label, total=1, error="?")
+    started = time.perf_counter()
+    shown = False
+
+    def report(image: int, n_images: int, done: int, total: int, error: float) -> None:
+        nonlocal shown
+        if not shown and time.perf_counter() - started > QUIET_SECONDS:
+            bar.start()
+            shown = True
+        where = f"{label}, slice {image + 1} of {n_images}" if n_images > 1 else label
+        known = f"{100 * error:.1f} %" if error == error else "?"
+        bar.update(task, description=where, completed=image * total + done, total=n_images * total, error=known)
+
+    try:
+        yield report
+    finally:
+        bar.stop()
+
+
+def print_map(nm: NoiseMap, title: str) -> None:
+    """Median and range inside the object of the quantities people ask for first."""
+    from mrnoise.foreground import foreground
+    from mrnoise.result import QUANTITIES
+
+    inside = foreground(nm.image)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("inside the object")
+    for heading in ("median", "5 %", "95 %"):
+        table.add_column(heading, justify="right")
+    table.add_column("unit")
+    for name in SHOWN:
+        values = nm.quantity(name)
+        if values is None:
+            continue
+        chosen = values[inside].double()
+        chosen = chosen[chosen.isfinite()]
+        if not len(chosen):
+            continue
+        cells = [f"{float(chosen.quantile(q)):.4g}" for q in (0.5, 0.05, 0.95)]
+        table.add_row(name, *cells, QUANTITIES[name][0])
+    OUT.print(table)
+    p = nm.provenance
+    cost = f", {nm.n_samples} samples, {nm.n_products} products, {p['seconds']:.1f} s" if nm.n_samples else ""
+    OUT.print(
+        f"{nm.method} ({p['why']}){cost}; R = {nm.acceleration:.2f}; Ψ: {p['noise_covariance']['source']}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def print_written(paths: list[Path]) -> None:
+    """Name the files that a command left behind."""
+    for path in paths:
+        OUT.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,59 @@
+"""`mrnoise gfactor`: noise amplification of parallel imaging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrnoise.cli import options
+
+
+def gfactor(
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="Raw data for the closed form, or the map (.h5) of the accelerated scan.", show_default=False
+        ),
+    ],
+    reference: Annotated[
+        Path | None, typer.Option(help="Map (.h5) of the fully sampled scan.", show_default=False)
+    ] = None,
+    noise: options.NoiseFile = None,
+    regularization: options.Regularization = 0.0,
+    acceleration: options.Acceleration = None,
+    pattern: options.Pattern = "equispaced",
+    slice_index: options.Slice = None,
+    output: options.Output = None,
+) -> None:
+    """The g-factor: of SENSE with regular sampling in closed form, or of two maps by their ratio."""
+    import dataclasses
+
+    from mrnoise.baselines import sense_noise_map
+    from mrnoise.cli.display import print_map, print_written
+    from mrnoise.cli.output import targets, write
+    from mrnoise.cli.scan import load_scan
+    from mrnoise.io import read_noise_map
+    from mrnoise.ratio import g_factor
+
+    files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_gfactor")
+    if reference is not None:
+        nm, full = read_noise_map(scan), read_noise_map(reference)
+        g = g_factor(nm, full, acceleration or nm.acceleration)
+        record = {**nm.provenance, "g_reference": str(reference)}
+        nm = dataclasses.replace(nm, reference_std=full.std, acceleration=g.acceleration, provenance=record)
+    else:
+        acquisition = load_scan(
+            scan,
+            noise,
+            slice_index=slice_index,
+            acceleration=acceleration,
+            pattern=pattern,
+            calibration=0,
+            coil_maps="fixed",
+            seed=0,
+        )
+        nm = sense_noise_map(acquisition, regularization)
+    print_map(nm, f"{scan.name}: g-factor")
+    print_written(write(nm, files))

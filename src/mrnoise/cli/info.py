@@ -1,0 +1,75 @@
+"""`mrnoise info`: versions and self-checks, or what is in a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrnoise.cli import options
+
+
+def info(
+    scan: Annotated[Path | None, typer.Argument(help="Scan to describe.", show_default=False)] = None,
+    noise: options.NoiseFile = None,
+) -> None:
+    """Versions, device and self-checks; with SCAN: its shape, sampling and noise covariance."""
+    from rich.table import Table
+
+    from mrnoise.cli.display import OUT
+
+    table = Table(show_header=False, title=str(scan or "mrnoise"), title_justify="left", title_style="bold")
+    passed = True
+    if scan is None:
+        passed = _describe_installation(table)
+    else:
+        _describe_scan(table, scan, noise)
+    OUT.print(table)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _describe_scan(table, scan: Path, noise: Path | None) -> None:  # type: ignore[no-untyped-def]
+    from mrnoise.io import read
+
+    acquisition = read(scan, noise=noise)
+    axes = "(…, coil, k1, k0)" if acquisition.spatial_dims == 2 else "(…, coil, k2, k1, k0)"
+    table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} {axes}")
+    table.add_row(
+        "sampling", f"{int(acquisition.mask.sum())} of {acquisition.mask.numel()}, R = {acquisition.acceleration:.3f}"
+    )
+    table.add_row("coil maps", "in the file" if acquisition.coil_maps is not None else "none")
+    size = ", ".join(f"{v:.3g}" for v in acquisition.geometry.voxel_size)
+    known = "" if acquisition.geometry.measured else "; assumed, the file gives none"
+    table.add_row("voxel size (z, y, x)", f"{size} mm{known}")
+    for name, value in acquisition.noise_covariance.describe().items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        table.add_row(f"Ψ {name.replace('_', ' ')}", shown)
+
+
+def _describe_installation(table) -> bool:  # type: ignore[no-untyped-def]
+    import torch
+
+    from mrnoise.baselines import sense_std
+    from mrnoise.mapping import noise_map
+    from mrnoise.provenance import versions
+    from mrnoise.reconstruction import Sense
+    from mrnoise.simulation import simulate
+
+    for name, value in versions().items():
+        table.add_row(name, value)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    table.add_row("device", device)
+    scan = simulate((16, 20), 4, seed=1)
+    every_second = torch.zeros(16, 20, dtype=torch.bool)
+    every_second[::2] = True
+    scan = scan.undersample(every_second)
+    truth = sense_std(scan)
+    worst = float((noise_map(Sense(), scan, method="exact").std / truth - 1).abs().max())
+    samples = 100
+    sketched = noise_map(Sense(), scan, method="sketch", n_samples=samples)
+    error = float((sketched.std / truth - 1).square().mean().sqrt()) * (4 * samples) ** 0.5
+    table.add_row("self-check: exact against closed form", f"{worst:.1e} {'ok' if worst < 1e-4 else 'FAILED'}")
+    table.add_row("self-check: sketch, error / floor", f"{error:.2f} {'ok' if error < 1.3 else 'FAILED'}")
+    return worst < 1e-4 and error < 1.3

@@ -1,0 +1,63 @@
+"""The `mrnoise` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mrnoise.cli.compare import compare
+from mrnoise.cli.demo import demo
+from mrnoise.cli.gfactor import gfactor
+from mrnoise.cli.info import info
+from mrnoise.cli.map import map_
+from mrnoise.cli.roi import roi
+from mrnoise.cli.simulate import simulate
+from mrnoise.errors import InputError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mrnoise",
+    help="Noise maps for any MRI reconstruction, with an error bar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(name="demo")(demo)
+app.command(name="map")(map_)
+app.command(name="gfactor")(gfactor)
+app.command(name="roi")(roi)
+app.command(name="compare")(compare)
+app.command(name="simulate")(simulate)
+app.command(name="info")(info)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"mrnoise {version('mrnoise')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Noise maps for any MRI reconstruction, with an error bar."""
+
+
+def run() -> None:
+    """Entry point: bad input is one line and exit code 2, Ctrl-C is exit code 130."""
+    try:
+        app()
+    except InputError as error:
+        typer.secho(f"mrnoise: {error}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("mrnoise: interrupted before there was anything to write", err=True)
+        sys.exit(INTERRUPTED)

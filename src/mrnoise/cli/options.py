@@ -1,0 +1,58 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ScanFile = Annotated[Path, typer.Argument(help="Raw data: MRD (ISMRMRD), fastMRI HDF5 or npz.", show_default=False)]
+NoiseFile = Annotated[
+    Path | None, typer.Option("--noise", help="Separate noise scan, any of the same formats.", show_default=False)
+]
+ReconstructionName = Annotated[
+    str,
+    typer.Option(
+        "--reconstruction",
+        "-r",
+        help="sense, cg-sense, zero-filled, rss, or module:name of your own callable k-space → image.",
+    ),
+]
+Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
+CoilMaps = Annotated[
+    str,
+    typer.Option(
+        help="fixed: those of the file, else ESPIRiT maps of the scan as read, held fixed. "
+        "propagated: estimated inside the reconstruction, their noise included."
+    ),
+]
+Acceleration = Annotated[
+    float | None,
+    typer.Option("--acceleration", "-R", help="Undersample the scan retrospectively.", show_default=False),
+]
+Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random_2d or poisson.")]
+Calibration = Annotated[int, typer.Option(help="Fully sampled central lines kept when undersampling.")]
+Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, counted from 0.", show_default=False)]
+Method = Annotated[str, typer.Option("--method", "-m", help="auto, sketch, probe, exact or monte_carlo.")]
+Samples = Annotated[
+    int | None, typer.Option("--samples", "-n", help="Number of probes or replicas a slice.", show_default=False)
+]
+TargetError = Annotated[
+    float | None,
+    typer.Option(help="Stop at this relative error of σ inside the object.  [default: 0.03]", show_default=False),
+]
+Seed = Annotated[int, typer.Option(help="Every probe is seeded by (seed, slice, probe).")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Probes at a time; from free memory if left out.", show_default=False)
+]
+Output = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="A folder for everything, or a file: .h5, .nii.gz, .png, .html. May be repeated.  "
+        "[default: folder SCAN_noise]",
+        show_default=False,
+    ),
+]

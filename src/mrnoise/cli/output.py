@@ -1,0 +1,57 @@
+"""Where a command writes its maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    from mrnoise.result import NoiseMap
+
+# A folder gets a file of each kind.
+EVERYTHING = ("map.h5", "map.nii.gz", "panel.png", "report.html")
+
+
+def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
+    """Files to write for ``--output``; checked before any work is done.
+
+    Raises
+    ------
+    InputError
+        If a suffix is unknown or a folder cannot be made.
+    """
+    from mrnoise.io.save import SUFFIXES
+
+    files: list[Path] = []
+    for path in outputs or [default]:
+        if path.suffix and not path.is_dir():
+            if not path.name.lower().endswith(SUFFIXES):
+                raise InputError(
+                    "unknown output format",
+                    expected=f"a folder, or a file that ends in {', '.join(SUFFIXES)}",
+                    received=str(path),
+                    remedy="Choose .h5 to keep everything, .nii.gz for other programs, .html to look at it.",
+                )
+            files.append(path)
+        else:
+            files.extend(path / name for name in EVERYTHING)
+    for path in files:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                "cannot make the output folder",
+                expected="a folder that can be written",
+                received=f"{path.parent} ({error.strerror})",
+                remedy="Choose another --output.",
+            ) from error
+    return files
+
+
+def write(nm: NoiseMap, files: list[Path]) -> list[Path]:
+    """Write a map to each of the files; returns all that were written."""
+    from mrnoise.io.save import save
+
+    return [written for path in files for written in save(nm, path)]

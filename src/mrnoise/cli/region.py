@@ -1,0 +1,85 @@
+"""Regions of interest from the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NUMBER = r"(\d+(?:\.\d+)?)"
+CIRCLE = re.compile(rf"circle:{NUMBER},{NUMBER},{NUMBER}")
+BOX = re.compile(r"box:(\d+),(\d+),(\d+),(\d+)")
+
+
+def region(text: str, shape: tuple[int, ...]) -> Tensor:
+    """Bool image from ``circle:Y,X,RADIUS``, ``box:Y0,X0,Y1,X1`` (voxels, end excluded) or a mask file.
+
+    Circles and boxes are in-plane and hold for every slice.
+
+    Raises
+    ------
+    InputError
+        If the text is none of these, or no voxel is inside.
+    """
+    import torch
+
+    y, x = torch.meshgrid(torch.arange(shape[-2]), torch.arange(shape[-1]), indexing="ij")
+    if circle := CIRCLE.fullmatch(text):
+        cy, cx, radius = map(float, circle.groups())
+        inside = (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
+    elif box := BOX.fullmatch(text):
+        y0, x0, y1, x1 = map(int, box.groups())
+        inside = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
+    elif Path(text).suffix:
+        inside = read_mask(Path(text))
+    else:
+        raise InputError(
+            "invalid region",
+            expected="circle:Y,X,RADIUS or box:Y0,X0,Y1,X1 in voxels, or a mask file",
+            received=text,
+            remedy="For example circle:64,64,5.",
+        )
+    if not bool(inside.any()):
+        raise InputError(
+            "empty region",
+            expected=f"voxels inside the image {shape}",
+            received=f"{text}, which holds none",
+            remedy="Coordinates are voxels (y, x), counted from 0.",
+        )
+    return inside.expand(shape) if inside.ndim == 2 else inside
+
+
+def read_mask(path: Path) -> Tensor:
+    """Bool image from .npy, .npz (one array) or NIfTI; NIfTI axes (x, y, z) become (z, y, x).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    import numpy as np
+    import torch
+
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                values = archive[archive.files[0]]
+        else:
+            import nibabel
+
+            values = np.asarray(nibabel.load(path).dataobj).T  # type: ignore[attr-defined]
+    except Exception as error:  # whatever a foreign file makes a reader raise
+        raise InputError(
+            "cannot read the mask",
+            expected="a .npy, .npz or NIfTI image",
+            received=f"{path} ({error})",
+            remedy="Save the mask as a bool array with numpy.save.",
+        ) from error
+    return torch.from_numpy(np.ascontiguousarray(values != 0)).squeeze()

@@ -1,0 +1,47 @@
+"""Where a result comes from: the scan, the software, the time."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from mrnoise.acquisition.acquisition import Acquisition
+
+
+def scan_record(acquisition: Acquisition) -> dict[str, Any]:
+    """Everything about the scan that a map depends on, JSON-able."""
+    return {
+        "coil_maps": "given, held fixed" if acquisition.coil_maps is not None else "those of the reconstruction",
+        "noise_covariance": acquisition.noise_covariance.describe(),
+        "sampling": {
+            "acceleration": acquisition.acceleration,
+            "acquired_fraction": 1 / acquisition.acceleration,
+        },
+        "input": {"source": acquisition.source, "sha256": fingerprint(acquisition)},
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def fingerprint(acquisition: Acquisition) -> str:
+    """SHA-256 of k-space, mask and noise covariance."""
+    digest = hashlib.sha256()
+    for values in (acquisition.kspace, acquisition.mask, acquisition.noise_covariance.matrix):
+        digest.update(str(tuple(values.shape)).encode())
+        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {
+        "mrnoise": version("mrnoise"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
