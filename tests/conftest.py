@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+os.environ["COLUMNS"] = "160"  # the width of tables
 torch.set_num_threads(1)  # the tests run in two processes
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mrnoise.foreground import foreground
@@ -40,6 +42,7 @@ STYLES = {
     "image": Style("Image", "magnitude |x|", "gray", True),
     "std": Style("Noise σ", "total complex, √E|δx|²", "inferno", False),
     "magnitude_std": Style("Noise of |x|", "σ along the phase", "inferno", False),
+    "phase_std": Style("Phase noise", "σ of the phase", "inferno", False),
     "snr": Style("SNR", "|x| / σ of |x|", "viridis", True),
     "g_factor": Style("g-factor", "σ / (√R σ of full sampling)", "cividis", False),
     "relative_error": Style("Error of σ", "standard error / σ", "cividis", True, percent=True),
@@ -70,9 +73,9 @@ def panel(noise_map: NoiseMap) -> Figure:
 
     names = _chosen(noise_map)
     inside = to_numpy(foreground(noise_map.image))
-    index = _middle(inside)
+    index = chosen_slice(noise_map.image, inside)
     ny, nx = inside.shape[-2:]
-    _, dy, dx = _spacing(noise_map)
+    _, dy, dx = spacing(noise_map)
     height = PANEL_WIDTH * min(max(ny * dy / (nx * dx), FLATTEST), TALLEST)
     total_width = len(names) * PANEL_WIDTH + (len(names) + 1) * MARGIN
     total_height = HEADER + height + BAR_GAP + BAR_HEIGHT + BAR_LABEL + FOOTER
@@ -95,7 +98,7 @@ def panel(noise_map: NoiseMap) -> Figure:
         bar = figure.add_axes(box(base, BAR_HEIGHT))
         value = noise_map.quantity(name)
         assert value is not None  # `_chosen` keeps what exists
-        _draw(axes, bar, name, value, inside, index, dy / dx)
+        _draw(figure, axes, bar, name, value, inside, index, dy / dx)
     figure.text(
         MARGIN / total_width,
         0.16 / total_height,
@@ -116,13 +119,25 @@ def _chosen(noise_map: NoiseMap) -> list[str]:
     return ["image", "std", "snr", last]
 
 
-def _middle(inside: np.ndarray) -> tuple[int, ...]:
-    """First frame, middle slice."""
+def chosen_slice(image: Tensor, inside: np.ndarray) -> tuple[int, ...]:
+    """First frame, and the slice with object that is nearest to the middle; () for a single image.
+
+    Slices that an interrupted run has not reached are NaN.
+    """
     leading = inside.shape[:-2]
-    return (0,) * (len(leading) - 1) + (leading[-1] // 2,) if leading else ()
+    if not leading:
+        return ()
+    frame = (0,) * (len(leading) - 1)
+    usable = inside[frame].any(axis=(-2, -1)) & to_numpy(torch.isfinite(image[frame].abs()).any(-1).any(-1))
+    middle = leading[-1] // 2
+    if usable.any():
+        candidates = np.flatnonzero(usable)
+        middle = int(candidates[np.abs(candidates - middle).argmin()])
+    return (*frame, middle)
 
 
-def _spacing(noise_map: NoiseMap) -> tuple[float, float, float]:
+def spacing(noise_map: NoiseMap) -> tuple[float, float, float]:
+    """Millimetres along (z, y, x); an affine goes before the voxel size."""
     affine = noise_map.geometry.affine
     if affine is None:
         return noise_map.geometry.voxel_size
@@ -155,7 +170,7 @@ def _draw(
     axes.set_axis_off()
     for text, points, size, colour in ((style.title, 21, 13, INK), (style.definition, 6, 9, QUIET)):
         axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", fontsize=size, color=colour)
-    _colour_bar(bar, shown, name, array[inside & np.isfinite(array)], low, high)
+    _colour_bar(figure, bar, shown, name, array[inside & np.isfinite(array)], low, high)
 
 
 def window(array: np.ndarray, inside: np.ndarray, from_zero: bool) -> tuple[float, float]:
@@ -171,14 +186,14 @@ def window(array: np.ndarray, inside: np.ndarray, from_zero: bool) -> tuple[floa
     return float(low), float(high if high > low else low + 1)
 
 
-def _colour_bar(bar: Axes, shown: Any, name: str, values: np.ndarray, low: float, high: float) -> None:
+def _colour_bar(
+    figure: Figure, bar: Axes, shown: Any, name: str, values: np.ndarray, low: float, high: float
+) -> None:
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     below = values.size and values.min() < low
     above = values.size and values.max() > high
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[bool(below), bool(above)]
-    figure = bar.get_figure()
-    assert figure is not None
     drawn = figure.colorbar(shown, cax=bar, orientation="horizontal", extend=extend)
     formatter = ScalarFormatter(useMathText=True)
     formatter.set_powerlimits((-2, 4))
@@ -206,7 +221,7 @@ def _footer(noise_map: NoiseMap, inside: np.ndarray, index: tuple[int, ...]) -> 
         parts[1] = "no sampling error"
     parts.append(f"R = {noise_map.acceleration:.3g}")
     covariance = noise_map.provenance.get("noise_covariance")
-    if isinstance(covariance, dict) and covariance.get("source"):
+    if isinstance(covariance, Mapping) and covariance.get("source"):
         parts.append(f"Ψ: {covariance['source']}")
     if index:
         parts.append(f"slice {index[-1] + 1} of {inside.shape[-3]}")

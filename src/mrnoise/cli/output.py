@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If a suffix is unknown or a folder cannot be made.
+        If a suffix is unknown or a folder cannot be written.
     """
     from mrnoise.io.save import SUFFIXES
 
@@ -38,15 +39,14 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
         else:
             files.extend(path / name for name in EVERYTHING)
     for path in files:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        existing = next(folder for folder in path.absolute().parents if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise InputError(
-                "cannot make the output folder",
-                expected="a folder that can be written",
-                received=f"{path.parent} ({error.strerror})",
+                "cannot write the output",
+                expected="a path in a writable folder",
+                received=f"{path} ({existing} is {'read-only' if existing.is_dir() else 'a file'})",
                 remedy="Choose another --output.",
-            ) from error
+            )
     return files
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -56,16 +56,15 @@ def _nifti_image(noise_map: NoiseMap, name: str, array: np.ndarray) -> Any:
     volume = array.T if array.ndim > 2 else array.T[:, :, None]
     nx, ny, nz = volume.shape[:3]
     affine = noise_map.geometry.affine_for((nz, ny, nx))
-    image = nibabel.Nifti1Image(volume, affine)
-    header = image.header
+    image: Any = cast(Any, nibabel.Nifti1Image)(volume, affine)  # nibabel is only partly typed
     code = MEASURED_CODE if noise_map.geometry.measured else ASSUMED_CODE
     image.set_sform(affine, code)
     image.set_qform(affine, code)
     if not np.allclose(image.get_qform(), affine, atol=1e-4 * np.abs(affine).max()):
         # A quaternion cannot hold shear.
         image.set_qform(affine, 0)
-    header.set_xyzt_units("mm")
-    header["descrip"] = f"mrnoise {name}, {noise_map.method}, {noise_map.n_samples} samples"[:79].encode()
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"mrnoise {name}, {noise_map.method}, {noise_map.n_samples} samples"[:79].encode()
     return image
 
 

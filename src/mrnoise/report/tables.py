@@ -1,0 +1,186 @@
+"""The parts of the report that are text: key figures, summary, provenance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from mrnoise.io.record import to_numpy
+from mrnoise.result import QUANTITIES, NoiseMap
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SMALL_NOISE_SNR = 3.0
+TITLES = {
+    "method": "Method",
+    "why": "Why this method",
+    "noise_model": "Noise model",
+    "reconstruction": "Reconstruction",
+    "n_samples": "Probes or replicas",
+    "n_products": "Products (reconstructions, jvps, vjps)",
+    "target_error": "Target relative error of σ",
+    "distribution": "Distribution of the probes",
+    "seed": "Seed",
+    "interrupted": "Interrupted",
+    "preflight": "Preflight",
+    "noise_covariance": "Noise covariance Ψ",
+    "coil_maps": "Coil maps",
+    "sampling": "Sampling",
+    "input": "Input",
+    "geometry": "Geometry",
+    "versions": "Versions",
+    "created": "Created",
+    "seconds": "Computing time in s",
+}
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, powers of ten written out: 3.21 × 10⁻⁶."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if -3 <= exponent < 5:
+        return f"{value:.{max(digits - 1 - exponent, 0)}f}"
+    return f"{value / 10**exponent:.{digits - 1}f} × 10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
+    """What a reader must know before believing the map."""
+    messages = []
+    if noise_map.estimate.interrupted:
+        messages.append(
+            "<b>Interrupted.</b> The run was stopped before it reached its target. The intervals hold for the "
+            "probes that were made; slices that were not reached are empty."
+        )
+    if not noise_map.geometry.measured:
+        messages.append(
+            "<b>Geometry assumed.</b> The scan gave no voxel size and orientation: voxels are drawn as "
+            f"{' × '.join(f'{v:g}' for v in noise_map.geometry.voxel_size[::-1])} mm (x, y, z)."
+        )
+    messages += [escape(note) for note in notes]
+    return "".join(f'<p class="banner">{message}</p>' for message in messages)
+
+
+def key_figures(noise_map: NoiseMap, inside: np.ndarray) -> str:
+    """Medians inside the object, as tiles."""
+    tiles = [("Median SNR", "snr", 1.0, ""), ("Median σ", "std", 1.0, "a.u.")]
+    if noise_map.reference_std is not None:
+        tiles.append(("Median g-factor", "g_factor", 1.0, ""))
+    tiles.append(("Median error of σ", "relative_error", 100.0, "%"))
+    cells = [
+        (title, significant(scale * _median(noise_map, name, inside)), units) for title, name, scale, units in tiles
+    ]
+    cells += [
+        ("Acceleration R", f"{noise_map.acceleration:.3g}", ""),
+        ("Probes or replicas", str(noise_map.n_samples), ""),
+    ]
+    return "".join(
+        f"<div><dt>{title}</dt><dd>{value} <small>{units}</small></dd></div>" for title, value, units in cells
+    )
+
+
+def summary(noise_map: NoiseMap, inside: np.ndarray) -> str:
+    """Rows of the summary table: every quantity inside the object, with its definition."""
+    rows = []
+    for name, (units, definition) in QUANTITIES.items():
+        values = _values(noise_map, name, inside)
+        if values is None:
+            continue
+        percent = name == "relative_error"
+        figures = ["–"] * 4
+        if values.size:
+            scaled = values * 100 if percent else values
+            low, middle, high = np.percentile(scaled, (5, 50, 95))
+            figures = [significant(float(v)) for v in (middle, scaled.mean(), low, high)]
+        shown = "%" if percent else units.replace("image units", "a.u.").replace("1", "")
+        cells = "".join(f'<td class="number">{figure}</td>' for figure in figures)
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}<td>{shown}</td><td>{escape(definition)}</td></tr>')
+    return "\n".join(rows)
+
+
+def scope(noise_map: NoiseMap, inside: np.ndarray) -> str:
+    """Which voxels the summary is about, and where the small-noise formulas end."""
+    text = f"{int(inside.sum()):,} of {inside.size:,} voxels lie inside the object.".replace(",", "\u2009")
+    values = _values(noise_map, "snr", inside)
+    if values is not None and values.size:
+        low = 100 * float((values < SMALL_NOISE_SNR).mean())
+        text += (
+            f" {significant(low, 2)} % of them have an SNR below {SMALL_NOISE_SNR:g}, where magnitude and phase "
+            "noise of the small-noise formulas no longer hold."
+        )
+    return text
+
+
+def provenance(noise_map: NoiseMap) -> str:
+    """Rows of the table "How it was computed"; nested records are flattened into one cell."""
+    record = {
+        "method": noise_map.method,
+        "n_samples": noise_map.n_samples,
+        "n_products": noise_map.n_products,
+        "interrupted": noise_map.estimate.interrupted,
+        "sampling": {"acceleration": noise_map.acceleration},
+        "geometry": {
+            "voxel size (z, y, x) in mm": noise_map.geometry.voxel_size,
+            "source": "scan" if noise_map.geometry.measured else "assumed",
+        },
+        **noise_map.provenance,
+    }
+    order = [*TITLES, *(key for key in record if key not in TITLES)]
+    rows = [
+        f'<tr><th scope="row">{escape(TITLES.get(key, _words(key)))}</th><td>{_cell(record[key])}</td></tr>'
+        for key in order
+        if record.get(key) is not None
+    ]
+    return "\n".join(rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        parts = []
+        for key, item in value.items():
+            if key == "checks":
+                parts.append("".join(_checks(item)))
+            elif item is not None:
+                parts.append(f'<span class="pair"><i>{escape(_words(key))}</i> {_cell(item)}</span>')
+        return " ".join(parts)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 else significant(value, 4)
+    text = escape(str(value))
+    return f"<code>{text}</code>" if len(text) >= 40 and " " not in text else text
+
+
+def _checks(checks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for check in checks:
+        passed = bool(check.get("passed"))
+        yield (
+            f'<div class="check {"passed" if passed else "failed"}">{"✓" if passed else "✗"} '
+            f"{escape(_words(str(check.get('name', ''))))}"
+            f" <i>{escape(str(check.get('detail', '')))}</i></div>"
+        )
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _values(noise_map: NoiseMap, name: str, inside: np.ndarray) -> np.ndarray | None:
+    value = noise_map.quantity(name)
+    if value is None:
+        return None
+    array = to_numpy(value).astype(float)
+    kept: np.ndarray = array[inside & np.isfinite(array)]
+    return kept
+
+
+def _median(noise_map: NoiseMap, name: str, inside: np.ndarray) -> float:
+    values = _values(noise_map, name, inside)
+    return float(np.median(values)) if values is not None and values.size else math.nan

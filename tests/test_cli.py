@@ -1,0 +1,196 @@
+"""The commands as a user runs them, chained."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from mrnoise import read_noise_map
+from mrnoise.cli.main import run as cli
+
+MRNOISE = str(Path(sys.executable).with_name("mrnoise"))
+pytestmark = pytest.mark.xdist_group("command line")
+
+
+def run(*arguments, cwd=None, code=0):
+    """In this process, through the entry point that the shell calls."""
+    out = io.StringIO()
+    previous = Path.cwd()
+    os.chdir(cwd or previous)
+    try:
+        with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["mrnoise", *map(str, arguments)]):
+            cli()
+        found = 0
+    except SystemExit as leaving:
+        found = leaving.code
+    finally:
+        os.chdir(previous)
+    assert found == code, out.getvalue()
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    run("simulate", folder / "scan.npz", "--matrix", "48,40", "--coils", 5, "--seed", 3)
+    return folder / "scan.npz"
+
+
+@pytest.fixture(scope="module")
+def maps(scan):
+    common = ["-R", 2, "--calibration", 16, "--reconstruction", "cg-sense", "--regularization", 0.01]
+    for method, n, seed in (("sketch", 100, 0), ("monte_carlo", 150, 1)):
+        run("map", scan, *common, "-m", method, "-n", n, "--seed", seed, "-o", scan.parent / f"{method}.h5")
+    return scan.parent / "sketch.h5", scan.parent / "monte_carlo.h5"
+
+
+def test_help_names_every_command_and_needs_no_torch():
+    text = run("--help")
+    for command in ("demo", "map", "gfactor", "roi", "compare", "simulate", "info"):
+        assert command in text
+    code = "import sys; import mrnoise.cli.main; assert not {'torch', 'numpy', 'scipy', 'h5py'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version_and_self_checks():
+    assert re.match(r"mrnoise \d+\.\d+\.\d+", run("--version"))
+    text = run("info")
+    assert text.count(" ok") == 2
+    assert "FAILED" not in text
+
+
+def test_info_describes_a_scan(scan):
+    text = run("info", scan)
+    assert "(5, 48, 40)" in text
+    assert "noise scan" in text
+    assert "condition number" in text
+
+
+def test_map_writes_everything(scan):
+    folder = scan.parent / "all"
+    text = run("map", scan, "-R", 2, "--calibration", 16, "-n", 20, "-o", folder)
+    names = {p.name for p in folder.iterdir()}
+    assert {"map.h5", "panel.png", "report.html", "map_std.nii.gz", "map_std.json", "map_g_factor.nii.gz"} <= names
+    for quantity in ("std", "magnitude_std", "snr", "g_factor"):
+        assert quantity in text
+    assert json.loads((folder / "map_std.json").read_text())["units"]
+
+
+def test_two_estimators_agree(maps):
+    text = run("compare", *maps)
+    ratio = float(re.search(r"NRMSE / floor[^\d]*([\d.]+)", text).group(1))
+    # An estimate of agreement from about 1000 voxels whose noise is correlated.
+    assert 0.8 < ratio < 1.25
+    assert "correlation" in text
+    assert "paper" in text
+
+
+def test_comparison_inside_a_mask(maps):
+    mask = maps[0].parent / "mask.npy"
+    inside = np.zeros((48, 40), bool)
+    inside[20:30, 10:25] = True
+    np.save(mask, inside)
+    assert re.search(r"voxels[^\d]*150\b", run("compare", *maps, "--mask", mask))
+
+
+def test_g_factor_in_closed_form_and_of_two_maps(scan, maps):
+    folder = scan.parent
+    run("gfactor", scan, "-R", 2, "-o", folder / "g.h5")
+    closed = read_noise_map(folder / "g.h5")
+    assert float(closed.g_factor.nan_to_num(1).min()) > 0.99
+    run("map", scan, "-r", "sense", "-R", 2, "--calibration", 0, "-n", 150, "-o", folder / "fast.h5")
+    run("map", scan, "-r", "sense", "-R", 1, "--calibration", 0, "-n", 150, "--seed", 5, "-o", folder / "full.h5")
+    text = run("gfactor", folder / "fast.h5", "--reference", folder / "full.h5", "-R", 2, "-o", folder / "ratio.h5")
+    ratio = read_noise_map(folder / "ratio.h5")
+    inside = closed.g_factor.isfinite()
+    deviation = (ratio.g_factor / closed.g_factor - 1)[inside]
+    assert float(deviation.square().mean().sqrt()) < 1.3 * (2 / (4 * 150)) ** 0.5
+    assert "g_factor" in text
+
+
+def test_roi_and_difference(scan):
+    text = run("roi", scan, "--region", "circle:24,20,5", "-R", 2, "--calibration", 16)
+    value = float(re.search(r"value[^\d]*([\d.e-]+)", text).group(1))
+    sigma = float(re.search(r"standard deviation[^\d]*([\d.e-]+)", text).group(1))
+    assert 0 < sigma < value
+    text = run(
+        "roi", scan, "--region", "circle:24,20,5", "--background", "box:30,14,34,20", "-R", 2, "--calibration", 16
+    )
+    assert "difference of means" in text
+
+
+def test_own_reconstruction(scan):
+    (scan.parent / "mine.py").write_text(
+        "from mrnoise.fourier import to_image\n\ndef combine(kspace):\n    return to_image(kspace).abs().sum(-3)\n"
+    )
+    text = run("map", scan, "-r", "mine:combine", "-n", 10, "-o", "own.h5", cwd=scan.parent)
+    assert "vmap(jvp)" in text
+    assert read_noise_map(scan.parent / "own.h5").provenance["reconstruction"] == "combine"
+
+
+def test_propagated_coil_maps(scan):
+    run("map", scan, "-n", 5, "--coil-maps", "propagated", "-o", scan.parent / "p.h5")
+    assert "reconstruction" in read_noise_map(scan.parent / "p.h5").provenance["coil_maps"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["map", "nothing.npz"], "no file"),
+        (["map", "SCAN", "-r", "grappa"], "unknown reconstruction: expected one of sense"),
+        (["map", "SCAN", "-r", "nowhere:thing"], "cannot load the reconstruction"),
+        (["map", "SCAN", "-m", "magic"], "unknown method"),
+        (["map", "SCAN", "-o", "map.xyz"], "unknown output format"),
+        (["map", "SCAN", "-o", "SCAN/map.h5"], "cannot write the output"),
+        (["map", "SCAN", "-R", "0.5"], "acceleration"),
+        (["map", "SCAN", "--pattern", "spiral", "-R", "2"], "unknown sampling pattern"),
+        (["map", "SCAN", "--slice", "4"], "no such slice: expected 0 to 0"),
+        (["map", "SCAN", "--coil-maps", "magic"], "unknown choice of coil maps"),
+        (["map", "SCAN", "--regularization", "-1"], "invalid regularisation"),
+        (["map", "SCAN", "--target-error", "3"], "invalid target error"),
+        (["map", "SCAN", "-r", "sense", "-R", "2"], "not a regular lattice"),
+        (["gfactor", "SCAN", "-R", "2", "--pattern", "poisson"], "not a regular lattice"),
+        (["roi", "SCAN", "--region", "here"], "invalid region"),
+        (["roi", "SCAN", "--region", "circle:500,500,2"], "empty region"),
+        (["compare", "SCAN", "SCAN"], "cannot read a noise map"),
+        (["simulate", "out.txt"], "cannot simulate this"),
+        (["map", "SCAN", "--nonsense"], "No such option"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(scan, tmp_path, arguments, message):
+    arguments = [a.replace("SCAN", str(scan)) for a in arguments]
+    text = run(*arguments, cwd=tmp_path, code=2)
+    assert message in text.replace("\n", " ")
+    if "No such option" not in message:
+        assert len(text.strip().splitlines()) == 1
+        assert "received" in text
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_interrupted_map_leaves_its_estimate(scan):
+    out = scan.parent / "interrupted.h5"
+    process = subprocess.Popen(
+        [MRNOISE, "map", str(scan), "-n", "100000", "--batch-size", "4", "-o", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    nm = read_noise_map(out)
+    assert nm.provenance["interrupted"]
+    assert 4 <= nm.n_samples < 100000
+    assert float(nm.relative_error.nanmedian()) < 0.5

@@ -1,0 +1,213 @@
+"""One test for each line of CONVENTIONS.md; each fails for a factor of √2."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mrnoise import Acquisition, Geometry, NoiseCovariance, noise_map, roi_std
+from mrnoise.acquisition import noise_covariance_from_scan
+from mrnoise.acquisition.sampling import equispaced
+from mrnoise.baselines import fully_sampled_std, sense_std
+from mrnoise.fourier import to_image, to_kspace
+from mrnoise.io.noise_scan import bandwidth_factor
+from mrnoise.reconstruction import Sense
+from mrnoise.simulation import random_noise_covariance, simulated_head
+
+N = 40_000
+FLOOR = N**-0.5  # relative error of a variance from N complex samples
+SHAPE = (12, 20)
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+
+
+def one_coil(variance=4.0, shape=SHAPE, mask=None, signal=100.0):
+    image = torch.full(shape, signal, dtype=torch.complex128)
+    mask = torch.ones(shape, dtype=torch.bool) if mask is None else mask
+    return Acquisition(to_kspace(image)[None], torch.tensor([[variance]]), mask=mask)
+
+
+def coil_image(kspace):
+    return to_image(kspace)[0]
+
+
+def test_every_convention_has_its_test():
+    text = (Path(__file__).resolve().parents[1] / "CONVENTIONS.md").read_text()
+    stated = {int(n) for n in re.findall(r"\*\*C(\d+)\*\*", text)}
+    tested = {int(n) for n in re.findall(r"^def test_c(\d+)_", Path(__file__).read_text(), re.M)}
+    assert stated == tested == set(range(1, max(stated) + 1))
+
+
+def test_c1_total_complex_variance():
+    psi = random_noise_covariance(3, 20.0, seed=1)
+    noise = psi.colour(gaussian(3, N), 0)
+    total = noise.real.var(1) + noise.imag.var(1)
+    torch.testing.assert_close(total, psi.matrix.diagonal().real, rtol=4 * FLOOR, atol=0)
+    torch.testing.assert_close(noise.real.var(1), total / 2, rtol=8 * FLOOR, atol=0)
+
+
+def test_c2_covariance_of_a_noise_scan():
+    noise = gaussian(3, 50, seed=1)
+    found = noise_covariance_from_scan(noise)
+    torch.testing.assert_close(found.matrix, torch.einsum("an,bn->ab", noise, noise.conj()) / 50)
+    torch.testing.assert_close(found.factor @ found.factor.mH, found.matrix)
+    torch.testing.assert_close(found.factor, found.factor.tril())
+    v = gaussian(3, 7, seed=2)
+    torch.testing.assert_close(found.colour(v, 0), found.factor @ v)
+
+
+def test_c3_bandwidth_scaling():
+    assert bandwidth_factor(10.0, 2.5, 0.793) == pytest.approx(2.5 / 10 / 0.793)
+    assert bandwidth_factor(0.0, 2.5, 0.793) == bandwidth_factor(10.0, 0.0, 0.793) == 1
+    # A receiver that averages white noise over its dwell time: four times as long, a quarter of the variance.
+    fast = gaussian(N)
+    slow = fast.reshape(-1, 4).mean(1)
+    measured = float(slow.abs().square().mean() / fast.abs().square().mean())
+    assert bandwidth_factor(4.0, 1.0, 1.0) == pytest.approx(measured, rel=4 * (4 / N) ** 0.5)
+
+
+def test_c4_noise_only_where_acquired():
+    mask = equispaced(SHAPE, 2)
+    averages = torch.full(SHAPE, 3)
+    acq = one_coil(4.0, mask=mask).replace(averages=averages)
+    noise = acq.colour(gaussian(200, 1, *SHAPE))
+    assert float(noise[..., ~mask].abs().max()) == 0
+    power = float(noise[..., mask].abs().square().mean())
+    assert power == pytest.approx(4 / 3, rel=4 * (200 * int(mask.sum())) ** -0.5)
+
+
+def test_c5_axes():
+    acq = Acquisition(gaussian(2, 3, *SHAPE), torch.eye(3))
+    assert (acq.batch_shape, acq.n_coils, acq.image_shape) == ((2,), 3, (2, *SHAPE))
+    volume = Acquisition(gaussian(3, 4, *SHAPE), torch.eye(3), spatial_dims=3)
+    assert (volume.n_coils, volume.image_shape) == (3, (4, *SHAPE))
+    point = torch.zeros(SHAPE, dtype=torch.complex128)
+    point[SHAPE[0] // 2, SHAPE[1] // 2] = 1
+    flat = to_kspace(point)
+    torch.testing.assert_close(flat, torch.full_like(flat, (SHAPE[0] * SHAPE[1]) ** -0.5))
+
+
+def test_c6_orthonormal_transforms_keep_the_variance():
+    noise = gaussian(100, 8, 50)
+    images = to_image(noise)
+    assert float(images.abs().square().mean()) == pytest.approx(1, rel=4 * FLOOR)
+    cut = to_kspace(images[..., 12:37])  # readout oversampling of two removed
+    assert float(cut.abs().square().mean()) == pytest.approx(1, rel=6 * FLOOR)
+
+
+def test_c7_affine(tmp_path):
+    import nibabel
+
+    affine = np.array([[0, 0, 3.0, 5], [2, 0, 0, 6], [0, 4, 0, 7], [0, 0, 0, 1]])
+    acq = one_coil().replace(geometry=Geometry((3, 4, 2), affine))
+    noise_map(coil_image, acq, n_samples=3).save(tmp_path / "a.nii.gz")
+    stored = nibabel.load(tmp_path / "a_std.nii.gz")
+    np.testing.assert_allclose(stored.affine, affine)
+    assert stored.shape[:2] == (SHAPE[1], SHAPE[0])  # (x, y)
+
+
+def test_c8_variance_is_total():
+    nm = noise_map(coil_image, one_coil(4.0), method="exact")
+    torch.testing.assert_close(nm.variance, torch.full(SHAPE, 4.0, dtype=torch.float64))
+    torch.testing.assert_close(nm.std, torch.full(SHAPE, 2.0, dtype=torch.float64))
+
+
+def test_c9_magnitude_noise():
+    acq = one_coil(4.0)
+    nm = noise_map(coil_image, acq, method="exact")
+    torch.testing.assert_close(nm.magnitude_std, nm.std / 2**0.5)
+    draws = torch.stack([coil_image(acq.kspace + acq.colour(gaussian(1, *SHAPE, seed=s))) for s in range(200)])
+    empirical = float(draws.abs().var(0).mean().sqrt())
+    assert empirical == pytest.approx(2**0.5, rel=4 * (0.5 / (200 * draws[0].numel())) ** 0.5)
+    # Improper noise: the real part alone. All of it lies along the phase of a real positive voxel.
+    improper = noise_map(lambda k: coil_image(k).real, acq, method="exact")
+    torch.testing.assert_close(improper.magnitude_std, improper.std)
+
+
+def test_c10_phase_noise_in_radians():
+    nm = noise_map(coil_image, one_coil(4.0, signal=100.0), method="exact")
+    torch.testing.assert_close(nm.phase_std, torch.full(SHAPE, 2**0.5 / 100, dtype=torch.float64))
+    rotated = noise_map(lambda k: 1j * coil_image(k).real.to(k.dtype), one_coil(4.0), method="exact")
+    assert float(rotated.real_std.max()) < 1e-6
+    torch.testing.assert_close(rotated.imaginary_std, rotated.std)
+
+
+def test_c11_snr_units():
+    nm = noise_map(coil_image, one_coil(4.0, signal=100.0), method="exact")
+    torch.testing.assert_close(nm.snr, torch.full(SHAPE, 100 / 2**0.5, dtype=torch.float64))
+
+
+def test_c12_g_factor():
+    head = simulated_head(SHAPE, 4, seed=1)
+    full = head.acquire(0)
+    assert float((noise_map(Sense(), full, method="exact").g_factor - 1).abs().max()) < 1e-4
+    acq = full.undersample(equispaced(SHAPE, 2))
+    nm = noise_map(Sense(), acq, method="exact")
+    torch.testing.assert_close(nm.g_factor, nm.std / (2**0.5 * fully_sampled_std(acq)))
+    assert float(nm.g_factor.min()) > 0.9999
+    calibrated = full.undersample(equispaced(SHAPE, 2, calibration=4))
+    assert calibrated.acceleration == pytest.approx(12 / 8)  # 6 lines, 4 central ones of which 2 are new
+
+
+def test_c13_relative_error():
+    nm = noise_map(coil_image, one_coil(4.0), method="sketch", n_samples=100)
+    torch.testing.assert_close(nm.relative_error, 0.5 * nm.estimate.variance_error / nm.variance)
+    assert float(nm.relative_error.median()) == pytest.approx(1 / (4 * 100) ** 0.5, rel=0.05)
+    assert bool(noise_map(coil_image, one_coil(), n_samples=1).relative_error.isnan().all())
+
+
+def test_c14_roi():
+    acq = one_coil(4.0)
+    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi[3:8, 2:12] = True
+    assert roi_std(coil_image, acq, roi) == pytest.approx((4 / 2 / 50) ** 0.5)
+    assert roi_std(coil_image, acq, roi.double()) == pytest.approx((4 / 2 * 50) ** 0.5)
+
+
+def test_c15_tikhonov():
+    acq = simulated_head(SHAPE, 4, seed=1).acquire(0)
+    louder = acq.replace(noise_covariance=NoiseCovariance(9 * acq.noise_covariance.matrix))
+    torch.testing.assert_close(Sense(0.1).bind(acq)(acq.kspace), Sense(0.1).bind(louder)(acq.kspace))
+    torch.testing.assert_close(sense_std(louder, 0.1), 3 * sense_std(acq, 0.1))
+    h = acq.noise_covariance.mean_variance / fully_sampled_std(acq) ** 2  # ψ SᴴΨ⁻¹S
+    psi = acq.noise_covariance.mean_variance
+    torch.testing.assert_close(sense_std(acq, 0.1), (psi * h / (h + 0.1) ** 2).sqrt())
+
+
+def test_c16_sigpy():
+    mri = pytest.importorskip("sigpy.mri")
+    noise = gaussian(3, 50)
+    noise = noise - noise.mean(1, keepdim=True)
+    expected = 50 * noise_covariance_from_scan(noise).matrix.numpy()
+    np.testing.assert_allclose(mri.get_cov(noise.numpy()), expected)
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
+def test_c16_bart(tmp_path):
+    psi = random_noise_covariance(3, 20.0, seed=1)
+    noise = psi.colour(gaussian(3, N), 0).numpy()
+    write_cfl(tmp_path / "noise", noise.T.reshape(N, 1, 1, 3))
+    write_cfl(tmp_path / "zero", np.zeros((200, 200)))
+    for command in ("whiten noise noise out matrix covariance", "noise -n 4 zero added"):
+        subprocess.run(["bart", *command.split()], cwd=tmp_path, check=True)
+    found = read_cfl(tmp_path / "covariance").squeeze()
+    np.testing.assert_allclose(found, noise @ noise.conj().T / N, rtol=1e-3)
+    added = read_cfl(tmp_path / "added")
+    assert float((abs(added) ** 2).mean()) == pytest.approx(4, rel=4 / 200)
+
+
+def write_cfl(path: Path, values: np.ndarray) -> None:
+    shape = [*values.shape, *[1] * (16 - values.ndim)]
+    path.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, shape)) + "\n")
+    values.astype(np.complex64).ravel(order="F").tofile(path.with_suffix(".cfl"))
+
+
+def read_cfl(path: Path) -> np.ndarray:
+    shape = [int(n) for n in path.with_suffix(".hdr").read_text().split("\n")[1].split()]
+    return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(shape, order="F")
