@@ -194,3 +194,15 @@ def test_interrupted_map_leaves_its_estimate(scan):
     assert nm.provenance["interrupted"]
     assert 4 <= nm.n_samples < 100000
     assert float(nm.relative_error.nanmedian()) < 0.5
+    # Going on from it is one run with as many probes.
+    n = nm.n_samples + 10
+    run("map", scan, "-n", n, "-o", out, "--resume")
+    run("map", scan, "-n", n, "-o", scan.parent / "whole.h5")
+    resumed, whole = read_noise_map(out), read_noise_map(scan.parent / "whole.h5")
+    assert resumed.n_samples == n
+    assert not resumed.provenance["interrupted"]
+    assert float((resumed.std - whole.std).abs().max() / whole.std.max()) < 1e-5
+
+
+def test_nothing_to_resume(scan):
+    assert "nothing to resume" in run("map", scan, "-o", scan.parent / "none.h5", "--resume", code=2)

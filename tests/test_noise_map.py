@@ -88,6 +88,50 @@ def test_interruption_keeps_whole_slices_and_the_part():
     assert float((nm.relative_error[1] / nm.relative_error[0]).mean()) == pytest.approx(5**0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("method", ["sketch", "monte_carlo"])
+def test_resumed_run_is_the_uninterrupted_one(method, tmp_path):
+    def interrupt(image, n_images, done, total, error):
+        if image == 1 and done >= 8:
+            raise KeyboardInterrupt
+
+    options = {"method": method, "n_samples": 20, "batch_size": 4, "seed": 6}
+    noise_map(Sense(), STACK, **options, progress=interrupt).save(tmp_path / "part.h5")
+    part = mrnoise.read_noise_map(tmp_path / "part.h5")
+    calls = []
+    resumed = noise_map(
+        Sense(), STACK, **options, progress=lambda i, n, done, t, e: calls.append((i, done)), resume=part
+    )
+    complete = noise_map(Sense(), STACK, **options)
+    torch.testing.assert_close(resumed.variance, complete.variance, rtol=1e-10, atol=0)
+    torch.testing.assert_close(resumed.relative_error, complete.relative_error)
+    assert not resumed.provenance["interrupted"]
+    assert (0, 4) not in calls  # the first slice was complete
+    assert (1, 8) not in calls
+    assert (1, 12) in calls
+    # Going on to more probes is the same thing.
+    more = noise_map(
+        Sense(), ONE, method=method, n_samples=30, resume=noise_map(Sense(), ONE, method=method, n_samples=7)
+    )
+    torch.testing.assert_close(more.variance, noise_map(Sense(), ONE, method=method, n_samples=30).variance)
+
+
+def test_resuming_something_else_is_refused():
+    part = noise_map(Sense(), ONE, method="sketch", n_samples=5, seed=1)
+    for changed in (
+        {"seed": 2},
+        {"method": "monte_carlo", "seed": 1},
+        {"distribution": "gaussian", "seed": 1},
+    ):
+        with pytest.raises(InputError, match="cannot go on from this map"):
+            noise_map(Sense(), ONE, n_samples=9, resume=part, **changed)
+    with pytest.raises(InputError, match="input sha256"):
+        noise_map(Sense(), ONE.replace(kspace=2 * ONE.kspace), n_samples=9, seed=1, resume=part)
+    with pytest.raises(InputError, match="reconstruction"):
+        noise_map(Sense(0.1), ONE, n_samples=9, seed=1, resume=part)
+    with pytest.raises(InputError, match="by sketch or monte_carlo"):
+        noise_map(Sense(), ONE, resume=noise_map(Sense(), ONE, method="probe", n_samples=9))
+
+
 def test_provenance_tells_the_whole_story():
     nm = noise_map(Sense(), ONE, n_samples=5, seed=3)
     p = nm.provenance

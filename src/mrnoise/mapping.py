@@ -14,12 +14,12 @@ from mrnoise.acquisition.geometry import Geometry
 from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Plan, Progress
-from mrnoise.estimators.estimate import stack, unknown
+from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
 from mrnoise.estimators.sampler import Distribution
 from mrnoise.foreground import foreground
 from mrnoise.linearization import NoiseToImage, linearize, n_images
 from mrnoise.linearization.preflight import refuse
-from mrnoise.provenance import scan_record
+from mrnoise.provenance import fingerprint, scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result import NoiseMap
 
@@ -46,6 +46,7 @@ def noise_map(
     distribution: str | Distribution = "phase",
     batch_size: int | None = None,
     progress: MapProgress | None = None,
+    resume: NoiseMap | None = None,
 ) -> NoiseMap:
     """Voxel-wise noise of a reconstructed scan.
 
@@ -75,6 +76,9 @@ def noise_map(
         Probes evaluated together; ``None``: from free memory. Does not change the result.
     progress
         Called after each batch.
+    resume
+        An earlier map of the same scan, reconstruction, method and seed, e.g. an interrupted one: its probes
+        are not repeated, and the result is that of one uninterrupted run. For ``sketch`` and ``monte_carlo``.
 
     Returns
     -------
@@ -109,6 +113,7 @@ def noise_map(
     chosen, why, preflights = method, "", []
     count = n_images(reconstruction, acquisition)
     interrupted = False
+    earlier = _earlier(resume, reconstruction, acquisition, seed, distribution, count)
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
             chosen, why = _choose(method, operator)
@@ -119,7 +124,10 @@ def noise_map(
                 batch_size,
                 _within(progress, index, count),
             )
-            parts.append(_estimate(operator, chosen, plan, (seed, index), distribution))
+            start = earlier[index]
+            if start is not None and start.method != chosen:
+                raise _cannot_resume(f"method {chosen}", start.method)
+            parts.append(_estimate(operator, chosen, plan, (seed, index), distribution, start))
             images.append(operator.value)
             preflights.append(operator.preflight.describe())
             interrupted = parts[-1].interrupted
@@ -150,7 +158,7 @@ def noise_map(
             "noise_model": "replicas at the noise level of the scan"
             if chosen == "monte_carlo"
             else "first order in the noise",
-            "reconstruction": getattr(reconstruction, "__name__", None) or repr(reconstruction),
+            "reconstruction": _name(reconstruction),
             "preflight": preflights[0],
             **scan_record(acquisition),
             "seconds": round(time.perf_counter() - started, 3),
@@ -173,15 +181,60 @@ def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:
 
 
 def _estimate(
-    operator: NoiseToImage, method: str, plan: Plan, seed: tuple[int, int], distribution: str | Distribution
+    operator: NoiseToImage,
+    method: str,
+    plan: Plan,
+    seed: tuple[int, int],
+    distribution: str | Distribution,
+    start: Estimate | None,
 ) -> Estimate:
     if method == "sketch":
-        return estimators.sketch(operator, plan, seed=seed, distribution=distribution)
+        return estimators.sketch(operator, plan, seed=seed, distribution=distribution, start=start)
     if method == "probe":
         return estimators.probe(operator, plan, seed=seed)
     if method == "exact":
         return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
-    return estimators.monte_carlo(operator, plan, seed=seed)
+    return estimators.monte_carlo(operator, plan, seed=seed, start=start)
+
+
+def _earlier(
+    resume: NoiseMap | None,
+    reconstruction: Reconstruction | KspaceToImage,
+    acquisition: Acquisition,
+    seed: int,
+    distribution: str | Distribution,
+    count: int,
+) -> list[Estimate | None]:
+    """For each image the estimate to go on from."""
+    if resume is None:
+        return [None] * count
+    if not isinstance(resume.estimate.error, GaussianError):
+        raise _cannot_resume("a map by sketch or monte_carlo", resume.method)
+    expected = {
+        "input sha256": fingerprint(acquisition),
+        "reconstruction": _name(reconstruction),
+        "seed": seed,
+        "distribution": _distribution_name(resume.method, distribution),
+    }
+    for name, wanted in expected.items():
+        source = resume.provenance.get("input", {}) if name == "input sha256" else resume.provenance
+        found = source.get(name.split()[-1])
+        if found != wanted:
+            raise _cannot_resume(f"{name} {wanted}", str(found))
+    return list(unstack(resume.estimate, resume.image.ndim - acquisition.spatial_dims if count > 1 else 0))
+
+
+def _cannot_resume(expected: str, received: str) -> InputError:
+    return InputError(
+        "cannot go on from this map",
+        expected=expected,
+        received=received,
+        remedy="Repeat the command with the options of the earlier map, or start anew.",
+    )
+
+
+def _name(reconstruction: Reconstruction | KspaceToImage) -> str:
+    return getattr(reconstruction, "__name__", None) or repr(reconstruction)
 
 
 def _within(progress: MapProgress | None, index: int, count: int) -> Progress | None:

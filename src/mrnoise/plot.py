@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,14 @@ def spacing(noise_map: NoiseMap) -> tuple[float, float, float]:
 
 
 def _draw(
-    axes: Axes, bar: Axes, name: str, value: Tensor, inside: np.ndarray, index: tuple[int, ...], pixel: float
+    figure: Figure,
+    axes: Axes,
+    bar: Axes,
+    name: str,
+    value: Tensor,
+    inside: np.ndarray,
+    index: tuple[int, ...],
+    pixel: float,
 ) -> None:
     from matplotlib import colormaps
 
@@ -186,32 +194,28 @@ def window(array: np.ndarray, inside: np.ndarray, from_zero: bool) -> tuple[floa
     return float(low), float(high if high > low else low + 1)
 
 
-def _colour_bar(
-    figure: Figure, bar: Axes, shown: Any, name: str, values: np.ndarray, low: float, high: float
-) -> None:
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+def _colour_bar(figure: Figure, bar: Axes, shown: Any, name: str, values: np.ndarray, low: float, high: float) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     below = values.size and values.min() < low
     above = values.size and values.max() > high
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[bool(below), bool(above)]
     drawn = figure.colorbar(shown, cax=bar, orientation="horizontal", extend=extend)
-    formatter = ScalarFormatter(useMathText=True)
-    formatter.set_powerlimits((-2, 4))
-    drawn.ax.xaxis.set_major_locator(MaxNLocator(5))
-    drawn.ax.xaxis.set_major_formatter(formatter)
-    drawn.ax.tick_params(labelsize=9, colors=INK, length=3, width=0.6)
-    drawn.ax.xaxis.get_offset_text().set_visible(False)
-    drawn.outline.set_visible(False)
     # The power of ten belongs to the unit, where it cannot overlap a tick.
-    figure.draw_without_rendering()
+    power = math.floor(math.log10(max(abs(low), abs(high))))
+    power = power if power < -2 or power > 4 else 0
+    drawn.ax.xaxis.set_major_locator(MaxNLocator(5))
+    drawn.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:.4g}"))
+    drawn.ax.tick_params(labelsize=9, colors=INK, length=3, width=0.6)
+    drawn.outline.set_visible(False)
     unit = "%" if STYLES[name].percent else QUANTITIES[name][0].replace("image units", "a.u.")
-    power = formatter.get_offset()
-    label = " ".join(part for part in (power, "" if unit == "1" else unit) if part)
-    drawn.set_label(label, fontsize=9, color=QUIET, labelpad=2)
+    parts = (rf"$\times 10^{{{power}}}$" if power else "", "" if unit == "1" else unit)
+    drawn.set_label(" ".join(part for part in parts if part), fontsize=9, color=QUIET, labelpad=2)
 
 
 def _footer(noise_map: NoiseMap, inside: np.ndarray, index: tuple[int, ...]) -> str:
-    parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} probes"]
+    samples = "replicas" if noise_map.method == "monte_carlo" else "probes"
+    parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
     error = to_numpy(noise_map.relative_error)
     values = error[inside & np.isfinite(error)]
     if values.size == 0 or values.max() > 0:

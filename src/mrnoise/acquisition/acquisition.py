@@ -25,7 +25,7 @@ class Acquisition:
         Complex, (..., coil, k1, k0) or, with ``spatial_dims=3``, (..., coil, k2, k1, k0); centre at n // 2.
         Leading axes are independent images (slice, frame, echo). Samples outside the mask are set to zero.
     noise_covariance
-        Ψ, (coil, coil), total complex variance in squared k-space units.
+        Ψ, total complex variance in squared k-space units: a `NoiseCovariance` or a (coil, coil) tensor.
     mask
         Bool, the samples that were acquired: (k1, k0) or (k2, k1, k0), with the leading axes where the
         images differ. ``None``: the samples that are not exactly zero in every coil.
@@ -59,9 +59,7 @@ class Acquisition:
     def __post_init__(self) -> None:
         kspace = torch.as_tensor(self.kspace)
         _check_kspace(kspace, self.spatial_dims)
-        psi = self.noise_covariance
-        if not isinstance(psi, NoiseCovariance):
-            psi = NoiseCovariance(torch.as_tensor(psi))
+        psi = NoiseCovariance.of(self.noise_covariance)
         n_coils = kspace.shape[-self.spatial_dims - 1]
         if psi.n_coils != n_coils:
             raise InputError(
@@ -72,7 +70,7 @@ class Acquisition:
                 remedy="Check the axis order (..., coil, k1, k0), or select the coils with data.",
             )
         object.__setattr__(self, "noise_covariance", psi)
-        mask = self._checked_mask(kspace)
+        mask = self._checked_mask(kspace, self.mask)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "kspace", kspace * mask.unsqueeze(-self.spatial_dims - 1))
         self._check_coil_maps()
@@ -172,23 +170,23 @@ class Acquisition:
 
     # -- checks ------------------------------------------------------------------------------------------
 
-    def _checked_mask(self, kspace: Tensor) -> Tensor:
+    def _checked_mask(self, kspace: Tensor, given: Tensor | None) -> Tensor:
         coil_axis = -self.spatial_dims - 1
         image_shape = kspace.shape[:coil_axis] + kspace.shape[coil_axis + 1 :]
-        if self.mask is None:
+        if given is None:
             mask = (kspace != 0).any(dim=coil_axis)
             shared = mask.reshape(-1, *kspace.shape[-self.spatial_dims :])
             if bool((shared == shared[0]).all()):
                 mask = shared[0]
         else:
-            mask = torch.as_tensor(self.mask).to(torch.bool)
+            mask = torch.as_tensor(given).to(torch.bool)
         if mask.shape not in (image_shape, kspace.shape[-self.spatial_dims :]):
             raise _wrong_mask(tuple(kspace.shape[-self.spatial_dims :]), mask)
         if not bool(mask.any()):
             raise InputError(
                 "sampling mask is empty",
                 expected="at least one acquired sample",
-                received="no acquired sample" + (" (k-space is zero)" if self.mask is None else ""),
+                received="no acquired sample" + (" (k-space is zero)" if given is None else ""),
                 remedy="Check that True marks the samples that were acquired.",
             )
         return mask

@@ -34,7 +34,7 @@ def dominant_eigenvector(matrix: Tensor, reference: Tensor) -> tuple[Tensor, Ten
     eigenvalue
         The largest one, (...), not differentiable.
     """
-    vector, eigenvalues, *_ = _PowerIteration.apply(matrix, reference.expand(matrix.shape[:-1]))  # type: ignore[no-untyped-call]
+    vector, eigenvalues, *_ = _PowerIteration.apply(matrix, reference.expand(matrix.shape[:-1]))
     return vector, eigenvalues[..., -1]
 
 

@@ -151,7 +151,7 @@ def _signal_projector(patches: Tensor, threshold: float) -> Tensor:
     squared = gram @ gram
     largest = ((squared.conj() * squared).real.sum() + tiny).pow(0.25)
     gram = 0.5 * (gram + gram.mH) / (threshold**2 * largest)
-    return _SoftSubspace.apply(gram)[0]  # type: ignore[no-any-return, no-untyped-call]
+    return _SoftSubspace.apply(gram)[0]
 
 
 class _SoftSubspace(torch.autograd.Function):

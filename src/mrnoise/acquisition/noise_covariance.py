@@ -76,6 +76,11 @@ class NoiseCovariance:
             )
         object.__setattr__(self, "matrix", matrix)
 
+    @classmethod
+    def of(cls, matrix: NoiseCovariance | Tensor) -> NoiseCovariance:
+        """The covariance itself, or one made of a (coil, coil) matrix."""
+        return matrix if isinstance(matrix, cls) else cls(torch.as_tensor(matrix))
+
     @property
     def n_coils(self) -> int:
         """Number of coils."""

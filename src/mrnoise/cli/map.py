@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from mrnoise.cli import options
+from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    from mrnoise.result import NoiseMap
 
 
 def map_(
@@ -23,10 +30,13 @@ def map_(
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     output: options.Output = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the .h5 that an interrupted run left in the output.")
+    ] = False,
 ) -> None:
     """Noise, SNR and g-factor of every voxel of a reconstructed scan.
 
-    Ctrl-C keeps the estimate so far, with its error bar.
+    Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it.
     """
     from mrnoise.cli.display import ERR, map_progress, print_map, print_written
     from mrnoise.cli.main import INTERRUPTED
@@ -35,6 +45,7 @@ def map_(
     from mrnoise.mapping import noise_map
 
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
+    earlier = _earlier(files) if resume else None
     method_of = load_reconstruction(reconstruction, regularization)
     acquisition = load_scan(
         scan,
@@ -56,6 +67,7 @@ def map_(
             seed=seed,
             batch_size=batch_size,
             progress=progress,
+            resume=earlier,
         )
     written = write(nm, files)
     print_map(nm, f"{scan.name}: {reconstruction}")
@@ -63,3 +75,18 @@ def map_(
     if nm.provenance["interrupted"]:
         ERR.print("[yellow]interrupted: the map holds the estimate so far[/yellow]")
         raise typer.Exit(INTERRUPTED)
+
+
+def _earlier(files: list[Path]) -> NoiseMap:
+    """The map that an earlier run of the same command left."""
+    from mrnoise.io import read_noise_map
+
+    kept = [path for path in files if path.suffix == ".h5"]
+    if not kept or not kept[0].exists():
+        raise InputError(
+            "nothing to resume",
+            expected="an .h5 map of an earlier run in the output",
+            received=str(kept[0]) + ", which does not exist" if kept else "an output without .h5",
+            remedy="Leave --resume out, or give the --output of the interrupted run.",
+        )
+    return read_noise_map(kept[0])

@@ -108,4 +108,4 @@ def _load_callable(name: str) -> Reconstruction | KspaceToImage:
             received=f"{name}, a {type(made).__name__}",
             remedy="Give the name of a function, a module instance or a class.",
         )
-    return made  # type: ignore[no-any-return]
+    return made

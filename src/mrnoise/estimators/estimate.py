@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -208,3 +209,29 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
         interrupted=any(e.interrupted for e in estimates),
         mean=join(means) if len(means) == len(estimates) else None,
     )
+
+
+def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
+    """The estimates that `stack` joined; for Gaussian errors, which know their own number of samples."""
+    if batch_ndim == 0:
+        return [estimate]
+    error = estimate.error
+    if not isinstance(error, GaussianError):
+        raise TypeError("only estimates from independent samples can be taken apart")
+
+    def split(values: Tensor) -> list[Tensor]:
+        return list(values.flatten(0, batch_ndim - 1))
+
+    counts = split(error.degrees_of_freedom)
+    means = [None] * len(counts) if estimate.mean is None else split(estimate.mean)
+    parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, means, strict=True)
+    return [
+        dataclasses.replace(
+            estimate,
+            variance=variance,
+            pseudo_variance=pseudo,
+            error=GaussianError(dof.reshape(())),
+            mean=mean,
+        )
+        for variance, pseudo, dof, mean in parts
+    ]

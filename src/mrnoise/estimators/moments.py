@@ -18,14 +18,24 @@ class SampleMoments:
     known_mean
         True for linear responses, whose mean is zero; False for replicas, whose mean is estimated at the
         price of one degree of freedom.
+    start
+        An earlier estimate to go on from: it determines the sums.
     """
 
-    def __init__(self, method: str, known_mean: bool) -> None:
+    def __init__(self, method: str, known_mean: bool, start: Estimate | None = None) -> None:
         self.method, self.known_mean = method, known_mean
         self.count = 0
         self._square: Tensor | float = 0.0
         self._pseudo: Tensor | float = 0.0
         self._sum: Tensor | float = 0.0
+        if start is not None and isinstance(start.error, GaussianError):
+            nu = int(start.error.degrees_of_freedom)
+            if nu > 1:  # from fewer samples nothing is gained
+                self.count = nu if known_mean else nu + 1
+                mean = torch.zeros_like(start.pseudo_variance) if start.mean is None else start.mean
+                self._sum = self.count * mean
+                self._square = nu * start.variance + self.count * mean.abs().square()
+                self._pseudo = nu * start.pseudo_variance + self.count * mean.square()
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image)."""

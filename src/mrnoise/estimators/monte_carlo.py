@@ -13,7 +13,9 @@ from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import Plan, stream
 
 
-def monte_carlo(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] = 0) -> Estimate:
+def monte_carlo(
+    operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] = 0, start: Estimate | None = None
+) -> Estimate:
     """Sample variance of N reconstructions of y + Ψ^{1/2} v with circular Gaussian v.
 
     The nonlinear truth at the noise level of the scan; relative variance (1+κ²)/(N-1). One reconstruction
@@ -27,6 +29,8 @@ def monte_carlo(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int
         Stopping rule.
     seed
         Entropy of the noise.
+    start
+        An earlier estimate of the same operator and seed to go on from.
     """
     draw = sampler(
         operator.noise_shape, operator.noise_dtype, seed=seed, distribution="gaussian", device=operator.device
@@ -36,5 +40,5 @@ def monte_carlo(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int
         noise = draw(indices)
         return operator.replicas(noise), noise
 
-    moments = SampleMoments("monte_carlo", known_mean=False)
+    moments = SampleMoments("monte_carlo", known_mean=False, start=start)
     return stream(evaluate, moments, plan, probe_bytes=noise_bytes(operator), smallest=3)

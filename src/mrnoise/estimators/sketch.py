@@ -19,6 +19,7 @@ def sketch(
     *,
     seed: int | Sequence[int] = 0,
     distribution: str | Distribution = "phase",
+    start: Estimate | None = None,
 ) -> Estimate:
     """Voxel variance (LLᴴ)_ii as the mean of |(L v)_i|².
 
@@ -35,6 +36,8 @@ def sketch(
         Entropy of the probes.
     distribution
         One of `DISTRIBUTIONS`, or a function with the same signature.
+    start
+        An earlier estimate of the same operator, seed and distribution to go on from.
     """
     draw = sampler(
         operator.noise_shape,
@@ -48,5 +51,5 @@ def sketch(
         probes = draw(indices)
         return operator.apply(probes), probes
 
-    moments = SampleMoments("sketch", known_mean=True)
+    moments = SampleMoments("sketch", known_mean=True, start=start)
     return stream(evaluate, moments, plan, probe_bytes=noise_bytes(operator))

@@ -110,7 +110,7 @@ def stream(
     evaluate
         Sample indices → (responses, probes), each with a leading batch axis.
     accumulator
-        Running sums; memory does not grow with the number of samples.
+        Running sums; memory does not grow with the number of samples. What it already holds is not repeated.
     plan
         Stopping rule.
     probe_bytes
@@ -124,7 +124,9 @@ def stream(
     """
     limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
     batch = plan.batch_size or _batch_from_memory(probe_bytes)
-    done, interrupted = 0, False
+    done, interrupted = accumulator.count, False
+    if done and plan.target_error is not None and _reached(accumulator, plan):
+        return accumulator.estimate(False)
     try:
         while done < limit:
             indices = range(done, min(done + batch, limit))
@@ -149,6 +151,10 @@ def stream(
             raise
         interrupted = True
     return accumulator.estimate(interrupted)
+
+
+def _reached(accumulator: Accumulator, plan: Plan) -> bool:
+    return region_error(accumulator.estimate(False), plan.region) <= (plan.target_error or 0.0)
 
 
 def region_error(estimate: Estimate, region: Tensor | None) -> float:

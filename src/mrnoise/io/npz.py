@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,7 +155,7 @@ def _geometry(arrays: dict[str, np.ndarray], path: Path) -> Geometry:
 
 def write_npz(acquisition: Acquisition, path: str | Path, noise: Tensor | None = None) -> None:
     """Write an acquisition as `read_npz` reads it, with a noise scan (coil, sample) if there is one."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "kspace": acquisition.kspace.numpy(),
         "mask": acquisition.mask.numpy(),
         "voxel_size": np.array(acquisition.geometry.voxel_size),

@@ -25,7 +25,7 @@ def jvp_vmap(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
     """J t for a batch of tangents; the primal is evaluated once."""
 
     def jvp(tangent: Tensor) -> Tensor:
-        return torch.func.jvp(function, (point,), (tangent,))[1]  # type: ignore[no-any-return]
+        return torch.func.jvp(function, (point,), (tangent,))[1]
 
     # Forward mode needs no graph; without no_grad the parameters of a network would keep one.
     with differentiable(), torch.no_grad():
@@ -52,8 +52,8 @@ def jvp_double_reverse(function: Function, point: Tensor, tangents: Tensor) -> T
 def vjp_vmap(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
     """Jᵀ w for a batch of cotangents, one forward pass for all."""
     with differentiable():
-        _, pull = torch.func.vjp(function, point)
-        return torch.func.vmap(lambda w: pull(w)[0])(cotangents).detach()  # type: ignore[no-any-return]
+        pull = torch.func.vjp(function, point)[1]
+        return torch.func.vmap(lambda w: pull(w)[0])(cotangents).detach()
 
 
 def vjp_loop(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:

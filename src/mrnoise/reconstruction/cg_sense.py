@@ -152,7 +152,7 @@ class _Solve(torch.autograd.Function):
             sx = solver.sample(maps * x.unsqueeze(axis), mask)
             dsx = solver.sample(dmaps * x.unsqueeze(axis), mask)
             rhs = rhs - (dmaps.conj() * sx + maps.conj() * dsx).sum(axis)
-        return _Solve.apply(rhs, maps, mask, solver)  # type: ignore[no-any-return]
+        return _Solve.apply(rhs, maps, mask, solver)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:

@@ -224,8 +224,9 @@ class Report {
       const cells = element("readout").children[k].cells;
       cells[1].textContent = formatNumber(quantity.values[index]);
       const interval = intervalAt(quantity, index, this.factors);
-      const exact = quantity.freedom === 0;
-      cells[2].textContent = interval === null ? "" : exact ? "exact" : formatInterval(interval);
+      if (quantity.rule === null) cells[2].textContent = "";
+      else if (interval === null) cells[2].textContent = "unknown";
+      else cells[2].textContent = interval[0] === interval[1] ? "exact" : formatInterval(interval);
     });
   }
 }
