@@ -33,8 +33,8 @@ def names(folder):
 )
 def test_nifti_round_trip_with_oblique_affine(tmp_path, shape, spatial_dims):
     nm = small_map(shape, geometry=Geometry((3.0, 0.9, 1.1), OBLIQUE), spatial_dims=spatial_dims)
-    written = nm_files = save(nm, tmp_path / "out.nii.gz")
-    assert names(tmp_path) == sorted(path.name for path in nm_files)
+    written = save(nm, tmp_path / "out.nii.gz")
+    assert names(tmp_path) == sorted(path.name for path in written)
     assert len(written) == 2 * 7
     for name in ("image", "std", "magnitude_std", "phase_std", "snr", "relative_error", "g_factor"):
         image = nibabel.load(tmp_path / f"out_{name}.nii.gz")

@@ -70,7 +70,8 @@ class Comparison:
     nrmse
         Mean-normalised: rms(σ_a - σ_b) / mean(σ_b) inside the mask.
     floor
-        What sampling alone explains, on the same scale: the errors of both maps in quadrature.
+        What sampling alone explains: the stated relative errors of both maps in quadrature, root mean square
+        inside the mask. For sketch and replicas this is √((1+κ²)(1/4S + 1/4N)).
     paper_nrmse
         rms(σ_a - σ_b) / max(σ_b) over all pixels (Dalmaz et al. 2025).
     correlation
@@ -92,9 +93,6 @@ class Comparison:
 def compare(a: NoiseMap, b: NoiseMap, mask: Tensor) -> Comparison:
     """Compare the total σ of two maps; ``b`` is the reference.
 
-    The floor is √((1+κ²)(1/4S + 1/4N)) for sketch and replicas, computed here from the standard errors that
-    the maps themselves state.
-
     Raises
     ------
     InputError
@@ -112,12 +110,12 @@ def compare(a: NoiseMap, b: NoiseMap, mask: Tensor) -> Comparison:
         )
     difference = sa - sb
     mean = sb[inside].mean()
-    error = torch.stack([sa * a.relative_error, sb * b.relative_error]).nan_to_num(0.0)[:, inside]
+    error = torch.stack([a.relative_error, b.relative_error]).nan_to_num(0.0)[:, inside]
     everywhere = torch.isfinite(difference)
     pair = torch.stack([sa[everywhere], sb[everywhere]])
     return Comparison(
         nrmse=float(difference[inside].square().mean().sqrt() / mean),
-        floor=float(error.square().sum(0).mean().sqrt() / mean),
+        floor=float(error.square().sum(0).mean().sqrt()),
         paper_nrmse=float(difference[everywhere].square().mean().sqrt() / sb[everywhere].max()),
         correlation=float(torch.corrcoef(pair)[0, 1]),
         ratio=float(sa[inside].mean() / mean),

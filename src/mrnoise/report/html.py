@@ -66,7 +66,12 @@ def _title(noise_map: NoiseMap) -> str:
 def _subtitle(noise_map: NoiseMap) -> str:
     record = noise_map.provenance
     shape = " × ".join(str(n) for n in reversed(noise_map.image.shape))
-    parts = [record.get("reconstruction"), noise_map.method.replace("_", " "), f"{shape} voxels", record.get("created")]
+    parts = [
+        record.get("reconstruction"),
+        noise_map.method.replace("_", " "),
+        f"{shape} voxels",
+        str(record.get("created", ""))[:10],
+    ]
     return "  ·  ".join(str(part) for part in parts if part)
 
 
