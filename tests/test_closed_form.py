@@ -67,8 +67,9 @@ def test_exact_equals_the_closed_form(name, regularization):
     assert nm.provenance["preflight"]["complex_linear"]
 
 
-def test_converged_cg_sense_equals_the_closed_form():
-    acq = scan("R=3")
+@pytest.mark.parametrize("name", ["R=3", "CAIPI 2x2"])
+def test_converged_cg_sense_equals_the_closed_form(name):
+    acq = scan(name)
     nm = noise_map(CgSense(0.02), acq, method="exact")
     assert float((nm.std / sense_std(acq, 0.02) - 1).abs().max()) < 1e-4
 

@@ -127,8 +127,8 @@ def noise_map(
             start = earlier[index]
             if start is not None and start.method != chosen:
                 raise _cannot_resume(f"method {chosen}", start.method)
-            parts.append(_estimate(operator, chosen, plan, (seed, index), distribution, start))
-            images.append(operator.value)
+            parts.append(_estimate(operator, chosen, plan, (seed, index), distribution, start).cpu())
+            images.append(operator.value.cpu())
             preflights.append(operator.preflight.describe())
             interrupted = parts[-1].interrupted
             if interrupted:

@@ -136,6 +136,20 @@ class Estimate:
     interrupted: bool = False
     mean: Tensor | None = None
 
+    def cpu(self) -> Estimate:
+        """The same in host memory, where results are kept."""
+        error = self.error
+        if isinstance(error, GaussianError | EmpiricalError):
+            values = {f.name: getattr(error, f.name).cpu() for f in dataclasses.fields(error)}
+            error = dataclasses.replace(error, **values)
+        return dataclasses.replace(
+            self,
+            variance=self.variance.cpu(),
+            pseudo_variance=self.pseudo_variance.cpu(),
+            error=error,
+            mean=None if self.mean is None else self.mean.cpu(),
+        )
+
     @property
     def variance_error(self) -> Tensor:
         """Standard error of ``variance``; NaN where one sample cannot tell."""

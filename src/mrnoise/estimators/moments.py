@@ -40,10 +40,10 @@ class SampleMoments:
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image)."""
         z = samples.to(torch.complex128)
-        self._square = self._square + (z.real.square() + z.imag.square()).sum(0)
-        self._pseudo = self._pseudo + z.square().sum(0)
+        self._square = _on(self._square, z) + (z.real.square() + z.imag.square()).sum(0)
+        self._pseudo = _on(self._pseudo, z) + z.square().sum(0)
         if not self.known_mean:
-            self._sum = self._sum + z.sum(0)
+            self._sum = _on(self._sum, z) + z.sum(0)
         self.count += len(samples)
 
     def estimate(self, interrupted: bool) -> Estimate:
@@ -70,6 +70,11 @@ class SampleMoments:
             interrupted=interrupted,
             mean=mean,
         )
+
+
+def _on(total: Tensor | float, like: Tensor) -> Tensor:
+    """A running sum where the samples are; one that was read from a file starts in host memory."""
+    return torch.as_tensor(total, device=like.device)
 
 
 class ProductMoments:
