@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck figures clean
+.PHONY: demo test lint typecheck figures benchmarks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mrnoise demo --output demo
@@ -30,6 +30,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed
+
+# The picture of the README, made by the demo.
+figures: demo
+	cp demo/panel.png docs/demo.png
+
+benchmarks: $(VENV)/.installed
+	$(BIN)/python benchmarks/memory_and_cost.py --json benchmarks/results/memory_and_cost.json
 
 clean:
 	rm -rf $(VENV) demo

@@ -9,17 +9,17 @@ import typer
 
 from mrnoise.cli import options
 
-SHAPE, COILS, SNR, ACCELERATION, CALIBRATION = (256, 256), 8, 30.0, 3, 24
+SHAPE, COILS, SNR, ACCELERATION, CALIBRATION = (256, 256), 12, 60.0, 3, 24
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the map, figure and report.")] = Path(
         "mrnoise_demo"
     ),
-    target_error: Annotated[float, typer.Option(help="Relative error of σ inside the object.")] = 0.05,
+    target_error: Annotated[float, typer.Option(help="Relative error of σ inside the object.")] = 0.03,
     seed: options.Seed = 0,
 ) -> None:
-    """Map the noise of a simulated head scan: 8 coils, threefold acceleration, CG-SENSE."""
+    """Map the noise of a simulated head scan: 12 coils, threefold acceleration, CG-SENSE."""
     from mrnoise.acquisition import with_coil_maps
     from mrnoise.acquisition.sampling import equispaced
     from mrnoise.cli.display import OUT, map_progress, print_map, print_written
