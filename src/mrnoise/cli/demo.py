@@ -16,7 +16,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the map, figure and report.")] = Path(
         "mrnoise_demo"
     ),
-    target_error: Annotated[float, typer.Option(help="Relative error of σ inside the object.")] = 0.03,
+    target_error: Annotated[float, typer.Option(help="Relative error of σ inside the object.")] = 0.05,
     seed: options.Seed = 0,
 ) -> None:
     """Map the noise of a simulated head scan: 12 coils, threefold acceleration, CG-SENSE."""
