@@ -179,6 +179,7 @@ INF[0, 1, 2, 3] = complex("inf")
         (bad(coil_maps=torch.zeros(3, 10, 6, dtype=torch.complex64)), "coil maps do not fit"),
         (bad(coil_maps=torch.full((3, 6, 10), torch.nan, dtype=torch.complex64)), "coil maps contain NaN"),
         (bad(averages=torch.zeros(6, 10)), "averages do not fit"),
+        (bad(calibration=kspace((3, 6, 10))), "calibration lines do not fit"),
         (bad(noise_covariance=covariance() + 1j), "not Hermitian"),
         (bad(noise_covariance=torch.diag(torch.tensor([2.0, 1.0, -0.5]))), "eigenvalue 0 of 3 = -0.5"),
         (bad(noise_covariance=torch.diag(torch.tensor([2.0, 1.0, 0.0]))), "not positive definite"),

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from mrnoise.acquisition import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.noise_scan import NoiseScan, bandwidth_factor
 from mrnoise.io.scan_file import read
+from mrnoise.reconstruction import CgSense, ZeroFilled
 
 COILS, NY, NX, OVERSAMPLED = 3, 10, 12, 24
 LOW = 1e-5  # relative, complex64
@@ -140,6 +142,11 @@ def test_lines_that_are_no_image_are_left_out(tmp_path, rng):
     assert torch.equal(acq.mask, torch.from_numpy(wanted))
     assert close(acq.kspace, k * wanted)
     assert acq.acceleration == 2
+    # The lines of both kinds of calibration, and no others.
+    calibrating = [y for y in range(NY) if y % 2 == 0 or y in (5, 7)]
+    only = np.zeros((NY, OVERSAMPLED), bool)
+    only[calibrating] = True
+    assert close(acq.calibration, k * only)
     assert "1 lines of other encoding spaces left out" in acq.source
 
 
@@ -501,6 +508,22 @@ def test_acceleration_and_calibration_lines_of_the_generator(generated):
         # Calibration lines off the grid only calibrate.
         assert rows == list(range(repetition, 64, 4))
     assert acq.acceleration == 4
+    # They are kept aside, whole, as the source of coil maps; their noise is an average over repetitions.
+    calibrated = (acq.calibration[0] != 0).any(0).all(-1).nonzero().flatten().tolist()
+    assert calibrated == list(range(24, 40))
+    clean = to_kspace(torch.from_numpy(file.coil_images).to(torch.complex64))
+    deviation = (acq.calibration[0] - clean)[:, 24:40]
+    assert float(deviation.abs().square().mean()) <= 1.3 * 2 * 0.05**2
+
+
+def test_coil_maps_come_from_the_calibration_lines(generated):
+    file = generated("-m", "64", "-c", "4", "-a", "2", "-w", "24", "-r", "1", "-C", "-n", "0.01")
+    acq = with_coil_maps(file.acq)
+    x = CgSense(1e-3).bind(acq)(acq.kspace)
+    # Both interleaved halves unfold to the same image; without unfolding they differ by their aliases.
+    assert float((x[0] - x[1]).norm() / x[0].norm()) < 0.1
+    aliased = ZeroFilled().bind(acq)(acq.kspace)
+    assert float((aliased[0] - aliased[1]).norm() / aliased[0].norm()) > 0.3
 
 
 def test_estimate_from_generated_k_space_agrees_with_its_noise(generated):

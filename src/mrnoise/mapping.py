@@ -108,37 +108,33 @@ def noise_map(
         target_error = DEFAULT_TARGET_ERROR
 
     started = time.perf_counter()
-    images: list[Tensor] = []
-    parts: list[Estimate] = []
-    chosen, why, preflights = method, "", []
+    done: list[tuple[Tensor, Estimate]] = []
+    chosen, why, checks = method, "", {}
     count = n_images(reconstruction, acquisition)
-    interrupted = False
     earlier = _earlier(resume, reconstruction, acquisition, seed, distribution, count)
+    interrupted = False
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
-            chosen, why = _choose(method, operator)
-            plan = Plan(
-                n_samples,
-                target_error,
-                foreground(operator.value),
-                batch_size,
-                _within(progress, index, count),
-            )
+            if index == 0:
+                chosen, why = _choose(method, operator)
+                checks = operator.preflight.describe()
+            _require(chosen, operator)
             start = earlier[index]
             if start is not None and start.method != chosen:
                 raise _cannot_resume(f"method {chosen}", start.method)
-            parts.append(_estimate(operator, chosen, plan, (seed, index), distribution, start).cpu())
-            images.append(operator.value.cpu())
-            preflights.append(operator.preflight.describe())
-            interrupted = parts[-1].interrupted
+            region = foreground(operator.value)
+            plan = Plan(n_samples, target_error, region, batch_size, _within(progress, index, count))
+            estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start)
+            done.append((operator.value.cpu(), estimate.cpu()))
+            interrupted = estimate.interrupted
             if interrupted:
                 break
     except KeyboardInterrupt:
         # Whole slices are kept; before the first there is nothing to return.
-        if not parts:
+        if not done:
             raise
         interrupted = True
-    image, estimate = _join(images, parts, count, acquisition)
+    image, estimate = _join(done, count, acquisition)
     return NoiseMap(
         image=image,
         estimate=estimate,
@@ -159,7 +155,7 @@ def noise_map(
             if chosen == "monte_carlo"
             else "first order in the noise",
             "reconstruction": _name(reconstruction),
-            "preflight": preflights[0],
+            "preflight": checks,
             **scan_record(acquisition),
             "seconds": round(time.perf_counter() - started, 3),
         },
@@ -167,17 +163,21 @@ def noise_map(
 
 
 def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:
-    """Resolve ``"auto"``, refuse what the preflight does not allow, and say why."""
-    checked = operator.preflight
-    if method == "auto":
-        if checked.jvp_mode is None:
-            return "monte_carlo", "no derivative of the reconstruction agrees with finite differences"
-        return "sketch", f"the derivative passes the preflight ({checked.jvp_mode})"
-    if method == "sketch" and checked.jvp_mode is None:
-        raise refuse(checked, "derivative")
-    if method in ("probe", "exact") and checked.vjp_mode is None:
-        raise refuse(checked, "adjoint")
-    return method, "asked for"
+    """Resolve ``"auto"`` on the first image, and say why."""
+    mode = operator.preflight.jvp_mode
+    if method != "auto":
+        return method, "asked for"
+    if mode is None:
+        return "monte_carlo", "no derivative of the reconstruction agrees with finite differences"
+    return "sketch", f"the derivative passes the preflight ({mode})"
+
+
+def _require(method: str, operator: NoiseToImage) -> None:
+    """Refuse a method whose derivative the preflight does not trust."""
+    if method in ("sketch", "probe") and operator.preflight.jvp_mode is None:
+        raise refuse(operator.preflight, "derivative")
+    if method in ("probe", "exact") and operator.preflight.vjp_mode is None:
+        raise refuse(operator.preflight, "adjoint")
 
 
 def _estimate(
@@ -234,7 +234,9 @@ def _cannot_resume(expected: str, received: str) -> InputError:
 
 
 def _name(reconstruction: Reconstruction | KspaceToImage) -> str:
-    return getattr(reconstruction, "__name__", None) or repr(reconstruction)
+    """What the record calls a reconstruction; networks print a page, so they go by their class."""
+    name = getattr(reconstruction, "__name__", None) or repr(reconstruction)
+    return type(reconstruction).__name__ if "\n" in name else name
 
 
 def _within(progress: MapProgress | None, index: int, count: int) -> Progress | None:
@@ -243,15 +245,14 @@ def _within(progress: MapProgress | None, index: int, count: int) -> Progress | 
     return lambda done, total, error: progress(index, count, done, total, error)
 
 
-def _join(images: list[Tensor], parts: list[Estimate], count: int, acquisition: Acquisition) -> tuple[Tensor, Estimate]:
+def _join(done: list[tuple[Tensor, Estimate]], count: int, acquisition: Acquisition) -> tuple[Tensor, Estimate]:
     """Slices as one result; those not reached are NaN."""
-    if (count == 1 and not acquisition.batch_shape) or images[0].ndim > acquisition.spatial_dims:
-        return images[0], parts[0]
-    missing = count - len(parts)
-    images = images + [torch.full_like(images[0], torch.nan)] * missing
-    parts = parts + [unknown(parts[0])] * missing
-    image = torch.stack(images).reshape(*acquisition.batch_shape, *images[0].shape)
-    return image, stack(parts, acquisition.batch_shape)
+    first, estimate = done[0]
+    if first.ndim == acquisition.spatial_dims + len(acquisition.batch_shape):
+        return first, estimate
+    missing = [(torch.full_like(first, torch.nan), unknown(estimate))] * (count - len(done))
+    images, parts = zip(*done, *missing, strict=True)
+    return torch.stack(images).reshape(*acquisition.batch_shape, *first.shape), stack(parts, acquisition.batch_shape)
 
 
 def _geometry(acquisition: Acquisition, image: Tensor) -> Geometry:

@@ -34,6 +34,9 @@ class Acquisition:
     averages
         How often each sample was measured and averaged, shaped as ``mask``; its noise covariance is
         Ψ / averages. ``None``: once.
+    calibration
+        K-space of separate calibration lines, shaped as ``kspace`` and zero where not acquired: the source of
+        coil maps, not of the image.
     geometry
         Voxel size and orientation of the image.
     spatial_dims
@@ -52,6 +55,7 @@ class Acquisition:
     mask: Tensor = None  # type: ignore[assignment]  # always a tensor after construction
     coil_maps: Tensor | None = None
     averages: Tensor | None = None
+    calibration: Tensor | None = None
     geometry: Geometry = field(default_factory=lambda: Geometry(measured=False))
     spatial_dims: int = 2
     source: str = "memory"
@@ -75,6 +79,7 @@ class Acquisition:
         object.__setattr__(self, "kspace", kspace * mask.unsqueeze(-self.spatial_dims - 1))
         self._check_coil_maps()
         self._check_averages()
+        self._check_calibration()
 
     # -- shapes ------------------------------------------------------------------------------------------
 
@@ -135,14 +140,15 @@ class Acquisition:
             return list(values.flatten(0, n - 1))
 
         dims = self.spatial_dims
-        for kspace, mask, maps, averages in zip(
+        for kspace, mask, maps, averages, calibration in zip(
             each(self.kspace, dims + 1),
             each(self.mask, dims),
             each(self.coil_maps, dims + 1),
             each(self.averages, dims),
+            each(self.calibration, dims + 1),
             strict=True,
         ):
-            yield self.replace(kspace=kspace, mask=mask, coil_maps=maps, averages=averages)
+            yield self.replace(kspace=kspace, mask=mask, coil_maps=maps, averages=averages, calibration=calibration)
 
     # -- noise -------------------------------------------------------------------------------------------
 
@@ -222,6 +228,16 @@ class Acquisition:
                 expected=f"shape {tuple(self.mask.shape)}, at least 1 wherever a sample was acquired",
                 received=f"shape {tuple(averages.shape)}, smallest {float(averages.min()):g}",
                 remedy="Give the number of averages of each sample.",
+            )
+
+    def _check_calibration(self) -> None:
+        calibration = self.calibration
+        if calibration is not None and (calibration.shape != self.kspace.shape or not calibration.is_complex()):
+            raise InputError(
+                "calibration lines do not fit the k-space",
+                expected=f"complex, shape {tuple(self.kspace.shape)}, zero where not acquired",
+                received=f"{calibration.dtype}, shape {tuple(calibration.shape)}",
+                remedy="Put the lines at their places in an array of zeros shaped as k-space.",
             )
 
 

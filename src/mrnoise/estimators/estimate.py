@@ -120,7 +120,7 @@ class Estimate:
     n_samples
         Probes, replicas or rows that were averaged.
     n_products
-        Evaluations of the reconstruction, its jvp or its vjp.
+        Evaluations of the reconstruction, its jvp or its vjp that were averaged; the preflight's are not counted.
     interrupted
         True where the run was stopped before it reached its target.
     mean

@@ -26,8 +26,10 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     K-space is (repetition, set, phase, contrast, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a
     volume; counters with a single value have no axis. Slices are in the order of their positions.
 
-    - Lines of noise, navigation, phase correction, feedback and dummy scans are left out, and those that
-      only calibrate. Only the first encoding space is read.
+    - Lines of noise, navigation, phase correction, feedback and dummy scans are left out. Only the first
+      encoding space is read.
+    - Lines that only calibrate are not part of the image; together with those that calibrate and image they
+      become ``calibration``, averaged over everything but slices.
     - Readout oversampling is removed: k-space is cut to the reconstructed field of view in image space,
       which leaves Ψ as it is. Phase-encoding directions keep the encoded field of view.
     - The centre of k-space is put at n // 2 by ``center_sample`` and the encoding limits. Of a reversed
@@ -58,8 +60,8 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
             received=trajectory,
             remedy="Grid the data first, or build an Acquisition from gridded k-space.",
         )
-    image = file.imaging()
-    lines = np.flatnonzero(image & (file.heads["encoding_space_ref"] == 0))
+    image, first_space = file.imaging(), file.heads["encoding_space_ref"] == 0
+    lines = np.flatnonzero(image & first_space)
     if not lines.size:
         raise InputError(
             f"{path.name} holds no image lines",
@@ -71,7 +73,7 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     readouts, acquired = _readouts(file, lines)
     counters = [_counter(file, lines, name) for name in COUNTERS]
     dims = 3 if int(encoding.encodedSpace.matrixSize.z) > 1 else 2
-    kspace, counts = _sorted(file, lines, readouts, acquired, counters)
+    kspace, counts = _sorted(file, lines, readouts, acquired, counters, [int(c.max()) + 1 for c in counters])
     counts = _shared(counts, dims)
     mask, averages = counts > 0, counts if float(counts.max()) > 1 else None
     labels, dwell = file.labels(int(lines[0])), file.dwell_us(lines)
@@ -86,10 +88,28 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
         noise_covariance=psi,
         mask=mask,
         averages=averages,
+        calibration=_calibration(file, lines, kspace),
         geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),
         spatial_dims=dims,
         source=f"{path.name} (MRD)" + (f"; {others} lines of other encoding spaces left out" if others else ""),
     )
+
+
+def _calibration(file: MrdFile, lines: np.ndarray, kspace: Tensor) -> Tensor | None:
+    """K-space of the calibration lines, shaped as ``kspace``; ``None`` without lines that only calibrate."""
+    first_space = file.heads["encoding_space_ref"] == 0
+    if not (file.only_calibration() & first_space).any():
+        return None
+    numbers = file.heads["idx"]["slice"]
+    chosen = np.flatnonzero(file.calibration() & first_space & np.isin(numbers, numbers[lines]))
+    if not chosen.size:
+        return None
+    # Number the slices as the image does.
+    rank = dict(zip(numbers[lines].tolist(), _counter(file, lines, "slice").tolist(), strict=True))
+    slices = np.array([rank[n] for n in numbers[chosen].tolist()])
+    readouts, acquired = _readouts(file, chosen)
+    found, _ = _sorted(file, chosen, readouts, acquired, [slices], lead=[max(rank.values()) + 1])
+    return found.expand(kspace.shape).contiguous()
 
 
 def _readouts(file: MrdFile, lines: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -156,12 +176,19 @@ def _step(file: MrdFile, lines: np.ndarray, axis: int) -> tuple[Tensor, int]:
 
 
 def _sorted(
-    file: MrdFile, lines: np.ndarray, readouts: Tensor, acquired: Tensor, counters: list[np.ndarray]
+    file: MrdFile,
+    lines: np.ndarray,
+    readouts: Tensor,
+    acquired: Tensor,
+    counters: list[np.ndarray],
+    lead: list[int],
 ) -> tuple[Tensor, Tensor]:
-    """Mean of the lines at each place, (..., coil, [k2,] k1, k0), and how many, (..., [k2,] k1, k0)."""
+    """Mean of the lines at each place, (..., coil, [k2,] k1, k0), and how many, (..., [k2,] k1, k0).
+
+    ``lead`` is the number of values of each counter.
+    """
     k1, n1 = _step(file, lines, 1)
     k2, n2 = _step(file, lines, 2)
-    lead = [int(c.max()) + 1 for c in counters]
     place = torch.zeros(len(lines), dtype=torch.long)
     for values, n in zip(counters, lead, strict=True):
         place = place * n + torch.from_numpy(values)

@@ -36,8 +36,15 @@ class MrdFile:
 
     def imaging(self) -> np.ndarray:
         """Lines of the image: no noise, correction or feedback, no lines that only calibrate."""
-        only_calibration = self.flagged(CALIBRATION) & ~self.flagged(CALIBRATION_AND_IMAGING)
-        return np.asarray(~(self.flagged(NOISE, *NOT_IMAGING) | only_calibration))
+        return np.asarray(~(self.flagged(NOISE, *NOT_IMAGING) | self.only_calibration()))
+
+    def only_calibration(self) -> np.ndarray:
+        """Lines for coil maps that are not part of the image."""
+        return np.asarray(self.flagged(CALIBRATION) & ~self.flagged(CALIBRATION_AND_IMAGING))
+
+    def calibration(self) -> np.ndarray:
+        """All lines for coil maps, those of the image among them."""
+        return np.asarray(self.flagged(CALIBRATION, CALIBRATION_AND_IMAGING) & ~self.flagged(NOISE, *NOT_IMAGING))
 
     def dwell_us(self, lines: np.ndarray) -> float:
         """Dwell time of these lines in µs, 0 where the file gives none."""

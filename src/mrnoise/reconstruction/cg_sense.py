@@ -11,7 +11,7 @@ from torch import Tensor
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
+from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of, maps_are_fixed
 from mrnoise.reconstruction.sense import check_regularization
 
 # Bytes of the inverted lines: 256 × 256 needs half of it.
@@ -66,7 +66,7 @@ class CgSense:
         mask = torch.fft.ifftshift(acquisition.mask, dim=spatial)
         axes = _undersampled_axes(mask, dims)
         inverse = None
-        if (acquisition.coil_maps is not None or not self.differentiate_coil_maps) and mask.ndim == dims:
+        if maps_are_fixed(acquisition, self.differentiate_coil_maps) and mask.ndim == dims:
             fixed = torch.fft.ifftshift(maps_of(acquisition.kspace), dim=spatial)
             inverse = _line_inverse(fixed, mask, axes, self.regularization)
         solver = _Solver(

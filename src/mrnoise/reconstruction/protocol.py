@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.acquisition.espirit import espirit
+from mrnoise.acquisition.calibration import whitened_coil_maps, with_coil_maps
 
 KspaceToImage = Callable[[Tensor], Tensor]
 
@@ -29,22 +29,25 @@ class Reconstruction(Protocol):
 def coil_maps_of(acquisition: Acquisition, differentiate: bool) -> Callable[[Tensor], Tensor]:
     """Whitened coil maps as a function of k-space.
 
-    The maps of the acquisition where it has some; else ESPIRiT maps of the whitened calibration lines,
-    estimated from each k-space it is called with (``differentiate``) or once from the acquisition's own.
+    The maps of the acquisition where it has some, or those of its separate calibration lines; else ESPIRiT maps
+    of the fully sampled centre, estimated from each k-space it is called with (``differentiate``) or once from
+    the acquisition's own.
 
     Returns
     -------
     Callable
         kspace → Ψ^{-1/2} S √ψ, (..., coil, *spatial), ψ the mean coil variance.
     """
-
-    def estimate(kspace: Tensor) -> Tensor:
-        return espirit(acquisition.whiten(kspace), mask=acquisition.mask, spatial_dims=acquisition.spatial_dims)
-
-    if acquisition.coil_maps is not None:
-        fixed = acquisition.whiten(acquisition.coil_maps)
-        return lambda kspace: fixed.to(kspace)
-    if differentiate:
-        return estimate
-    fixed = estimate(acquisition.kspace)
+    if not maps_are_fixed(acquisition, differentiate):
+        return lambda kspace: whitened_coil_maps(acquisition, kspace)
+    maps = acquisition.coil_maps
+    if maps is None:
+        maps = with_coil_maps(acquisition).coil_maps
+        assert maps is not None
+    fixed = acquisition.whiten(maps)
     return lambda kspace: fixed.to(kspace)
+
+
+def maps_are_fixed(acquisition: Acquisition, differentiate: bool) -> bool:
+    """Whether the coil maps do not depend on the k-space of the image."""
+    return acquisition.coil_maps is not None or acquisition.calibration is not None or not differentiate

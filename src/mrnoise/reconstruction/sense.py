@@ -11,7 +11,7 @@ from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.lattice import AliasLattice, alias_lattice
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
+from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of, maps_are_fixed
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sense:
         maps_of = coil_maps_of(acquisition, self.differentiate_coil_maps)
         # With fixed maps the weights do not change between calls.
         fixed = None
-        if acquisition.coil_maps is not None or not self.differentiate_coil_maps:
+        if maps_are_fixed(acquisition, self.differentiate_coil_maps):
             fixed = unfolding_weights(maps_of(acquisition.kspace), lattice, self.regularization)
 
         def reconstruct(kspace: Tensor) -> Tensor:
