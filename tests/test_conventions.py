@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from mrnoise import Acquisition, Geometry, NoiseCovariance, noise_map, roi_std
+from mrnoise import Acquisition, Geometry, NoiseCovariance, g_factor, noise_map, roi_std
 from mrnoise.acquisition import noise_covariance_from_scan
 from mrnoise.acquisition.sampling import equispaced
 from mrnoise.baselines import fully_sampled_std, sense_std
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.noise_scan import bandwidth_factor
-from mrnoise.reconstruction import Sense
+from mrnoise.reconstruction import RootSumOfSquares, Sense, ZeroFilled
 from mrnoise.simulation import random_noise_covariance, simulated_head
 
 N = 40_000
@@ -151,6 +151,10 @@ def test_c12_g_factor():
     nm = noise_map(Sense(), acq, method="exact")
     torch.testing.assert_close(nm.g_factor, nm.std / (2**0.5 * fully_sampled_std(acq)))
     assert float(nm.g_factor.min()) > 0.9999
+    for unlike in (RootSumOfSquares(), ZeroFilled(), lambda k: Sense().bind(acq)(k).abs()):
+        assert noise_map(unlike, acq, n_samples=2).g_factor is None
+    rss = [noise_map(RootSumOfSquares(), a, method="exact") for a in (acq, full)]
+    assert 0 < float(g_factor(*rss, acceleration=2.0).value.median()) < 2
     calibrated = full.undersample(equispaced(SHAPE, 2, calibration=4))
     assert calibrated.acceleration == pytest.approx(12 / 8)  # 6 lines, 4 central ones of which 2 are new
 

@@ -140,7 +140,7 @@ def noise_map(
         estimate=estimate,
         geometry=_geometry(acquisition, image),
         spatial_dims=acquisition.spatial_dims,
-        reference_std=_reference_std(acquisition, image),
+        reference_std=_reference_std(reconstruction, acquisition, image),
         acceleration=acquisition.acceleration,
         provenance={
             "method": chosen,
@@ -260,8 +260,15 @@ def _geometry(acquisition: Acquisition, image: Tensor) -> Geometry:
     return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
 
 
-def _reference_std(acquisition: Acquisition, image: Tensor) -> Tensor | None:
-    """σ of the fully sampled SENSE image on the grid of ``image``, where the closed form applies."""
+def _reference_std(
+    reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, image: Tensor
+) -> Tensor | None:
+    """σ of the fully sampled SENSE image, where it may be compared with that of ``image``.
+
+    Not for magnitude images, whose σ is that of one noise component, nor for images of another intensity.
+    """
+    if not image.is_complex() or not getattr(reconstruction, "unit_gain", True):
+        return None
     averages = acquisition.averages
     if acquisition.coil_maps is None or _spatial(acquisition, image) != acquisition.spatial_shape:
         return None

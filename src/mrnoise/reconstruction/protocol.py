@@ -18,7 +18,8 @@ class Reconstruction(Protocol):
     """A reconstruction method, independent of a scan.
 
     `bind` fixes everything that belongs to the scan (mask, coil maps, Ψ) and returns the map whose derivative
-    carries the noise.
+    carries the noise. A class whose image does not have the intensity of the SENSE image says so by
+    ``unit_gain = False``: it has no g-factor.
     """
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:

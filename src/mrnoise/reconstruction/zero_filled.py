@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class ZeroFilled:
         ESPIRiT estimate (True) or hold the maps fixed.
     """
 
+    unit_gain: ClassVar[bool] = False  # undersampling lowers the intensity
     differentiate_coil_maps: bool = True
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
@@ -39,6 +41,8 @@ class ZeroFilled:
 @dataclass(frozen=True)
 class RootSumOfSquares:
     """Root sum of squares of the zero-filled coil images, x = √Σ_c |Fᴴ y_c|²; real and non-negative."""
+
+    unit_gain: ClassVar[bool] = False  # the coils are not weighted by their maps
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
         """Return kspace (..., coil, k1, k0) → real image (..., y, x)."""
