@@ -1,0 +1,54 @@
+"""What the documentation says is what the files beside it hold."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_memory_and_cost_tables_are_the_measured_ones():
+    text = (ROOT / "docs" / "measured.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "memory_and_cost.json").read_text())
+    for case in measured["memory"]:
+        few, many = (case[k]["peak_mib"] for k in ("few", "many"))
+        row = f"| {case['reconstruction']} | {case['method']} | {few:.0f} MiB | {many:.0f} MiB | {case['ratio']:.3f} |"
+        assert row in text
+        assert case["ratio"] <= 1.05
+    for name, cost in measured["cost"].items():
+        seconds = 1000 * cost["reconstruction_seconds"]
+        row = f"| {name} | {seconds:.0f} ms | {cost['jvp']:.2f} | {cost['vjp']:.2f} | {cost['replica']:.2f} |"
+        assert row in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_rooms_of_the_architecture_exist():
+    rooms = re.findall(r"^\| `([^`]+)`", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
+    assert len(rooms) >= 10
+    for room in rooms:
+        assert (ROOT / "src" / "mrnoise" / room).exists(), room
+
+
+def test_readme_example_runs(tmp_path, monkeypatch):
+    """The Python block, with a simulated scan in place of the user's file."""
+    import mrnoise
+    from mrnoise.io.npz import write_npz
+    from mrnoise.simulation import simulate
+
+    scan = simulate((32, 28), 5, seed=1).replace(coil_maps=None)
+    write_npz(scan, tmp_path / "scan.h5.npz")
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    code = code.replace("scan.h5", "scan.h5.npz").replace("target_error=0.02", "target_error=0.2")
+    code = code.replace("my_network, acq", "my_network, acq, n_samples=3")
+    names = {"my_network": lambda k: mrnoise.fourier.to_image(k).sum(-3), "mask": scan.mask}
+    monkeypatch.chdir(tmp_path)
+    exec(code, names)
+    assert (tmp_path / "map.html").stat().st_size > 10_000
