@@ -18,16 +18,18 @@ lint: $(VENV)/.installed-dev
 typecheck: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-# A stamp per kind of install: nothing is done the second time unless the dependencies changed.
+# A stamp for each kind of install: nothing is done the second time unless the dependencies changed.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "mrnoise: cannot create a virtual environment; expected Python >= 3.11 with the venv module (on Debian: python3-venv)"; exit 2; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing mrnoise into $(VENV), once; this takes a minute or two."
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing mrnoise and the tools of its tests into $(VENV), once; this takes a minute or two."
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
