@@ -92,6 +92,13 @@ def test_two_estimators_agree(maps):
     assert "paper" in text
 
 
+def test_masks_of_another_shape_are_refused(scan, maps):
+    mask = maps[0].parent / "transposed.npy"
+    np.save(mask, np.ones((40, 48), bool))
+    assert "mask does not fit" in run("compare", *maps, "--mask", mask, code=2)
+    assert "mask does not fit" in run("roi", scan, "--region", mask, code=2)
+
+
 def test_comparison_inside_a_mask(maps):
     mask = maps[0].parent / "mask.npy"
     inside = np.zeros((48, 40), bool)

@@ -141,7 +141,8 @@ def test_provenance_tells_the_whole_story():
     assert p["noise_covariance"]["condition_number"] > 1
     assert p["sampling"]["acceleration"] == pytest.approx(2)
     changed = ONE.replace(kspace=1.001 * ONE.kspace)
-    assert noise_map(Sense(), changed, n_samples=5).provenance["input"]["sha256"] != p["input"]["sha256"]
+    for other in (changed, ONE.replace(coil_maps=1.001 * ONE.coil_maps), ONE.replace(averages=2 * torch.ones(SHAPE))):
+        assert noise_map(Sense(), other, n_samples=5).provenance["input"]["sha256"] != p["input"]["sha256"]
 
 
 def test_comparison_of_two_maps():
@@ -170,6 +171,7 @@ def test_comparison_of_two_maps():
         (lambda nm: nm.confidence_interval(0.9, "image"), "no interval"),
         (lambda nm: nm.quantity("sigma"), "unknown quantity"),
         (lambda nm: compare(nm, nm, torch.zeros(SHAPE)), "nothing to compare"),
+        (lambda nm: compare(nm, nm, torch.ones(20, 12)), r"mask does not fit.*\(12, 20\).*\(20, 12\)"),
         (lambda nm: compare(nm, noise_map(Sense(), STACK, n_samples=2), torch.ones(SHAPE)), "differ in shape"),
     ],
 )

@@ -90,6 +90,14 @@ def test_bad_regions_are_refused(weights, message):
         roi_std(Sense(), ACQ, weights)
 
 
+@pytest.mark.parametrize("shape", [SHAPE, (2, *SHAPE), (4, *SHAPE)])
+def test_a_region_with_the_wrong_slices_is_refused(shape):
+    stack = simulate(SHAPE, 4, n_slices=3, seed=1)
+    for reconstruction in (Sense(), Sense().bind(stack)):
+        with pytest.raises(InputError, match=r"does not fit the image.*\(3, 12, 20\)"):
+            roi_std(reconstruction, stack, torch.ones(shape))
+
+
 def test_lost_adjoint_is_refused():
     with pytest.raises(InputError, match="adjoint of the reconstruction cannot be trusted"):
         roi_std(lambda k: Sense().bind(ACQ)(k.detach()), ACQ, ROI)

@@ -112,7 +112,6 @@ def noise_map(
     chosen, why, checks = method, "", {}
     count = n_images(reconstruction, acquisition)
     earlier = _earlier(resume, reconstruction, acquisition, seed, distribution, count)
-    interrupted = False
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
             if index == 0:
@@ -126,14 +125,12 @@ def noise_map(
             plan = Plan(n_samples, target_error, region, batch_size, _within(progress, index, count))
             estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start)
             done.append((operator.value.cpu(), estimate.cpu()))
-            interrupted = estimate.interrupted
-            if interrupted:
+            if estimate.interrupted:
                 break
     except KeyboardInterrupt:
         # Whole slices are kept; before the first there is nothing to return.
         if not done:
             raise
-        interrupted = True
     image, estimate = _join(done, count, acquisition)
     return NoiseMap(
         image=image,
@@ -150,7 +147,7 @@ def noise_map(
             "n_samples": estimate.n_samples,
             "n_products": estimate.n_products,
             "target_error": target_error if chosen != "exact" else None,
-            "interrupted": interrupted,
+            "interrupted": estimate.interrupted,
             "noise_model": "replicas at the noise level of the scan"
             if chosen == "monte_carlo"
             else "first order in the noise",

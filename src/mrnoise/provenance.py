@@ -29,9 +29,13 @@ def scan_record(acquisition: Acquisition) -> dict[str, Any]:
 
 
 def fingerprint(acquisition: Acquisition) -> str:
-    """SHA-256 of k-space, mask and noise covariance."""
+    """SHA-256 of all that a map depends on: k-space, mask, noise covariance, coil maps, calibration, averages."""
     digest = hashlib.sha256()
-    for values in (acquisition.kspace, acquisition.mask, acquisition.noise_covariance.matrix):
+    optional = (acquisition.coil_maps, acquisition.calibration, acquisition.averages)
+    for values in (acquisition.kspace, acquisition.mask, acquisition.noise_covariance.matrix, *optional):
+        if values is None:
+            digest.update(b"none")
+            continue
         digest.update(str(tuple(values.shape)).encode())
         digest.update(values.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

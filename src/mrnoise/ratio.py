@@ -96,10 +96,17 @@ def compare(a: NoiseMap, b: NoiseMap, mask: Tensor) -> Comparison:
     Raises
     ------
     InputError
-        If the shapes differ or the mask is empty.
+        If the shapes differ, or the mask is empty or does not fit.
     """
     sa, sb = a.std, b.std
     _check_same_shape(sa, sb)
+    if mask.shape != sb.shape:
+        raise InputError(
+            "mask does not fit the maps",
+            expected=str(tuple(sb.shape)),
+            received=str(tuple(mask.shape)),
+            remedy="Draw the mask on the reconstructed image.",
+        )
     inside = mask.bool() & torch.isfinite(sa) & torch.isfinite(sb)
     if not bool(inside.any()):
         raise InputError(

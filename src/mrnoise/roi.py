@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.linearization import linearize, n_images
+from mrnoise.linearization import linearize
 from mrnoise.linearization.preflight import refuse
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 
@@ -46,18 +46,14 @@ def roi_std(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisi
             remedy="Mark at least one voxel.",
         )
     values = weights / weights.sum() if weights.dtype == torch.bool else weights
-    split = n_images(reconstruction, acquisition) > 1 or acquisition.batch_shape != ()
-    per_slice = isinstance(reconstruction, Reconstruction) and split
-    pieces = values.flatten(0, len(acquisition.batch_shape) - 1) if per_slice else values[None]
+    lead = len(acquisition.batch_shape)
+    if tuple(values.shape[:lead]) != acquisition.batch_shape:
+        raise _misfit(acquisition.image_shape, weights)
+    pieces = values.flatten(0, lead - 1) if lead and isinstance(reconstruction, Reconstruction) else values[None]
     variance = 0.0
     for piece, operator in zip(pieces, linearize(reconstruction, acquisition), strict=True):
         if tuple(piece.shape) != operator.image_shape:
-            raise InputError(
-                "region of interest does not fit the image",
-                expected=str(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :]),
-                received=str(tuple(weights.shape)),
-                remedy="Draw the region on the reconstructed image.",
-            )
+            raise _misfit(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights)
         if operator.preflight.vjp_mode is None:
             raise refuse(operator.preflight, "adjoint")
         x = operator.value
@@ -65,3 +61,12 @@ def roi_std(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisi
         pulled = operator.adjoint((piece.to(x.device) * direction).to(x.dtype)[None])
         variance += 0.5 * float(pulled.abs().double().square().sum())
     return float(variance**0.5)
+
+
+def _misfit(shape: tuple[int, ...], weights: Tensor) -> InputError:
+    return InputError(
+        "region of interest does not fit the image",
+        expected=str(shape),
+        received=str(tuple(weights.shape)),
+        remedy="Draw the region on the reconstructed image.",
+    )

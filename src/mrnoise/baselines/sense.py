@@ -63,7 +63,7 @@ def fully_sampled_std(acquisition: Acquisition) -> Tensor:
 
 
 def sense_g_factor(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
-    """G = σ / (√R σ_full); without regularisation √([H⁻¹]_ii H_ii), at least 1."""
+    """The g-factor σ / (√R σ_full); without regularisation √([H⁻¹]_ii H_ii), at least 1."""
     reference = fully_sampled_std(acquisition)
     sigma = sense_std(acquisition, regularization)
     g = sigma / (acquisition.acceleration**0.5 * reference)

@@ -41,7 +41,9 @@ def gfactor(
     if reference is not None:
         nm, full = read_noise_map(scan), read_noise_map(reference)
         g = g_factor(nm, full, acceleration or nm.acceleration)
-        record = {**nm.provenance, "g_reference": str(reference)}
+        # The interval of g in a map is that of its own σ; the reference's error is told in words.
+        error = 100 * float(full.relative_error.nanmedian())
+        record = {**nm.provenance, "g_reference": f"{reference}, whose own error of {error:.1f} % comes on top"}
         nm = dataclasses.replace(nm, reference_std=full.std, acceleration=g.acceleration, provenance=record)
     else:
         acquisition = load_scan(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnoise.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def info(
@@ -30,7 +33,7 @@ def info(
         raise typer.Exit(1)
 
 
-def _describe_scan(table, scan: Path, noise: Path | None) -> None:  # type: ignore[no-untyped-def]
+def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
     from mrnoise.io import read
 
     acquisition = read(scan, noise=noise)
@@ -48,9 +51,10 @@ def _describe_scan(table, scan: Path, noise: Path | None) -> None:  # type: igno
         table.add_row(f"Ψ {name.replace('_', ' ')}", shown)
 
 
-def _describe_installation(table) -> bool:  # type: ignore[no-untyped-def]
+def _describe_installation(table: Table) -> bool:
     import torch
 
+    from mrnoise.acquisition.sampling import equispaced
     from mrnoise.baselines import sense_std
     from mrnoise.mapping import noise_map
     from mrnoise.provenance import versions
@@ -61,10 +65,7 @@ def _describe_installation(table) -> bool:  # type: ignore[no-untyped-def]
         table.add_row(name, value)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     table.add_row("device", device)
-    scan = simulate((16, 20), 4, seed=1)
-    every_second = torch.zeros(16, 20, dtype=torch.bool)
-    every_second[::2] = True
-    scan = scan.undersample(every_second)
+    scan = simulate((16, 20), 4, mask=equispaced((16, 20), 2), seed=1)
     truth = sense_std(scan)
     worst = float((noise_map(Sense(), scan, method="exact").std / truth - 1).abs().max())
     samples = 100

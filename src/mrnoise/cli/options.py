@@ -52,7 +52,7 @@ Output = Annotated[
         "--output",
         "-o",
         help="A folder for everything, or a file: .h5, .nii.gz, .png, .html. May be repeated.  "
-        "[default: folder SCAN_noise]",
+        "[default: a folder beside SCAN]",
         show_default=False,
     ),
 ]

@@ -23,18 +23,12 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
     InputError
         If a suffix is unknown or a folder cannot be written.
     """
-    from mrnoise.io.save import SUFFIXES
+    from mrnoise.io.save import check_format
 
     files: list[Path] = []
     for path in outputs or [default]:
         if path.suffix and not path.is_dir():
-            if not path.name.lower().endswith(SUFFIXES):
-                raise InputError(
-                    "unknown output format",
-                    expected=f"a folder, or a file that ends in {', '.join(SUFFIXES)}",
-                    received=str(path),
-                    remedy="Choose .h5 to keep everything, .nii.gz for other programs, .html to look at it.",
-                )
+            check_format(path)
             files.append(path)
         else:
             files.extend(path / name for name in EVERYTHING)

@@ -24,7 +24,7 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
     Raises
     ------
     InputError
-        If the text is none of these, or no voxel is inside.
+        If the text is none of these, the mask does not fit, or no voxel is inside.
     """
     import torch
 
@@ -44,6 +44,13 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
             received=text,
             remedy="For example circle:64,64,5.",
         )
+    if tuple(inside.shape) not in (shape, shape[-2:]):
+        raise InputError(
+            "mask does not fit the image",
+            expected=f"{shape} or {shape[-2:]}",
+            received=str(tuple(inside.shape)),
+            remedy="Draw the mask on the reconstructed image.",
+        )
     if not bool(inside.any()):
         raise InputError(
             "empty region",
@@ -51,7 +58,7 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
             received=f"{text}, which holds none",
             remedy="Coordinates are voxels (y, x), counted from 0.",
         )
-    return inside.expand(shape) if inside.ndim == 2 else inside
+    return inside.expand(shape)
 
 
 def read_mask(path: Path) -> Tensor:

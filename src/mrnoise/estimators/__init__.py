@@ -9,12 +9,10 @@ from mrnoise.estimators.sampler import DISTRIBUTIONS
 from mrnoise.estimators.sketch import sketch
 from mrnoise.estimators.stream import Plan, Progress, region_error
 
-METHODS = ("auto", "monte_carlo", "sketch", "probe", "exact")
-
 
 def names() -> tuple[str, ...]:
     """What ``method=`` accepts."""
-    return METHODS
+    return ("auto", "monte_carlo", "sketch", "probe", "exact")
 
 
 __all__ = [

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate, NoError
-from mrnoise.estimators.operator import NoiseOperator, noise_bytes
+from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.stream import Plan, Progress, stream
 
 
@@ -86,4 +86,4 @@ def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: P
         return torch.stack(parts, dim=1), units
 
     every_voxel = Plan(n_samples=n, batch_size=batch_size, progress=progress)
-    return stream(evaluate, rows, every_voxel, probe_bytes=noise_bytes(operator))
+    return stream(evaluate, rows, every_voxel, operator)

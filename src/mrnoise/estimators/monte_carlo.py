@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import SampleMoments
-from mrnoise.estimators.operator import NoiseOperator, noise_bytes
+from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import Plan, stream
 
@@ -41,4 +41,4 @@ def monte_carlo(
         return operator.replicas(noise), noise
 
     moments = SampleMoments("monte_carlo", known_mean=False, start=start)
-    return stream(evaluate, moments, plan, probe_bytes=noise_bytes(operator), smallest=3)
+    return stream(evaluate, moments, plan, operator, smallest=3)

@@ -52,8 +52,3 @@ class NoiseOperator(Protocol):
     def replicas(self, noise: Tensor) -> Tensor:
         """The nonlinear response to noise v, minus the noise-free image."""
         ...
-
-
-def noise_bytes(operator: NoiseOperator) -> int:
-    """Size of one noise realisation."""
-    return int(torch.Size(operator.noise_shape).numel() * operator.noise_dtype.itemsize)

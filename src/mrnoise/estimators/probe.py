@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import ProductMoments
-from mrnoise.estimators.operator import NoiseOperator, noise_bytes
+from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import Plan, stream
 
@@ -44,7 +44,7 @@ def probe(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] = 0)
         return operator.apply(operator.adjoint(probes)), probes
 
     moments = ProductMoments("probe", products_per_sample=2)
-    return stream(evaluate, moments, plan, probe_bytes=noise_bytes(operator), smallest=8)
+    return stream(evaluate, moments, plan, operator, smallest=8)
 
 
 def _signs(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import SampleMoments
-from mrnoise.estimators.operator import NoiseOperator, noise_bytes
+from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import Distribution, sampler
 from mrnoise.estimators.stream import Plan, stream
 
@@ -52,4 +52,4 @@ def sketch(
         return operator.apply(probes), probes
 
     moments = SampleMoments("sketch", known_mean=True, start=start)
-    return stream(evaluate, moments, plan, probe_bytes=noise_bytes(operator))
+    return stream(evaluate, moments, plan, operator)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.operator import NoiseOperator
 
 # A sampling run that has not met its target by then is reported as it stands.
 MOST_SAMPLES = 100_000
@@ -99,8 +100,8 @@ def stream(
     evaluate: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
     accumulator: Accumulator,
     plan: Plan,
+    operator: NoiseOperator,
     *,
-    probe_bytes: int,
     smallest: int = 2,
 ) -> Estimate:
     """Feed batches to an accumulator until the plan is met.
@@ -113,8 +114,8 @@ def stream(
         Running sums; memory does not grow with the number of samples. What it already holds is not repeated.
     plan
         Stopping rule.
-    probe_bytes
-        Size of one probe, for the batch size.
+    operator
+        What is evaluated; the batch size depends on its size and its device.
     smallest
         Samples below which the error is not judged.
 
@@ -123,9 +124,13 @@ def stream(
     Ctrl-C returns the estimate so far, marked as interrupted; before the first batch it is passed on.
     """
     limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
-    batch = plan.batch_size or _batch_from_memory(probe_bytes)
+    batch = plan.batch_size or _batch_from_memory(operator)
     done, interrupted = accumulator.count, False
-    if done and plan.target_error is not None and _reached(accumulator, plan):
+
+    def error_so_far() -> float:
+        return region_error(accumulator.estimate(False), plan.region) if done >= smallest else math.nan
+
+    if plan.target_error is not None and error_so_far() <= plan.target_error:
         return accumulator.estimate(False)
     try:
         while done < limit:
@@ -141,7 +146,7 @@ def stream(
             done += len(indices)
             if plan.target_error is None and plan.progress is None:
                 continue
-            error_now = region_error(accumulator.estimate(False), plan.region) if done >= smallest else math.nan
+            error_now = error_so_far()
             if plan.progress is not None:
                 plan.progress(done, _expected_total(done, error_now, limit, plan.target_error), error_now)
             if plan.target_error is not None and error_now <= plan.target_error:
@@ -151,10 +156,6 @@ def stream(
             raise
         interrupted = True
     return accumulator.estimate(interrupted)
-
-
-def _reached(accumulator: Accumulator, plan: Plan) -> bool:
-    return region_error(accumulator.estimate(False), plan.region) <= (plan.target_error or 0.0)
 
 
 def region_error(estimate: Estimate, region: Tensor | None) -> float:
@@ -174,9 +175,10 @@ def _expected_total(done: int, error: float, limit: int, target: float | None) -
     return min(limit, max(done, math.ceil(done * (error / target) ** 2)))
 
 
-def _batch_from_memory(probe_bytes: int) -> int:
-    if torch.cuda.is_available():
-        room = torch.cuda.mem_get_info()[0] // 4
+def _batch_from_memory(operator: NoiseOperator) -> int:
+    probe_bytes = math.prod(operator.noise_shape) * operator.noise_dtype.itemsize
+    if operator.device.type == "cuda":
+        room = torch.cuda.mem_get_info(operator.device)[0] // 4
     else:
         room = min(psutil.virtual_memory().available // 4, CPU_BATCH_BYTES * WORKING_COPIES)
     return int(min(LARGEST_BATCH, max(1, room // max(1, probe_bytes * WORKING_COPIES))))

@@ -24,6 +24,7 @@ def save(noise_map: NoiseMap, path: str | PathLike[str]) -> list[Path]:
         If the suffix is unknown or the path cannot be written.
     """
     target = Path(path)
+    check_format(target)
     name = target.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         from mrnoise.io.nifti import write_nifti
@@ -37,15 +38,19 @@ def save(noise_map: NoiseMap, path: str | PathLike[str]) -> list[Path]:
         from mrnoise.plot import write_png
 
         write_png(noise_map, target)
-    elif name.endswith(".html"):
+    else:
         from mrnoise.report import write_html
 
         write_html(noise_map, target)
-    else:
+    return [target]
+
+
+def check_format(path: Path) -> None:
+    """Raise if the suffix is none that `save` writes."""
+    if not path.name.lower().endswith(SUFFIXES):
         raise InputError(
             "unknown output format",
             expected=f"a path that ends in {', '.join(SUFFIXES)}",
             received=str(path),
             remedy="Choose .h5 to keep everything, .nii.gz for other programs, .html to look at it.",
         )
-    return [target]

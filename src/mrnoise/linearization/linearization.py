@@ -125,9 +125,7 @@ def _linearize(function: Function, acquisition: Acquisition) -> NoiseToImage:
     kspace = acquisition.kspace
     generator = torch.Generator().manual_seed(0)
     unit = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator).to(kspace.device)
-    report = preflight(
+    value, report = preflight(
         function, kspace, acquisition.colour(unit), len(acquisition.batch_shape), acquisition.spatial_dims
     )
-    with torch.no_grad():
-        value = function(kspace)
     return NoiseToImage(function, acquisition, value, report)

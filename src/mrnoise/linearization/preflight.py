@@ -69,7 +69,9 @@ class Preflight:
         }
 
 
-def preflight(function: Function, point: Tensor, tangent: Tensor, batch_ndim: int, spatial_dims: int) -> Preflight:
+def preflight(
+    function: Function, point: Tensor, tangent: Tensor, batch_ndim: int, spatial_dims: int
+) -> tuple[Tensor, Preflight]:
     """Evaluate a reconstruction a few times and compare its derivatives with central differences.
 
     Parameters
@@ -82,6 +84,13 @@ def preflight(function: Function, point: Tensor, tangent: Tensor, batch_ndim: in
         One realisation of its noise.
     batch_ndim, spatial_dims
         Number of leading and of spatial axes that the image must have.
+
+    Returns
+    -------
+    value
+        The image.
+    preflight
+        The findings.
 
     Raises
     ------
@@ -118,13 +127,8 @@ def preflight(function: Function, point: Tensor, tangent: Tensor, batch_ndim: in
     if jvp is not None:
         complex_linear = value.is_complex() and _relative(jvp[1], 1j * jvp[0]) < _by_precision(ROUND_OFF, value)
         vjp_mode = _choose_adjoint(function, point, tangent, jvp[0], checks)
-    return Preflight(
-        jvp_mode,
-        vjp_mode,
-        _choose_evaluation(function, point, tangent, checks),
-        complex_linear,
-        tuple(checks),
-    )
+    evaluation_mode = _choose_evaluation(function, point, tangent, checks)
+    return value, Preflight(jvp_mode, vjp_mode, evaluation_mode, complex_linear, tuple(checks))
 
 
 def _choose_adjoint(function: Function, point: Tensor, tangent: Tensor, jvp: Tensor, checks: list[Check]) -> str | None:

@@ -65,10 +65,11 @@ class CgSense:
         # Everything inside the solver is kept with the centre at index 0, which saves the shifts.
         mask = torch.fft.ifftshift(acquisition.mask, dim=spatial)
         axes = _undersampled_axes(mask, dims)
-        inverse = None
-        if maps_are_fixed(acquisition, self.differentiate_coil_maps) and mask.ndim == dims:
+        fixed = inverse = None
+        if maps_are_fixed(acquisition, self.differentiate_coil_maps):
             fixed = torch.fft.ifftshift(maps_of(acquisition.kspace), dim=spatial)
-            inverse = _line_inverse(fixed, mask, axes, self.regularization)
+            if mask.ndim == dims:
+                inverse = _line_inverse(fixed, mask, axes, self.regularization)
         solver = _Solver(
             axes=axes,
             coil_axis=coil_axis,
@@ -82,7 +83,7 @@ class CgSense:
             maps = maps_of(kspace)
             images = fourier.to_image(acquisition.whiten(kspace), dims)
             b = torch.fft.ifftshift((maps.conj() * images).sum(coil_axis), dim=spatial)
-            maps = torch.fft.ifftshift(maps, dim=spatial)
+            maps = torch.fft.ifftshift(maps, dim=spatial) if fixed is None else fixed.to(kspace)
             x = _Solve.apply(b, maps, mask.unsqueeze(coil_axis).to(kspace.device), solver)
             return torch.fft.fftshift(x, dim=spatial)
 
@@ -108,7 +109,7 @@ def _line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularizat
     if mask.numel() * n * maps.element_size() > LARGEST_INVERSE:
         return None
     weights = mask.movedim(axis, -1).reshape(-1, n)[0]
-    response = torch.fft.ifft(weights.to(torch.complex128))
+    response = torch.fft.ifft(weights.to(maps.device, torch.complex128))
     index = torch.arange(n, device=maps.device)
     circulant = response[(index[:, None] - index) % n]
     s = maps.movedim(axis, -1).flatten(1, -2).movedim(0, -1)  # (line, n, coil)
@@ -159,11 +160,10 @@ class _Solver:
         """By the inverse, line by line."""
         assert self.inverse is not None
         axis = self.axes[0] if self.axes else -1
-        dims = -self.coil_axis - 1
         lines = b.movedim(axis, -1)
         flat = lines.reshape(-1, *self.inverse.shape[:2])
         x = torch.einsum("lij,blj->bli", self.inverse.to(b), flat)
-        return x.reshape(lines.shape).movedim(-1, axis).reshape(*b.shape[: b.ndim - dims], *b.shape[-dims:])
+        return x.reshape(lines.shape).movedim(-1, axis)
 
     def conjugate_gradients(self, b: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
         """Every leading index is its own system with its own stopping point."""
