@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Hosts of the adapters. Without dependencies: they ask for torchvision, whose only build for Linux on registries brings
+# CUDA, and for training frameworks; what their networks import is in the dev extra.
+HOSTS := "fastmri>=0.3,<0.4" "deepinv>=0.5,<0.6"
+
 .PHONY: demo test lint typecheck figures benchmarks clean
 
 demo: $(VENV)/.installed
@@ -31,6 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing mrnoise and the tools of its tests into $(VENV), once; this takes a minute or two."
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(HOSTS)
 	@touch $@ $(VENV)/.installed
 
 # The picture of the README, made by the demo.

@@ -1,8 +1,21 @@
 """Reconstructions: methods that `bind` to an acquisition and map k-space to image."""
 
+from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import Sense
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares, ZeroFilled
 
-__all__ = ["CgSense", "KspaceToImage", "Reconstruction", "RootSumOfSquares", "Sense", "ZeroFilled"]
+__all__ = [
+    "CgSense",
+    "Deepinv",
+    "FastmriVarNet",
+    "ImageNetwork",
+    "KspaceNetwork",
+    "KspaceToImage",
+    "Reconstruction",
+    "RootSumOfSquares",
+    "Sense",
+    "ZeroFilled",
+    "from_file",
+]
