@@ -153,7 +153,7 @@ def noise_map(
             else "first order in the noise",
             "reconstruction": _name(reconstruction),
             "preflight": checks,
-            **scan_record(acquisition),
+            **scan_record(acquisition, getattr(reconstruction, "estimates_coil_maps", False)),
             "seconds": round(time.perf_counter() - started, 3),
         },
     )

@@ -13,10 +13,11 @@ import torch
 from mrnoise.acquisition.acquisition import Acquisition
 
 
-def scan_record(acquisition: Acquisition) -> dict[str, Any]:
-    """Everything about the scan that a map depends on, JSON-able."""
+def scan_record(acquisition: Acquisition, own_coil_maps: bool = False) -> dict[str, Any]:
+    """Everything about the scan that a map depends on, JSON-able; without its coil maps where a network has its own."""
+    given = acquisition.coil_maps is not None and not own_coil_maps
     return {
-        "coil_maps": "given, held fixed" if acquisition.coil_maps is not None else "those of the reconstruction",
+        "coil_maps": "given, held fixed" if given else "those of the reconstruction",
         "noise_covariance": acquisition.noise_covariance.describe(),
         "sampling": {
             "acceleration": acquisition.acceleration,

@@ -1,0 +1,35 @@
+"""U-Net: the image domain only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mrnoise.networks.encoding import TOLERANCE, TRAINING_TOLERANCE, Encoding
+from mrnoise.networks.layers import ConvNet, residual
+
+
+class UNet(nn.Module):
+    """x = z + U(z) of the Tikhonov-regularised SENSE image z = (AᴴA + λ)⁻¹ Aᴴ y, λ learned.
+
+    The samples are not consulted again (Zbontar et al. 2018, doi:10.48550/arXiv.1811.08839, there on the
+    zero-filled magnitude).
+
+    Parameters
+    ----------
+    features, poolings
+        Channels of the first level and number of levels below it.
+    """
+
+    estimates_coil_maps = False
+
+    def __init__(self, features: int = 24, poolings: int = 3) -> None:
+        super().__init__()
+        self.network = ConvNet(features, poolings)
+        self.log_weight = nn.Parameter(torch.tensor(-3.0))
+
+    def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
+        """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
+        encoding = Encoding(maps, mask, TRAINING_TOLERANCE if self.training else TOLERANCE)
+        z = encoding.solve(encoding.adjoint(kspace), self.log_weight.exp())
+        return z + residual(self.network, z)
