@@ -199,12 +199,14 @@ def test_public_names():
         "baselines",
         "estimators",
         "g_factor",
+        "networks",
         "noise_map",
         "read",
         "read_noise_map",
         "reconstruction",
         "roi_std",
         "simulation",
+        "training",
     ]
     for name in mrnoise.__all__:
         assert getattr(mrnoise, name) is not None

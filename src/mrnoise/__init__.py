@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrnoise import acquisition, baselines, estimators, reconstruction, simulation
+    from mrnoise import acquisition, baselines, estimators, networks, reconstruction, simulation, training
     from mrnoise.acquisition import Acquisition, Geometry, NoiseCovariance
     from mrnoise.errors import InputError
     from mrnoise.io import read, read_noise_map
@@ -29,7 +29,7 @@ _HOME = {
     "read_noise_map": "mrnoise.io",
     "roi_std": "mrnoise.roi",
 }
-_ROOMS = ("acquisition", "baselines", "estimators", "reconstruction", "simulation")
+_ROOMS = ("acquisition", "baselines", "estimators", "networks", "reconstruction", "simulation", "training")
 
 __all__ = [
     "Acquisition",
@@ -42,12 +42,14 @@ __all__ = [
     "baselines",
     "estimators",
     "g_factor",
+    "networks",
     "noise_map",
     "read",
     "read_noise_map",
     "reconstruction",
     "roi_std",
     "simulation",
+    "training",
 ]
 
 

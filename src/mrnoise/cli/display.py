@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mrnoise.mapping import MapProgress
     from mrnoise.result import NoiseMap
+    from mrnoise.training import TrainingProgress
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -27,34 +28,64 @@ SHOWN = ("image", "std", "magnitude_std", "snr", "g_factor", "relative_error")
 @contextmanager
 def map_progress(label: str) -> Iterator[MapProgress]:
     """A bar over all samples of all slices, with the error of σ so far and the time left."""
+    with _bar("probes", "σ ± {task.fields[error]}", error="?") as update:
+
+        def report(image: int, n_images: int, done: int, total: int, error: float) -> None:
+            where = f"{label}, slice {image + 1} of {n_images}" if n_images > 1 else label
+            known = f"{100 * error:.1f} %" if error == error else "?"
+            update(where, image * total + done, n_images * total, error=known)
+
+        yield report
+
+
+@contextmanager
+def training_progress(label: str) -> Iterator[TrainingProgress]:
+    """A bar over all steps, with the loss and the quality of the last validation."""
+    with _bar("steps", "loss {task.fields[loss]}, validation {task.fields[quality]}", loss="?", quality="?") as update:
+
+        def report(step: int, steps: int, loss: float, psnr: float, ssim: float) -> None:
+            quality = f"{psnr:.2f} dB, SSIM {ssim:.3f}" if psnr == psnr else "?"
+            update(label, step, steps, loss=f"{loss:.3f}", quality=quality)
+
+        yield report
+
+
+@contextmanager
+def scan_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over scans."""
+    with _bar("scans", "") as update:
+        yield lambda done, total: update(label, done, total)
+
+
+@contextmanager
+def _bar(unit: str, text: str, **fields: Any) -> Iterator[Callable[..., None]]:
+    """A bar that appears after a while; call it with description, done, total and the fields of its text."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} probes"),
-        TextColumn("σ ± {task.fields[error]}"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TextColumn(text),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=ERR,
         transient=True,
     )
-    task = bar.add_task(label, total=1, error="?")
+    task = bar.add_task("", total=1, **fields)
     started = time.perf_counter()
     shown = False
 
-    def report(image: int, n_images: int, done: int, total: int, error: float) -> None:
+    def update(description: str, done: int, total: int, **known: Any) -> None:
         nonlocal shown
         if not shown and time.perf_counter() - started > QUIET_SECONDS:
             bar.start()
             shown = True
-        where = f"{label}, slice {image + 1} of {n_images}" if n_images > 1 else label
-        known = f"{100 * error:.1f} %" if error == error else "?"
-        bar.update(task, description=where, completed=image * total + done, total=n_images * total, error=known)
+        bar.update(task, description=description, completed=done, total=total, **known)
 
     try:
-        yield report
+        yield update
     finally:
         bar.stop()
 

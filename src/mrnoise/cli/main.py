@@ -9,11 +9,13 @@ import typer
 
 from mrnoise.cli.compare import compare
 from mrnoise.cli.demo import demo
+from mrnoise.cli.evaluate import evaluate
 from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
 from mrnoise.cli.roi import roi
 from mrnoise.cli.simulate import simulate
+from mrnoise.cli.train import train
 from mrnoise.errors import InputError
 
 INTERRUPTED = 130
@@ -31,6 +33,8 @@ app.command(name="gfactor")(gfactor)
 app.command(name="roi")(roi)
 app.command(name="compare")(compare)
 app.command(name="simulate")(simulate)
+app.command(name="train")(train)
+app.command(name="evaluate")(evaluate)
 app.command(name="info")(info)
 
 

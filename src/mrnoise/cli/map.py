@@ -18,6 +18,8 @@ def map_(
     scan: options.ScanFile,
     noise: options.NoiseFile = None,
     reconstruction: options.ReconstructionName = "cg-sense",
+    weights: options.Weights = "brain",
+    normalization: options.Normalization = "propagated",
     regularization: options.Regularization = 1e-3,
     coil_maps: options.CoilMaps = "fixed",
     acceleration: options.Acceleration = None,
@@ -46,7 +48,7 @@ def map_(
 
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
-    method_of = load_reconstruction(reconstruction, regularization)
+    method_of = load_reconstruction(reconstruction, regularization, weights, normalization)
     acquisition = load_scan(
         scan,
         noise,

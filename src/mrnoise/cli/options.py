@@ -16,8 +16,15 @@ ReconstructionName = Annotated[
     typer.Option(
         "--reconstruction",
         "-r",
-        help="sense, cg-sense, zero-filled, rss, or module:name of your own callable k-space → image.",
+        help="sense, cg-sense, zero-filled, rss; a trained network: varnet, modl, unet, ssdu, n2r, vortex; "
+        "or your own: module:name of a callable k-space → image, or a TorchScript or torch.export file.",
     ),
+]
+Weights = Annotated[
+    str, typer.Option(help="Of a trained network: brain, knee, or a .safetensors file of mrnoise train.")
+]
+Normalization = Annotated[
+    str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
 Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
 CoilMaps = Annotated[
@@ -56,3 +63,8 @@ Output = Annotated[
         show_default=False,
     ),
 ]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder with the anatomy of the recipe; a generated phantom if left out."),
+]
+Device = Annotated[str, typer.Option(help="cpu, or cuda for a GPU.")]

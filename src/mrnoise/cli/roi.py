@@ -20,6 +20,8 @@ def roi(
     ] = None,
     noise: options.NoiseFile = None,
     reconstruction: options.ReconstructionName = "cg-sense",
+    weights: options.Weights = "brain",
+    normalization: options.Normalization = "propagated",
     regularization: options.Regularization = 1e-3,
     coil_maps: options.CoilMaps = "fixed",
     acceleration: options.Acceleration = None,
@@ -47,17 +49,17 @@ def roi(
         coil_maps=coil_maps,
         seed=seed,
     )
-    method = load_reconstruction(reconstruction, regularization)
+    method = load_reconstruction(reconstruction, regularization, weights, normalization)
     image = image_of(method, acquisition).abs().double()
     inside = read_region(region, tuple(image.shape))
-    weights = inside.double() / inside.sum()
+    region_weights = inside.double() / inside.sum()
     voxels = str(int(inside.sum()))
     if background is not None:
         outside = read_region(background, tuple(image.shape))
-        weights = weights - outside.double() / outside.sum()
+        region_weights = region_weights - outside.double() / outside.sum()
         voxels += f" - {int(outside.sum())}"
-    value = float((weights * image).sum())
-    sigma = roi_std(method, acquisition, weights)
+    value = float((region_weights * image).sum())
+    sigma = roi_std(method, acquisition, region_weights)
     table = Table(title=f"{scan.name}: {reconstruction}", title_justify="left", title_style="bold")
     table.add_column("difference of means" if background else "mean of |x|")
     table.add_column("", justify="right")

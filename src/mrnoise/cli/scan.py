@@ -63,9 +63,14 @@ def load_scan(
     return acquisition
 
 
-def load_reconstruction(name: str, regularization: float) -> Reconstruction | KspaceToImage:
-    """One of ours by name, or the user's own as ``module:name``."""
-    from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense, ZeroFilled
+def load_reconstruction(
+    name: str, regularization: float, weights: str, normalization: str
+) -> Reconstruction | KspaceToImage:
+    """One of ours by name, the user's own as ``module:name``, or the network in a file."""
+    from mrnoise.networks import pretrained
+    from mrnoise.networks.weights import SHIPPED
+    from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense, ZeroFilled, from_file
+    from mrnoise.reconstruction.adapters import NETWORK_FILES
 
     if name == "sense":
         return Sense(regularization)
@@ -75,13 +80,18 @@ def load_reconstruction(name: str, regularization: float) -> Reconstruction | Ks
         return ZeroFilled()
     if name == "rss":
         return RootSumOfSquares()
+    if name in SHIPPED:
+        return pretrained(name, weights, normalization=normalization)
+    if name.endswith(NETWORK_FILES):
+        return from_file(name)
     if ":" in name:
         return _load_callable(name)
     raise InputError(
         "unknown reconstruction",
-        expected=f"one of {', '.join(RECONSTRUCTIONS)}, or module:name",
+        expected=", ".join((*RECONSTRUCTIONS, *SHIPPED)) + f", module:name, or a file ({', '.join(NETWORK_FILES)})",
         received=name,
-        remedy="Put your own callable k-space → image in my_module.py and give my_module:my_function.",
+        remedy="Put your own callable k-space → image in my_module.py and give my_module:my_function, or save your "
+        "network with torch.jit.save or torch.export.save.",
     )
 
 

@@ -1,0 +1,34 @@
+"""Training of the networks: simulated scans, paradigms, the loop, and the evaluation of what it made."""
+
+from mrnoise.training.anatomy import Anatomy, read_anatomy
+from mrnoise.training.card import save_trained, write_card
+from mrnoise.training.evaluation import evaluate, held_out
+from mrnoise.training.loop import Trained, TrainingProgress, train
+from mrnoise.training.metrics import psnr, ssim
+from mrnoise.training.paradigms import SSDU, VORTEX, Noise2Recon, Supervised
+from mrnoise.training.recipe import Recipe, read_recipe, recipes
+from mrnoise.training.scans import Example, ScanSettings, SimulatedScans
+
+__all__ = [
+    "SSDU",
+    "VORTEX",
+    "Anatomy",
+    "Example",
+    "Noise2Recon",
+    "Recipe",
+    "ScanSettings",
+    "SimulatedScans",
+    "Supervised",
+    "Trained",
+    "TrainingProgress",
+    "evaluate",
+    "held_out",
+    "psnr",
+    "read_anatomy",
+    "read_recipe",
+    "recipes",
+    "save_trained",
+    "ssim",
+    "train",
+    "write_card",
+]
