@@ -17,16 +17,21 @@ def evaluate(
         list[Path], typer.Argument(help="Files of mrnoise train, all of one anatomy.", show_default=False)
     ],
     data: options.DataFolder = None,
-    accelerations: Annotated[str, typer.Option(help="Comma-separated.")] = "4,8,12",
+    accelerations: Annotated[str, typer.Option(help="Of the simulated scans, comma-separated.")] = "4,8,12",
+    scan: Annotated[
+        Path | None,
+        typer.Option(help="Also this fully sampled, measured slice, undersampled fourfold.", show_default=False),
+    ] = None,
 ) -> None:
     """PSNR and SSIM on held-out scans, beside zero-filled and CG-SENSE; writes a model card beside each file."""
     from rich.table import Table
 
     from mrnoise.cli.display import OUT, print_written, scan_progress
     from mrnoise.errors import InputError
+    from mrnoise.io import read
     from mrnoise.networks import DeepReconstruction, load_weights
     from mrnoise.training import evaluate as evaluate_networks
-    from mrnoise.training import write_card
+    from mrnoise.training import evaluate_scan, write_card
 
     loaded = {path: load_weights(path) for path in weights}
     anatomies = sorted({header["recipe"]["data"]["file"] for _, header in loaded.values()})
@@ -40,8 +45,11 @@ def evaluate(
     networks = {header["name"]: DeepReconstruction(network, header["name"]) for network, header in loaded.values()}
     with scan_progress("held-out scans") as progress:
         found = evaluate_networks(networks, anatomies[0], data, [int(r) for r in accelerations.split(",")], progress)
-    for acceleration, patterns in found.items():
-        table = Table(title=f"R = {acceleration}: PSNR (dB)", title_justify="left", title_style="bold")
+    measured = None if scan is None else evaluate_scan(networks, read(scan))
+    tables = [(f"R = {r}", patterns) for r, patterns in found.items()]
+    tables += [(f"{scan.name}, R = {r}", patterns) for r, patterns in (measured or {}).items()] if scan else []
+    for title, patterns in tables:
+        table = Table(title=f"{title}: PSNR (dB)", title_justify="left", title_style="bold")
         table.add_column("")
         for pattern in patterns:
             table.add_column(pattern, justify="right")
@@ -49,4 +57,5 @@ def evaluate(
             table.add_row(method, *(f"{quality[method]['psnr']:.2f}" for quality in patterns.values()))
         OUT.print(table)
     command = shlex.join(["mrnoise", *sys.argv[1:]])
-    print_written([write_card(path, found, header["name"], command) for path, (_, header) in loaded.items()])
+    real = None if scan is None or measured is None else (scan.name, measured)
+    print_written([write_card(path, found, header["name"], command, real) for path, (_, header) in loaded.items()])

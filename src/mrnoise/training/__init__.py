@@ -2,7 +2,7 @@
 
 from mrnoise.training.anatomy import Anatomy, read_anatomy
 from mrnoise.training.card import save_trained, write_card
-from mrnoise.training.evaluation import evaluate, held_out
+from mrnoise.training.evaluation import evaluate, evaluate_scan, held_out
 from mrnoise.training.loop import Trained, TrainingProgress, train
 from mrnoise.training.metrics import psnr, ssim
 from mrnoise.training.paradigms import SSDU, VORTEX, Noise2Recon, Supervised
@@ -22,6 +22,7 @@ __all__ = [
     "Trained",
     "TrainingProgress",
     "evaluate",
+    "evaluate_scan",
     "held_out",
     "psnr",
     "read_anatomy",

@@ -61,7 +61,12 @@ def commit() -> str | None:
     return found.stdout.strip()
 
 
-def write_card(weights: Path, table: Mapping[int, Mapping[str, Quality]], method: str, command: str) -> Path:
+Table = Mapping[int, Mapping[str, Quality]]
+
+
+def write_card(
+    weights: Path, table: Table, method: str, command: str, measured: tuple[str, Table] | None = None
+) -> Path:
     """Model card beside the weights: where they come from, how good they are on held-out scans.
 
     Parameters
@@ -74,6 +79,8 @@ def write_card(weights: Path, table: Mapping[int, Mapping[str, Quality]], method
         The key of the network in the table.
     command
         That repeats the table.
+    measured
+        Name of a measured scan, and its table by `mrnoise.training.evaluation.evaluate_scan`.
 
     Returns
     -------
@@ -103,20 +110,28 @@ def write_card(weights: Path, table: Mapping[int, Mapping[str, Quality]], method
         "the best of six λ for each scan, chosen knowing the truth. PSNR in dB / SSIM of the magnitude image; "
         "gain: PSNR above CG-SENSE.",
         "",
-        "| R | pattern | zero-filled | CG-SENSE | network | gain |",
-        "|---|---|---|---|---|---|",
+        *_rows(table, method),
     ]
-    for acceleration, patterns in table.items():
-        for pattern, quality in patterns.items():
-            cells = [
-                f"{quality[m]['psnr']:.1f} / {quality[m]['ssim']:.3f}" for m in ("zero-filled", "cg-sense", method)
-            ]
-            lines.append(f"| {acceleration} | {pattern} | {' | '.join(cells)} | {quality[method]['gain']:+.1f} |")
+    if measured is not None:
+        name, found = measured
+        lines += ["", f"The measured scan `{name}`, undersampled; reference: its fully sampled SENSE image.", ""]
+        lines += _rows(found, method)
     lines += ["", f"`{command}`", ""]
     card = weights.with_suffix(".md")
     with replacing(card) as (partial,):
         partial.write_text("\n".join(lines))
     return card
+
+
+def _rows(table: Table, method: str) -> list[str]:
+    """The table in Markdown."""
+    lines = ["| R | pattern | zero-filled | CG-SENSE | network | gain |", "|---|---|---|---|---|---|"]
+    for acceleration, patterns in table.items():
+        for pattern, quality in patterns.items():
+            found = (quality[name] for name in ("zero-filled", "cg-sense", method))
+            cells = " | ".join(f"{q['psnr']:.1f} / {q['ssim']:.3f}" for q in found)
+            lines.append(f"| {acceleration} | {pattern} | {cells} | {quality[method]['gain']:+.1f} |")
+    return lines
 
 
 def _words(record: Mapping[str, Any]) -> str:

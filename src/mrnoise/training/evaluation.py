@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition import Acquisition, with_coil_maps
+from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import CgSense, Reconstruction, ZeroFilled
 from mrnoise.training.anatomy import read_anatomy
 from mrnoise.training.metrics import psnr, ssim
-from mrnoise.training.scans import Example, ScanSettings, SimulatedScans
+from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, sampling_mask
 
 # Tikhonov weights of which CG-SENSE takes the best for each scan, knowing the truth: the strongest baseline.
 REGULARIZATIONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -80,6 +81,51 @@ def evaluate(
                 if progress is not None:
                     progress(done, total)
         rows["all"] = [row for pattern in PATTERNS for row in rows[pattern]]
+        table[acceleration] = {pattern: _means(found) for pattern, found in rows.items()}
+    return table
+
+
+def evaluate_scan(
+    networks: Mapping[str, Reconstruction], acquisition: Acquisition, accelerations: Sequence[int] = (4,)
+) -> dict[int, dict[str, Quality]]:
+    """PSNR and SSIM on a measured scan, undersampled; the reference is its fully sampled SENSE image, with its noise.
+
+    Parameters
+    ----------
+    networks
+        By name.
+    acquisition
+        One fully sampled slice.
+    accelerations
+        Each with every pattern of this module.
+
+    Returns
+    -------
+    dict
+        As `evaluate`.
+
+    Raises
+    ------
+    InputError
+        If the scan is not one fully sampled slice.
+    """
+    if acquisition.batch_shape or acquisition.spatial_dims != 2 or not bool(acquisition.mask.all()):
+        raise InputError(
+            "the scan cannot serve as a reference",
+            expected="one fully sampled slice, (coil, k1, k0)",
+            received=f"k-space {tuple(acquisition.kspace.shape)}, R = {acquisition.acceleration:.2f}",
+            remedy="Choose a slice with --slice, or another scan.",
+        )
+    full = with_coil_maps(acquisition)
+    reference = image_of(ZeroFilled(), full)
+    table: dict[int, dict[str, Quality]] = {}
+    shape = (acquisition.spatial_shape[0], acquisition.spatial_shape[1])
+    for acceleration in accelerations:
+        rows = {}
+        for pattern in PATTERNS:
+            scan = full.undersample(sampling_mask(pattern, acceleration, shape, SEED))
+            rows[pattern] = [compare(networks, scan, reference)]
+        rows["all"] = [row for found in rows.values() for row in found]
         table[acceleration] = {pattern: _means(found) for pattern, found in rows.items()}
     return table
 

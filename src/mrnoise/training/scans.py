@@ -205,18 +205,13 @@ class SimulatedScans:
 
     def _mask(self, name: str, acceleration: int, shape: tuple[int, int], draw: np.random.Generator) -> Tensor:
         seed = _integer(draw)
-        if name == "equispaced":
-            return _equispaced(acceleration, shape, seed)
-        if name == "caipi":
-            return _caipi(acceleration, shape, seed)
         if name != "poisson":
-            calibration = _lines(acceleration, shape) if name == "random_1d" else _block(acceleration, shape)
-            return pattern(name, shape, acceleration, calibration, seed)
+            return sampling_mask(name, acceleration, shape, seed)
         member, flips = seed % N_DISCS, draw.integers(2, size=2)
         key = (acceleration, shape, member)
         if key not in self._discs:
             seed = _integer(np.random.default_rng([*self._key, 1, acceleration, *shape, member]))
-            self._discs[key] = pattern(name, shape, acceleration, _block(acceleration, shape), seed)
+            self._discs[key] = sampling_mask(name, acceleration, shape, seed)
         mask = self._discs[key]
         for axis, n in enumerate(shape):
             if flips[axis]:
@@ -361,6 +356,16 @@ def _window(magnitude: Tensor, margin: int, taper: int) -> Tensor:
 
 
 # -- masks -----------------------------------------------------------------------------------------------------
+
+
+def sampling_mask(name: str, acceleration: int, shape: tuple[int, int], seed: int = 0) -> Tensor:
+    """Mask (k1, k0) of a pattern with the calibration region that scans of this module have, counted in R."""
+    if name == "equispaced":
+        return _equispaced(acceleration, shape, seed)
+    if name == "caipi":
+        return _caipi(acceleration, shape, seed)
+    calibration = _lines(acceleration, shape) if name == "random_1d" else _block(acceleration, shape)
+    return pattern(name, shape, acceleration, calibration, seed)
 
 
 def _lines(acceleration: int, shape: tuple[int, int]) -> int:
