@@ -13,8 +13,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from mrnoise import read_noise_map
+from mrnoise import noise_map, read_noise_map
 from mrnoise.cli.main import run as cli
+from mrnoise.foreground import foreground
+from mrnoise.reconstruction import CgSense
 
 pytestmark = pytest.mark.xdist_group("command line")
 
@@ -179,6 +181,53 @@ def test_bad_input_is_one_line_and_exit_code_2(scan, tmp_path, arguments, messag
         assert len(text.strip().splitlines()) == 1
         assert "received" in text
     assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+DEMO_FILES = {"map.h5", "panel.png", "report.html", "map_snr.nii.gz"}
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    for name, value in {"SHAPE": (40, 36), "COILS": 5, "ACCELERATION": 2, "CALIBRATION": 14, "NETWORK": "unet"}.items():
+        monkeypatch.setattr(f"mrnoise.cli.demo.{name}", value)
+
+
+def test_demo_maps_two_reconstructions_and_compares_them(small_demo, tmp_path):
+    text = run("demo", "--target-error", 0.2, "-o", tmp_path / "demo")
+    maps = []
+    for name in ("cg-sense", "unet"):
+        assert {path.name for path in (tmp_path / "demo" / name).iterdir()} >= DEMO_FILES
+        assert f"Simulated head: {name}" in text
+        maps.append(read_noise_map(tmp_path / "demo" / name / "map.h5"))
+    assert (tmp_path / "demo" / "panel.png").stat().st_size > 10_000
+    ratio = (maps[1].snr / maps[0].snr)[foreground(maps[0].image)]
+    assert f"median ×{float(ratio.quantile(0.5)):.2f}" in text
+    assert f"lower in {100 * float((ratio < 1).double().mean()):.1f} % of the voxels" in text
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_interrupted_demo_leaves_what_it_has(small_demo, tmp_path, monkeypatch, reached):
+    """Ctrl-C in the second map, before and after its first batch."""
+
+    def interrupted(reconstruction, *arguments, **options):
+        if isinstance(reconstruction, CgSense):
+            return noise_map(reconstruction, *arguments, **options)
+        if not reached:
+            raise KeyboardInterrupt
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        return noise_map(reconstruction, *arguments, **options | {"progress": stop})
+
+    monkeypatch.setattr("mrnoise.mapping.noise_map", interrupted)
+    text = run("demo", "--target-error", 0.3, "-o", tmp_path, code=130)
+    assert "interrupted" in text
+    assert "before there was anything to write" not in text
+    assert {path.name for path in (tmp_path / "cg-sense").iterdir()} >= DEMO_FILES
+    assert {path.name for path in tmp_path.iterdir()} == (
+        {"cg-sense", "unet", "panel.png"} if reached else {"cg-sense"}
+    )
 
 
 # Ctrl-C a second after the first slice has been linearised.

@@ -8,7 +8,9 @@ import pytest
 import torch
 from matplotlib import image as pictures
 
-from mrnoise.plot import panel, window
+from mrnoise.errors import InputError
+from mrnoise.foreground import foreground
+from mrnoise.plot import comparison, panel, window, write_comparison_png
 from mrnoise.result import NoiseMap
 from small_maps import small_map
 
@@ -73,3 +75,75 @@ def test_window_ignores_background_and_outliers():
     assert 2.9 < high < 3
     assert window(np.full(5, 2.0), np.ones(5, dtype=bool), from_zero=False) == (0, 2)
     assert window(np.full(5, np.nan), np.ones(5, dtype=bool), from_zero=True) == (0, 1)
+
+
+def quieter(nm, *, intensity=1.0):
+    """The map of another reconstruction: less noise on the left, more on the right, at another intensity."""
+    factor = intensity * torch.logspace(-0.5, 0.1, nm.image.shape[-1], dtype=torch.float64)
+    estimate = nm.estimate
+    estimate = dataclasses.replace(
+        estimate,
+        variance=estimate.variance * factor.square(),
+        pseudo_variance=estimate.pseudo_variance * factor.square(),
+    )
+    return dataclasses.replace(nm, image=intensity * nm.image, estimate=estimate)
+
+
+def drawn(figure):
+    return [axes.images for axes in figure.axes if axes.images]
+
+
+def test_comparison_has_the_same_colours_in_both_rows_and_veils_the_background():
+    first = small_map()
+    second = quieter(first)
+    pictures_of = drawn(comparison(first, second, ("one", "two")))
+    assert len(pictures_of) == 7
+    for column in (0, 2, 4):
+        (upper, *_), (lower, *_) = pictures_of[column : column + 2]
+        assert upper.get_clim() == lower.get_clim()
+        assert upper.get_cmap().name == lower.get_cmap().name
+    (shown, _) = pictures_of[3]
+    np.testing.assert_array_equal(shown.get_array(), second.std[2])
+    inside = foreground(first.image)
+    both = torch.cat([first.std[inside], second.std[inside]])
+    assert shown.get_clim() == pytest.approx(tuple(np.percentile(both, (1, 99))))
+    outside = ~inside[2].numpy()
+    for images in pictures_of[2:]:
+        np.testing.assert_array_equal(images[1].get_array()[..., 3] > 0, outside)
+
+
+def test_comparison_shows_the_ratio_of_snr_centred_at_one():
+    first = small_map()
+    second = quieter(first, intensity=7.0)  # of which it is free
+    figure = comparison(first, second, ("one", "two"))
+    shown = drawn(figure)[-1][0]
+    np.testing.assert_allclose(shown.get_array(), (second.snr / first.snr)[2], rtol=1e-12)
+    low, high = shown.get_clim()
+    assert high > 2
+    assert low * high == pytest.approx(1)
+    assert shown.norm(1.0) == pytest.approx(0.5)
+    figure.canvas.draw()
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["×0.5", "×1", "×2"]
+    median = float((second.snr / first.snr)[foreground(first.image)].median())
+    assert f"two / one, median ×{median:.2f} inside the object" in texts(figure)
+
+
+@pytest.mark.parametrize(("intensity", "warned"), [(1.05, False), (0.8, True), (1.3, True)])
+def test_comparison_warns_where_intensities_differ(intensity, warned):
+    first = small_map()
+    footer = texts(comparison(first, quieter(first, intensity=intensity), ("one", "two")))[2]
+    assert (f"INTENSITY of two ×{intensity:.2g} that of one" in footer) == warned
+    assert footer.startswith("one: sketch, 40 probes")
+    assert footer.count("R = 3.5") == 1
+
+
+@pytest.mark.parametrize("shape", [(22, 17), (2, 3, 5, 22, 17), (4, 60)])
+def test_comparison_of_any_number_of_axes(shape, tmp_path):
+    first = small_map(shape, error="none")
+    write_comparison_png(first, first, ("one", "two"), tmp_path / "out.png")  # a ratio of 1 everywhere
+    assert pictures.imread(tmp_path / "out.png").shape[1] > 2000
+
+
+def test_comparison_needs_one_grid():
+    with pytest.raises(InputError, match="differ in shape"):
+        comparison(small_map(), small_map((5, 22, 18)), ("one", "two"))

@@ -34,7 +34,7 @@ from mrnoise.training import (
     train,
 )
 from mrnoise.training.evaluation import REGULARIZATIONS, compare
-from mrnoise.training.loop import CHECKPOINT, learning_rate
+from mrnoise.training.loop import CHECKPOINT, is_labelled, learning_rate
 from mrnoise.training.paradigms import Sample, added_noise, distance, moved, reconstruct
 from mrnoise.training.recipe import Optimization
 
@@ -196,6 +196,13 @@ def test_schedules():
     rates = [learning_rate(cycle, step) for step in range(200)]
     assert rates[0] < 0.001 and np.argmax(rates) == 20 and max(rates) == pytest.approx(0.01)
     assert rates[-1] < 1e-5
+
+
+def test_labels_are_a_share_of_the_slices_evenly_spread():
+    for share in (0.0, 0.25, 0.5, 0.8, 1.0):
+        chosen = [is_labelled(i, share) for i in range(120)]
+        assert sum(chosen) == 120 * share
+        assert sum(chosen[:60]) == 60 * share
 
 
 def test_training_improves_the_image(data, recipe, tmp_path):

@@ -1,4 +1,4 @@
-"""Ratios of noise maps: the g-factor, and how far two maps agree."""
+"""Ratios of noise maps: the g-factor, the gain in SNR, and how far two maps agree."""
 
 from __future__ import annotations
 
@@ -59,6 +59,19 @@ def g_factor(accelerated: NoiseMap, reference: NoiseMap, acceleration: float) ->
     value = torch.where(sigma > 0, accelerated.std / (acceleration**0.5 * sigma), torch.nan)
     error = (accelerated.relative_error.square() + reference.relative_error.square()).sqrt()
     return GFactor(value, error, float(acceleration))
+
+
+def snr_ratio(first: NoiseMap, second: NoiseMap) -> Tensor:
+    """SNR of the second map over that of the first, free of the intensity of either; NaN where either has none.
+
+    Raises
+    ------
+    InputError
+        If the maps differ in shape.
+    """
+    _check_same_shape(second.std, first.std)
+    ratio = second.snr / first.snr
+    return torch.where(ratio.isfinite(), ratio, torch.nan)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -87,8 +89,47 @@ class _Level(nn.Module):
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """(x - mean) / std of each channel of each image."""
-    return functional.instance_norm(x)
+    """(x - mean) / std of each channel of each image, √(variance + 10⁻⁵) as in `torch.nn.InstanceNorm2d`."""
+    return _InstanceNorm.apply(x)[0]
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """With a derivative of its own: that of torch takes three times as many passes over memory.
+
+    dy = r (dx - mean dx - y mean(y dx)) with r = 1/std; the same matrix backwards.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(
+            x.float() if x.dtype == torch.bfloat16 else x, (-2, -1), correction=0, keepdim=True
+        )
+        r = (variance + 1e-5).rsqrt()
+        return ((x - mean) * r).to(x.dtype), r
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor) -> tuple[Tensor, None]:
+        y, r = ctx.saved_tensors
+        return _along(dx, y, r), None
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        y, r = ctx.saved_tensors
+        return _along(gradients[0], y, r)
+
+
+def _along(dx: Tensor, y: Tensor, r: Tensor) -> Tensor:
+    mean = dx.mean((-2, -1), keepdim=True)
+    slope = (y * dx).mean((-2, -1), keepdim=True)
+    return (torch.addcmul(dx - mean, y, slope, value=-1) * r).to(dx.dtype)
 
 
 def _conv(n: int, m: int) -> nn.Conv2d:

@@ -111,7 +111,7 @@ def train(
     earlier = state.seconds
     try:
         for step, examples in _batches(scans, state.step, optimization, workers):
-            loss = state.advance(examples, scans)
+            loss = state.advance(examples)
             if step % optimization.validate_every == 0 or step == optimization.steps:
                 state.validate(validation, loss)
             state.seconds = earlier + time.perf_counter() - started
@@ -139,6 +139,11 @@ def learning_rate(optimization: Optimization, step: int) -> float:
     return optimization.learning_rate * 0.5 * (1 + cos(pi * t))
 
 
+def is_labelled(slice_index: int, share: float) -> bool:
+    """Whether the target of a slice may be used: a share of all slices, evenly spread."""
+    return int((slice_index + 1) * share) > int(slice_index * share)
+
+
 class _State:
     """All that a step changes."""
 
@@ -155,7 +160,7 @@ class _State:
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
 
-    def advance(self, examples: list[Any], scans: SimulatedScans) -> float:
+    def advance(self, examples: list[Any]) -> float:
         """One step of Adam; the loss."""
         recipe = self.recipe
         optimization = recipe.optimization
@@ -165,7 +170,7 @@ class _State:
         self.optimizer.zero_grad()
         total = 0.0
         for example in examples:
-            labelled = example.slice_index < recipe.paradigm.labelled * len(scans)
+            labelled = is_labelled(example.slice_index, recipe.paradigm.labelled)
             sample = Sample.of(example, self.device, labelled)
             with _precision(optimization, self.device):
                 loss = recipe.paradigm.loss(self.network, sample, generator) / len(examples)

@@ -146,7 +146,7 @@ class Noise2Recon(_Paradigm):
 
     paradigm: Literal["n2r"] = "n2r"
     labelled: float = 0.5
-    weight: float = Field(0.3, gt=0)
+    weight: float = Field(0.1, gt=0)
     noise: tuple[float, float] = (0.02, 0.06)
 
     def loss(self, network: Any, sample: Sample, generator: torch.Generator) -> Tensor:
@@ -174,7 +174,7 @@ class VORTEX(_Paradigm):
 
     paradigm: Literal["vortex"] = "vortex"
     labelled: float = 0.5
-    weight: float = Field(0.3, gt=0)
+    weight: float = Field(0.1, gt=0)
     noise: tuple[float, float] = (0.02, 0.06)
     shift: float = Field(1.5, gt=0)
     shots: int = Field(8, gt=1)
