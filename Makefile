@@ -38,12 +38,14 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps $(HOSTS)
 	@touch $@ $(VENV)/.installed
 
-# The picture of the README, made by the demo.
+# The picture of the README, made by the demo, and that of docs/networks.md.
 figures: demo
 	cp demo/panel.png docs/demo.png
+	$(BIN)/python benchmarks/frozen_derivatives.py --figure docs/frozen.png --json benchmarks/results/frozen_derivatives.json
 
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory_and_cost.py --json benchmarks/results/memory_and_cost.json
+	$(BIN)/python benchmarks/networks.py cost --json benchmarks/results/network_cost.json
 
 clean:
 	rm -rf $(VENV) demo

@@ -3,8 +3,8 @@
     python benchmarks/networks.py agreement --data FOLDER --json FILE [--only NAME ...]
     python benchmarks/networks.py cost --json FILE
 
-agreement: the protocol of the paper (doi:10.48550/arXiv.2505.02007) at α = 1. A held-out slice of each anatomy, 64×60,
-8 coils, Poisson disc R = 8, coil maps given, white noise of σ₀ = 0.001792 in each real channel of k-space where the
+agreement: the protocol of the paper (doi:10.48550/arXiv.2505.02007) at α = 1. A held-out slice of each anatomy, 40×36,
+6 coils, Poisson disc R = 8, coil maps given, white noise of σ₀ = 0.001792 in each real channel of k-space where the
 95th percentile of the zero-filled magnitude is 1; sketch with S = 1000, replicas with N = 3000, their difference inside
 the object in sampling floors. Networks already in the file with the same weights are not repeated.
 
@@ -35,8 +35,8 @@ from mrnoise.ratio import compare
 from mrnoise.reconstruction import ZeroFilled
 
 SIGMA = 0.001792
-S, N, MATRIX, COILS, R = 1000, 3000, (64, 60), 8, 8
-COST_MATRIX, COST_PROBES = (256, 256), 100
+S, N, MATRIX, COILS, R = 1000, 3000, (40, 36), 6, 8
+COST_MATRIX, COST_COILS, COST_PROBES = (256, 256), 8, 100
 
 
 def paper_scan(anatomy: str, data: Path | None) -> Acquisition:
@@ -105,7 +105,7 @@ def cost_case(name: str) -> dict:
     from mrnoise.simulation import simulate
 
     mask = random_1d(COST_MATRIX, 4, 20, seed=0)
-    scan = simulate(COST_MATRIX, COILS, snr=40, mask=mask, seed=0)
+    scan = simulate(COST_MATRIX, COST_COILS, snr=40, mask=mask, seed=0)
     reconstruction = pretrained(name, "brain")
     g = reconstruction.bind(scan)
     with torch.no_grad():
@@ -132,7 +132,7 @@ def cost_case(name: str) -> dict:
 
 def run_cost(options: argparse.Namespace) -> None:
     shape = f"{COST_MATRIX[0]}×{COST_MATRIX[1]}"
-    print(f"{shape}, {COILS} coils, S = {COST_PROBES}\n")
+    print(f"{shape}, {COST_COILS} coils, S = {COST_PROBES}\n")
     print("| network | one reconstruction | a probe costs | peak, one reconstruction | peak, map | above |")
     print("|---|---|---|---|---|---|")
     networks = {}
@@ -140,7 +140,13 @@ def run_cost(options: argparse.Namespace) -> None:
         command = [sys.executable, __file__, "cost-case", name]
         networks[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         print(cost_row(name, networks[name]), flush=True)
-    record = {"machine": machine(), "shape": COST_MATRIX, "coils": COILS, "samples": COST_PROBES, "networks": networks}
+    record = {
+        "machine": machine(),
+        "shape": COST_MATRIX,
+        "coils": COST_COILS,
+        "samples": COST_PROBES,
+        "networks": networks,
+    }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -55,7 +55,7 @@ def maps(scan):
 
 def test_help_names_every_command_and_needs_no_torch():
     text = run("--help")
-    for command in ("demo", "map", "gfactor", "roi", "compare", "simulate", "info"):
+    for command in ("demo", "map", "gfactor", "roi", "compare", "simulate", "train", "evaluate", "info"):
         assert command in text
     code = "import sys; import mrnoise.cli.main; assert not {'torch', 'numpy', 'scipy', 'h5py'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
