@@ -37,6 +37,17 @@ class Net(nn.Module):
         return torch.view_as_complex(self.layers(x[None])[0].movedim(0, -1).contiguous())
 
 
+def test_rectifier_on_the_image_is_not_refused():
+    """Its derivative is right on either side of the kink, and no central difference across the kink agrees."""
+
+    def rectified(kspace):
+        parts = torch.view_as_real(combine(kspace))
+        return torch.view_as_complex(torch.relu(parts))
+
+    (operator,) = linearize(rectified, ACQ)
+    assert operator.preflight.jvp_mode == "vmap(jvp)"
+
+
 def checks(function):
     (operator,) = linearize(function, ACQ)
     return operator.preflight

@@ -15,10 +15,12 @@ import yaml
 from typer.testing import CliRunner
 
 from mrnoise import InputError
+from mrnoise.acquisition.sampling import equispaced
 from mrnoise.cli.main import app
 from mrnoise.fourier import to_image
 from mrnoise.networks import build, load_weights
-from mrnoise.reconstruction import CgSense
+from mrnoise.reconstruction import CgSense, ZeroFilled
+from mrnoise.simulation import simulate
 from mrnoise.training import (
     SSDU,
     VORTEX,
@@ -26,6 +28,7 @@ from mrnoise.training import (
     ScanSettings,
     SimulatedScans,
     Supervised,
+    evaluate_scan,
     psnr,
     read_anatomy,
     read_recipe,
@@ -328,6 +331,17 @@ def test_baseline_has_the_best_regularization(data):
     each = [psnr(CgSense(weight).bind(scan)(scan.kspace), example.target) for weight in REGULARIZATIONS]
     assert found["cg-sense"][0] == pytest.approx(max(each), abs=0.05)
     assert found["cg-sense"][0] >= found["also"][0] - 0.05
+
+
+def test_measured_scan_is_its_own_reference():
+    """A reconstruction of all samples is perfect; an undersampled scan cannot serve."""
+    scan = simulate((48, 44), 6, snr=60, seed=1).replace(coil_maps=None)
+    found = evaluate_scan({"also": CgSense(1e-2)}, scan, (2,))
+    assert set(found[2]) == {"equispaced", "random_1d", "random_2d", "poisson", "all"}
+    assert found[2]["all"]["cg-sense"]["psnr"] > found[2]["all"]["zero-filled"]["psnr"] + 3
+    assert evaluate_scan({"also": ZeroFilled()}, scan, (1,))[1]["poisson"]["also"]["psnr"] > 80
+    with pytest.raises(InputError, match="cannot serve as a reference"):
+        evaluate_scan({}, scan.undersample(equispaced((48, 44), 2)), (2,))
 
 
 def test_reconstruct_returns_the_maps_in_use(sample):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,17 +43,16 @@ def evaluate(
     networks = {header["name"]: DeepReconstruction(network, header["name"]) for network, header in loaded.values()}
     with scan_progress("held-out scans") as progress:
         found = evaluate_networks(networks, anatomies[0], data, [int(r) for r in accelerations.split(",")], progress)
-    measured = None if scan is None else evaluate_scan(networks, read(scan))
-    tables = [(f"R = {r}", patterns) for r, patterns in found.items()]
-    tables += [(f"{scan.name}, R = {r}", patterns) for r, patterns in (measured or {}).items()] if scan else []
-    for title, patterns in tables:
-        table = Table(title=f"{title}: PSNR (dB)", title_justify="left", title_style="bold")
-        table.add_column("")
-        for pattern in patterns:
-            table.add_column(pattern, justify="right")
-        for method in patterns["all"]:
-            table.add_row(method, *(f"{quality[method]['psnr']:.2f}" for quality in patterns.values()))
-        OUT.print(table)
-    command = shlex.join(["mrnoise", *sys.argv[1:]])
-    real = None if scan is None or measured is None else (scan.name, measured)
-    print_written([write_card(path, found, header["name"], command, real) for path, (_, header) in loaded.items()])
+    measured = None if scan is None else (scan.name, evaluate_scan(networks, read(scan)))
+    for name, tables in filter(None, [("held-out scans", found), measured]):
+        for acceleration, patterns in tables.items():
+            table = Table(title=f"{name}, R = {acceleration}: PSNR (dB)", title_justify="left", title_style="bold")
+            table.add_column("")
+            for pattern in patterns:
+                table.add_column(pattern, justify="right")
+            for method in patterns["all"]:
+                table.add_row(method, *(f"{quality[method]['psnr']:.2f}" for quality in patterns.values()))
+            OUT.print(table)
+    words = ["mrnoise evaluate", *(path.name for path in weights), "--data FOLDER" if data else "", "--accelerations"]
+    command = " ".join(filter(None, [*words, accelerations, f"--scan {scan.name}" if scan else ""]))
+    print_written([write_card(path, found, header["name"], command, measured) for path, (_, header) in loaded.items()])

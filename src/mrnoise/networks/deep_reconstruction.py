@@ -44,7 +44,7 @@ class DeepReconstruction:
     Parameters
     ----------
     network
-        A module of `mrnoise.networks`; put into evaluation mode.
+        A module of `mrnoise.networks`; put into evaluation mode, and on `bind` to device and precision of the scan.
     name
         What records call it.
     normalization
@@ -93,7 +93,7 @@ class DeepReconstruction:
                 received=f"shape {tuple(acquisition.kspace.shape)}, spatial_dims {acquisition.spatial_dims}",
                 remedy="Transform the fully sampled axis of a volume to the image domain and bind each slice.",
             )
-        network = self.network.to(acquisition.kspace.device)
+        network = self.network.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
         mask = acquisition.mask.to(acquisition.kspace.real.dtype)
         maps_of, norm = self._maps_of(acquisition)
         fixed = intensity(acquisition.whiten(acquisition.kspace)) if self.normalization == "fixed" else None
