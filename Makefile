@@ -45,7 +45,7 @@ figures: demo
 
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory_and_cost.py --json benchmarks/results/memory_and_cost.json
-	$(BIN)/python benchmarks/networks.py cost --json benchmarks/results/network_cost.json
+	$(BIN)/python benchmarks/networks.py cost --json benchmarks/results/network_cost.json --only varnet n2r
 
 clean:
 	rm -rf $(VENV) demo

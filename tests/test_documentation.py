@@ -23,7 +23,26 @@ def test_memory_and_cost_tables_are_the_measured_ones():
         assert row in text
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md"])
+def test_tables_of_the_networks_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import frozen_derivatives
+    import networks
+
+    text = (ROOT / "docs" / "networks.md").read_text()
+    results = ROOT / "benchmarks" / "results"
+    agreement = json.loads((results / "network_agreement.json").read_text())["networks"]
+    assert len(agreement) == 12
+    for key, found in agreement.items():
+        assert networks.agreement_row(key, found) in text
+    for name, found in json.loads((results / "network_cost.json").read_text())["networks"].items():
+        assert networks.cost_row(name, found) in text
+    for name, found in json.loads((results / "frozen_derivatives.json").read_text()).items():
+        assert frozen_derivatives.frozen_row(name, found) in text
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md"]
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
@@ -47,7 +66,7 @@ def test_readme_example_runs(tmp_path, monkeypatch):
     write_npz(scan, tmp_path / "scan.h5.npz")
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     code = code.replace("scan.h5", "scan.h5.npz").replace("target_error=0.02", "target_error=0.2")
-    code = code.replace("my_network, acq", "my_network, acq, n_samples=3")
+    code = re.sub(r"(my_network|\(\"varnet\"\)), acq", r"\1, acq, n_samples=3", code)
     names = {"my_network": lambda k: mrnoise.fourier.to_image(k).sum(-3), "mask": scan.mask}
     monkeypatch.chdir(tmp_path)
     exec(code, names)
