@@ -88,7 +88,9 @@ def load_reconstruction(
         return _load_callable(name)
     raise InputError(
         "unknown reconstruction",
-        expected=", ".join((*RECONSTRUCTIONS, *SHIPPED)) + f", module:name, or a file ({', '.join(NETWORK_FILES)})",
+        expected="one of "
+        + ", ".join((*RECONSTRUCTIONS, *SHIPPED))
+        + f", module:name, or a file ({', '.join(NETWORK_FILES)})",
         received=name,
         remedy="Put your own callable k-space → image in my_module.py and give my_module:my_function, or save your "
         "network with torch.jit.save or torch.export.save.",
