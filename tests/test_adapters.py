@@ -27,6 +27,7 @@ from mrnoise.reconstruction import (
 )
 from mrnoise.simulation import simulate
 from test_cli import run
+from test_preflight import NoBatching
 
 # The libraries take seconds to import: one process does.
 pytestmark = pytest.mark.xdist_group("adapters")
@@ -394,24 +395,6 @@ class OnlyReverse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         return 2 * x
-
-    @staticmethod
-    def backward(ctx, g):
-        return 2 * g
-
-
-class NoBatching(torch.autograd.Function):
-    @staticmethod
-    def forward(x):
-        return 2 * x
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    def jvp(ctx, t):
-        return 2 * t
 
     @staticmethod
     def backward(ctx, g):

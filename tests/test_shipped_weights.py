@@ -18,7 +18,7 @@ from mrnoise.networks.weights import ANATOMIES, SHIPPED, shipped_weights
 from mrnoise.ratio import compare as compare_maps
 from mrnoise.reconstruction import ZeroFilled
 from mrnoise.simulation import simulate
-from mrnoise.training import held_out, read_recipe
+from mrnoise.training import held_out, read_anatomy, read_recipe
 from mrnoise.training.evaluation import compare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def test_sketch_agrees_with_replicas(name):
 def test_networks_beat_cg_sense_on_a_held_out_scan(anatomy, shared):
     """Poisson disc, R = 8: unrolled networks by 3 dB, the U-Net by 1 dB."""
     file = read_recipe(f"unet-{anatomy}").data.file
-    example = next(held_out(file, shared / "data", 8, "poisson"))
+    example = next(held_out(read_anatomy(shared / "data" / file), 8, "poisson"))
     found = compare({name: pretrained(name, anatomy) for name in SHIPPED}, example.acquisition, example.target)
     gain = {name: quality[0] - found["cg-sense"][0] for name, quality in found.items()}
     assert all(gain[name] > 3 for name in UNROLLED), gain

@@ -99,7 +99,7 @@ def generator(seed=0):
 
 
 def with_target(sample, target, labelled):
-    return Sample(sample.kspace, sample.mask, sample.maps, target, sample.noise_std, labelled)
+    return Sample(sample.kspace, sample.mask, sample.maps, target, labelled)
 
 
 # -- paradigms -----------------------------------------------------------------------------------------------

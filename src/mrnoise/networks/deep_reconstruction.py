@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +19,6 @@ from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
 UNIT, TINY = 0.02, 1e-30
 
 
-class Network(Protocol):
-    """What `DeepReconstruction` asks of an `nn.Module`.
-
-    ``estimates_coil_maps`` says whether the maps come from ``coil_maps(calibration)`` or are given.
-    """
-
-    estimates_coil_maps: bool
-
-    def __call__(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class DeepReconstruction:
     """x = s(y) N(Ψ^{-1/2} √ψ y / s(y)), a trained network N between normalisation and its inverse.
@@ -44,7 +30,10 @@ class DeepReconstruction:
     Parameters
     ----------
     network
-        A module of `mrnoise.networks`; put into evaluation mode, and on `bind` to device and precision of the scan.
+        A module of `mrnoise.networks`, or one called alike: whitened, normalised kspace (coil, k1, k0), mask (k1, k0)
+        and unit maps (coil, y, x) → image (y, x). Its ``estimates_coil_maps`` says whether the maps come from its
+        ``coil_maps(calibration)`` or are given. Put into evaluation
+        mode, and on `bind` to device and precision of the scan.
     name
         What records call it.
     normalization
@@ -101,36 +90,37 @@ class DeepReconstruction:
         def reconstruct(kspace: Tensor) -> Tensor:
             whitened = acquisition.whiten(kspace)
             scale = intensity(whitened) if fixed is None else fixed
-            image = scale * network(whitened / scale, mask, maps_of(kspace, scale))
+            normalized = whitened / scale
+            image = scale * network(normalized, mask, maps_of(kspace, normalized))
             return image if norm is None else torch.where(norm > 0, image / norm.clamp_min(TINY), 0)
 
         return reconstruct
 
     def _maps_of(self, acquisition: Acquisition) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor | None]:
-        """Unit coil maps as a function of k-space and scale, and the norm of those given, where it is another."""
+        """Unit coil maps of k-space and its normalised copy, and the norm of those given, where it is another."""
         if not self.estimates_coil_maps:
             given = coil_maps_of(acquisition, self.differentiate_coil_maps)
             if acquisition.coil_maps is None:
-                return lambda kspace, scale: given(kspace), None
+                return lambda kspace, normalized: given(kspace), None
             maps = given(acquisition.kspace)
             norm = maps.abs().square().sum(-3).sqrt()
             # The soft edge of ESPIRiT maps is a support, not a norm.
             if bool((norm > 0).any()) and abs(float(norm[norm > 0].median()) - 1) > UNIT:
                 unit = maps / norm.clamp_min(TINY)
-                return lambda kspace, scale: unit, norm
-            return lambda kspace, scale: maps, None
+                return lambda kspace, normalized: unit, norm
+            return lambda kspace, normalized: maps, None
         estimate: Callable[[Tensor], Tensor] = self.network.coil_maps  # type: ignore[assignment]
         lines = acquisition.calibration
         if lines is not None:
             whitened = acquisition.whiten(lines)
             maps = estimate(whitened / intensity(whitened))
-            return lambda kspace, scale: maps, None
+            return lambda kspace, normalized: maps, None
         window = calibration_window(acquisition.mask)
         if not self.differentiate_coil_maps:
             whitened = acquisition.whiten(acquisition.kspace)
             maps = estimate(window * whitened / intensity(whitened))
-            return lambda kspace, scale: maps, None
-        return lambda kspace, scale: estimate(window * acquisition.whiten(kspace) / scale), None
+            return lambda kspace, normalized: maps, None
+        return lambda kspace, normalized: estimate(window * normalized), None
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -48,14 +48,14 @@ class Encoding:
         shifted = torch.fft.ifftshift(image, dim=AXES)
         return torch.fft.fftshift(self._equations.gram(shifted, self._maps, self._mask), dim=AXES)
 
-    def unfold(self, kspace: Tensor) -> Tensor:
-        """SENSE to start from: N steps of the Chebyshev iteration for AᴴA x = Aᴴ y on the eigenvalues [a, 1].
+    def unfold(self, image: Tensor) -> Tensor:
+        """SENSE to start from: N steps of the Chebyshev iteration for AᴴA x = b, b = Aᴴ y, on the eigenvalues [a, 1].
 
         There the relative error is below 1/T_N((1+a)/(1-a)) = 5 %; smaller eigenvalues, which would amplify noise
-        more, are inverted in part. Linear in y, at a fraction of the cost of convergence (Saad 2003, algorithm 12.1,
+        more, are inverted in part. Linear in b, at a fraction of the cost of convergence (Saad 2003, algorithm 12.1,
         doi:10.1137/1.9780898718003).
         """
-        residual = torch.fft.ifftshift(self.adjoint(kspace), dim=AXES)
+        residual = torch.fft.ifftshift(image, dim=AXES)
         middle, half = 0.5 * (1 + SMALLEST), 0.5 * (1 - SMALLEST)
         rho = half / middle
         x = step = residual / middle

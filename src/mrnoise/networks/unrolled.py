@@ -34,7 +34,8 @@ class UnrolledResNet(nn.Module):
     def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
         encoding = Encoding(maps, mask)
-        b, x = encoding.adjoint(kspace), encoding.unfold(kspace)
+        b = encoding.adjoint(kspace)
+        x = encoding.unfold(b)
         for network, step in zip(self.networks, self.step, strict=True):
             z = x - step * (encoding.gram(x) - b)
             x = z + residual(network, z)

@@ -54,7 +54,8 @@ class VarNet(nn.Module):
 
     def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
-        start = Encoding(maps, mask).unfold(kspace)
+        encoding = Encoding(maps, mask)
+        start = encoding.unfold(encoding.adjoint(kspace))
         # Inside the loop both origins are at index 0: shifting one image is cheaper than shifting all coils.
         kspace, mask, maps, start = (torch.fft.ifftshift(t, dim=AXES) for t in (kspace, mask, maps, start))
         k = torch.fft.fftn(maps * start, dim=AXES, norm="ortho")

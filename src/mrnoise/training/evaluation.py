@@ -12,7 +12,7 @@ from mrnoise.acquisition import Acquisition, with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import CgSense, Reconstruction, ZeroFilled
-from mrnoise.training.anatomy import read_anatomy
+from mrnoise.training.anatomy import Anatomy, read_anatomy
 from mrnoise.training.metrics import psnr, ssim
 from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, sampling_mask
 
@@ -26,17 +26,16 @@ Quality = dict[str, dict[str, float]]
 """Per method: mean ``psnr`` in dB and ``ssim``, and ``gain``, the mean PSNR above CG-SENSE."""
 
 
-def held_out(file: str, data: Path | None, acceleration: int, pattern: str) -> Iterator[Example]:
+def held_out(anatomy: Anatomy, acceleration: int, pattern: str) -> Iterator[Example]:
     """Scans of four slices spread over the test block: 176×160, 12 coils, SNR 30, maps by ESPIRiT.
 
     Parameters
     ----------
-    file, data
-        Anatomy and its folder; without a folder, the generated phantom.
+    anatomy
+        Of its test block.
     acceleration, pattern
         How the scans are undersampled.
     """
-    anatomy = read_anatomy(None if data is None else data / file)
     settings = ScanSettings((MATRIX,), (COILS, COILS), (acceleration,), (pattern,), (SNR, SNR), False, True)
     scans = SimulatedScans(anatomy, "test", settings, SEED)
     for index in np.linspace(0, len(scans) - 1, N_SLICES).round().astype(int):
@@ -57,7 +56,7 @@ def evaluate(
     networks
         By name.
     file, data
-        As in `held_out`.
+        Anatomy and its folder; without a folder, the generated phantom.
     accelerations
         Each with every pattern of this module.
     progress
@@ -69,20 +68,13 @@ def evaluate(
         [acceleration][pattern][method], the methods being zero-filled, cg-sense and the networks; under the
         pattern ``"all"`` their mean.
     """
-    total, done = len(accelerations) * len(PATTERNS) * N_SLICES, 0
-    table: dict[int, dict[str, Quality]] = {}
-    for acceleration in accelerations:
-        rows: dict[str, list[dict[str, tuple[float, float]]]] = {}
-        for pattern in PATTERNS:
-            rows[pattern] = []
-            for example in held_out(file, data, acceleration, pattern):
-                rows[pattern].append(compare(networks, example.acquisition, example.target))
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-        rows["all"] = [row for pattern in PATTERNS for row in rows[pattern]]
-        table[acceleration] = {pattern: _means(found) for pattern, found in rows.items()}
-    return table
+    anatomy = read_anatomy(None if data is None else data / file)
+
+    def scans(acceleration: int, pattern: str) -> Iterator[tuple[Acquisition, Tensor]]:
+        for example in held_out(anatomy, acceleration, pattern):
+            yield example.acquisition, example.target
+
+    return _table(networks, scans, accelerations, N_SLICES, progress)
 
 
 def evaluate_scan(
@@ -118,14 +110,33 @@ def evaluate_scan(
         )
     full = with_coil_maps(acquisition)
     reference = image_of(ZeroFilled(), full)
-    table: dict[int, dict[str, Quality]] = {}
     shape = (acquisition.spatial_shape[0], acquisition.spatial_shape[1])
+
+    def scans(acceleration: int, pattern: str) -> Iterator[tuple[Acquisition, Tensor]]:
+        yield full.undersample(sampling_mask(pattern, acceleration, shape, SEED)), reference
+
+    return _table(networks, scans, accelerations, 1, None)
+
+
+def _table(
+    networks: Mapping[str, Reconstruction],
+    scans: Callable[[int, str], Iterator[tuple[Acquisition, Tensor]]],
+    accelerations: Sequence[int],
+    n_scans: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[int, dict[str, Quality]]:
+    """Mean quality over the ``n_scans`` scans of each acceleration and pattern, given with their references."""
+    total, done = len(accelerations) * len(PATTERNS) * n_scans, 0
+    table: dict[int, dict[str, Quality]] = {}
     for acceleration in accelerations:
-        rows = {}
+        rows: dict[str, list[dict[str, tuple[float, float]]]] = {pattern: [] for pattern in PATTERNS}
         for pattern in PATTERNS:
-            scan = full.undersample(sampling_mask(pattern, acceleration, shape, SEED))
-            rows[pattern] = [compare(networks, scan, reference)]
-        rows["all"] = [row for found in rows.values() for row in found]
+            for scan, reference in scans(acceleration, pattern):
+                rows[pattern].append(compare(networks, scan, reference))
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        rows["all"] = [row for pattern in PATTERNS for row in rows[pattern]]
         table[acceleration] = {pattern: _means(found) for pattern, found in rows.items()}
     return table
 

@@ -32,8 +32,6 @@ class Sample:
         Unit coil maps, (coil, y, x).
     target
         The image without noise, (y, x).
-    noise_std
-        Total standard deviation of the noise of an acquired sample, in the same units.
     labelled
         Whether a semi-supervised paradigm may use the target.
     """
@@ -42,7 +40,6 @@ class Sample:
     mask: Tensor
     maps: Tensor
     target: Tensor
-    noise_std: float
     labelled: bool = True
 
     @classmethod
@@ -57,7 +54,6 @@ class Sample:
             scan.mask.to(device, kspace.real.dtype),
             scan.whiten(scan.coil_maps).to(device),
             (example.target / scale).to(device),
-            float(scan.noise_covariance.mean_variance**0.5 / scale),
             labelled,
         )
 
