@@ -32,7 +32,7 @@ class Data(_Strict):
     coils: tuple[int, int] = (8, 16)
     accelerations: tuple[int, ...] = (4, 8, 12)
     patterns: tuple[str, ...] = ("equispaced", "random_1d", "random_2d", "poisson")
-    snr: tuple[float, float] = (10.0, 80.0)
+    snr: tuple[float, float] = (10.0, 200.0)
 
 
 class Optimization(_Strict):
