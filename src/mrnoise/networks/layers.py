@@ -103,11 +103,11 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        variance, mean = torch.var_mean(
-            x.float() if x.dtype == torch.bfloat16 else x, (-2, -1), correction=0, keepdim=True
-        )
-        r = (variance + 1e-5).rsqrt()
-        return ((x - mean) * r).to(x.dtype), r
+        # Not var_mean: on a CPU it takes a hundred times as long as a mean.
+        centred = x.float() if x.dtype == torch.bfloat16 else x
+        centred = centred - centred.mean((-2, -1), keepdim=True)
+        r = (centred.square().mean((-2, -1), keepdim=True) + 1e-5).rsqrt()
+        return (centred * r).to(x.dtype), r
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
