@@ -210,4 +210,4 @@ def test_public_names():
     ]
     for name in mrnoise.__all__:
         assert getattr(mrnoise, name) is not None
-    assert mrnoise.estimators.names() == ("auto", "monte_carlo", "sketch", "probe", "exact")
+    assert mrnoise.estimators.names() == ("auto", "monte_carlo", "sketch", "probe", "lattice", "exact")

@@ -21,6 +21,7 @@ from mrnoise.linearization import NoiseToImage, linearize, n_images
 from mrnoise.linearization.preflight import refuse
 from mrnoise.provenance import fingerprint, scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.reconstruction.sense import shared_lattice
 from mrnoise.result import NoiseMap
 
 # Where neither a count nor a target is given.
@@ -60,7 +61,9 @@ def noise_map(
     acquisition
         The scan.
     method
-        ``"sketch"``: mean |Jv|² over random probes. ``"probe"``: image-space probing. ``"exact"``: row by row.
+        ``"sketch"``: mean |Jv|² over random probes. ``"lattice"``: image-space probing on alias sets, for regular
+        sampling; without error where the reconstruction is linear. ``"probe"``: image-space probing of all voxels at
+        once. ``"exact"``: row by row.
         ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan. ``"auto"``: ``sketch``
         where the derivative passes the preflight, else ``monte_carlo``.
     n_samples
@@ -171,9 +174,9 @@ def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:
 
 def _require(method: str, operator: NoiseToImage) -> None:
     """Refuse a method whose derivative the preflight does not trust."""
-    if method in ("sketch", "probe") and operator.preflight.jvp_mode is None:
+    if method in ("sketch", "probe", "lattice") and operator.preflight.jvp_mode is None:
         raise refuse(operator.preflight, "derivative")
-    if method in ("probe", "exact") and operator.preflight.vjp_mode is None:
+    if method in ("probe", "lattice", "exact") and operator.preflight.vjp_mode is None:
         raise refuse(operator.preflight, "adjoint")
 
 
@@ -189,9 +192,28 @@ def _estimate(
         return estimators.sketch(operator, plan, seed=seed, distribution=distribution, start=start)
     if method == "probe":
         return estimators.probe(operator, plan, seed=seed)
+    if method == "lattice":
+        return estimators.probe(operator, plan, colours=_alias_colours(operator), seed=seed, method="lattice")
     if method == "exact":
         return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
     return estimators.monte_carlo(operator, plan, seed=seed, start=start)
+
+
+def _alias_colours(operator: NoiseToImage) -> Tensor:
+    """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
+    acquisition = operator.acquisition
+    colours = shared_lattice(acquisition).colours(acquisition.spatial_shape)
+    for axis, n in zip(range(-acquisition.spatial_dims, 0), _spatial(acquisition, operator.value), strict=True):
+        full = colours.shape[axis]
+        if n > full:
+            raise InputError(
+                "the image is larger than its k-space",
+                expected=f"at most {full} voxels along axis {axis}",
+                received=str(n),
+                remedy='Use method="sketch", which takes any image.',
+            )
+        colours = colours.narrow(axis, full // 2 - n // 2, n)
+    return colours
 
 
 def _earlier(
@@ -281,4 +303,5 @@ def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:
 def _distribution_name(method: str, distribution: str | Distribution) -> str:
     if method == "sketch":
         return distribution if isinstance(distribution, str) else distribution.__name__
-    return {"probe": "phase (image space)", "exact": "none", "monte_carlo": "gaussian"}[method]
+    image_space = "phase (image space)"
+    return {"probe": image_space, "lattice": image_space, "exact": "none", "monte_carlo": "gaussian"}[method]

@@ -12,7 +12,7 @@ from mrnoise.estimators.stream import Plan, Progress, region_error
 
 def names() -> tuple[str, ...]:
     """What ``method=`` accepts."""
-    return ("auto", "monte_carlo", "sketch", "probe", "exact")
+    return ("auto", "monte_carlo", "sketch", "probe", "lattice", "exact")
 
 
 __all__ = [

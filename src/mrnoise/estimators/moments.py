@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError
+from mrnoise.estimators.estimate import Estimate, GaussianError
 
 
 class SampleMoments:
@@ -75,54 +75,3 @@ class SampleMoments:
 def _on(total: Tensor | float, like: Tensor) -> Tensor:
     """A running sum where the samples are; one that was read from a file starts in host memory."""
     return torch.as_tensor(total, device=like.device)
-
-
-class ProductMoments:
-    """Running sums of unbiased samples (V, P) of variance and pseudo-variance, with their second moments."""
-
-    def __init__(self, method: str, products_per_sample: int) -> None:
-        self.method, self.products_per_sample = method, products_per_sample
-        self.count = 0
-        self._v: Tensor | float = 0.0
-        self._p: Tensor | float = 0.0
-        self._vv: Tensor | float = 0.0
-        self._vp: Tensor | float = 0.0
-        self._pa: Tensor | float = 0.0
-        self._pp: Tensor | float = 0.0
-
-    def add(self, samples: Tensor, probes: Tensor) -> None:
-        """Take in w*⊙(LLᵀw), whose real part is V, with w⊙(LLᵀw), which is P; both from the probes w."""
-        s, w = samples.to(torch.complex128), probes.to(torch.complex128)
-        v, p = (w.conj() * s).real, w * s
-        if not probes.is_complex():
-            # Real images: unit-variance real probes see twice the variance of one real noise component.
-            v, p = 0.5 * v, 0.5 * p
-        self._v, self._p = self._v + v.sum(0), self._p + p.sum(0)
-        self._vv, self._vp = self._vv + v.square().sum(0), self._vp + (v * p).sum(0)
-        self._pa, self._pp = self._pa + p.abs().square().sum(0), self._pp + p.square().sum(0)
-        self.count += len(samples)
-
-    def estimate(self, interrupted: bool) -> Estimate:
-        """Means and the errors of the means."""
-        n = self.count
-        v, p = torch.as_tensor(self._v) / n, torch.as_tensor(self._p) / n
-        nu = float(n - 1) if n > 1 else torch.nan
-
-        def spread(total: Tensor | float, centre: Tensor) -> Tensor:
-            return (torch.as_tensor(total) / n - centre) / nu
-
-        error = EmpiricalError(
-            variance=spread(self._vv, v.square()),
-            cross=spread(self._vp, v * p),
-            pseudo_abs=spread(self._pa, p.abs().square()),
-            pseudo_square=spread(self._pp, p.square()),
-        )
-        return Estimate(
-            variance=v.clamp_min(0),
-            pseudo_variance=p,
-            error=error,
-            method=self.method,
-            n_samples=n,
-            n_products=n * self.products_per_sample,
-            interrupted=interrupted,
-        )

@@ -134,7 +134,9 @@ def stream(
         return accumulator.estimate(False)
     try:
         while done < limit:
-            indices = range(done, min(done + batch, limit))
+            # Some estimates are good enough as soon as they can be judged.
+            until = smallest if plan.target_error is not None and done < smallest else limit
+            indices = range(done, min(done + batch, until, limit))
             try:
                 samples, probes = evaluate(indices)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
