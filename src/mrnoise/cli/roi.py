@@ -37,7 +37,7 @@ def roi(
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction, load_scan
     from mrnoise.linearization import image_of
-    from mrnoise.roi import roi_std
+    from mrnoise.measurement import roi_std
 
     acquisition = load_scan(
         scan,
