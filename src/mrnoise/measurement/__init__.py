@@ -1,5 +1,6 @@
 """What people read from an image and its noise: regions, contrast, correlation, noise power, resolution."""
 
+from mrnoise.measurement.measurements import Measurements, measure
 from mrnoise.measurement.noise_correlation import NoiseCorrelation, noise_correlation
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
 from mrnoise.measurement.point_spread import PointSpread, point_spread
@@ -7,10 +8,12 @@ from mrnoise.measurement.roi import Measurement, contrast_to_noise, roi_differen
 
 __all__ = [
     "Measurement",
+    "Measurements",
     "NoiseCorrelation",
     "NoisePowerSpectrum",
     "PointSpread",
     "contrast_to_noise",
+    "measure",
     "noise_correlation",
     "noise_power_spectrum",
     "point_spread",

@@ -120,9 +120,9 @@ def noise_power_spectrum(
     power = torch.zeros(GROUPS, *size, dtype=torch.float64)
     done, method = 0, ""
     total = GROUPS * n_images(reconstruction, acquisition)
-    for index, (operator, part) in enumerate(operators_over(reconstruction, acquisition, window)):
+    for index, (operator, part) in enumerate(operators_over(reconstruction, acquisition, window[None])):
         estimate = sketch if operator.preflight.jvp_mode is not None else monte_carlo
-        windowed = _spectrum_of(operator, part, box, size)
+        windowed = _spectrum_of(operator, part[0], box, size)
         for group in range(GROUPS):
             found = estimate(windowed, plan, seed=(seed, index, group))
             if found.interrupted:

@@ -19,14 +19,15 @@ from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 def operators_over(
     reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, weights: Tensor
 ) -> Iterator[tuple[NoiseToImage, Tensor]]:
-    """Each linearised image with its part of image-shaped weights.
+    """Each linearised image with its part of weights (k, *image), (k, *part).
 
     Raises
     ------
     InputError
-        If the weights are not real and finite, are all zero, or do not fit the image.
+        If the weights are not real and finite, one is all zero, or they do not fit the image.
     """
-    if weights.is_complex() or not torch.isfinite(weights.double()).all() or not bool((weights != 0).any()):
+    each = weights.flatten(1)
+    if weights.is_complex() or not torch.isfinite(each.double()).all() or not bool((each != 0).any(1).all()):
         raise InputError(
             "invalid region of interest",
             expected="a bool mask or real finite weights, not all zero",
@@ -34,12 +35,13 @@ def operators_over(
             remedy="Mark at least one voxel.",
         )
     lead = len(acquisition.batch_shape)
-    if tuple(weights.shape[:lead]) != acquisition.batch_shape:
-        raise _misfit(acquisition.image_shape, weights)
-    pieces = weights.flatten(0, lead - 1) if lead and isinstance(reconstruction, Reconstruction) else weights[None]
+    if tuple(weights.shape[1 : lead + 1]) != acquisition.batch_shape:
+        raise misfit(acquisition.image_shape, weights.shape[1:])
+    one_by_one = lead and isinstance(reconstruction, Reconstruction)
+    pieces = weights.flatten(1, lead).unbind(1) if one_by_one else [weights]
     for piece, operator in zip(pieces, linearize(reconstruction, acquisition), strict=True):
-        if tuple(piece.shape) != operator.image_shape:
-            raise _misfit(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights)
+        if tuple(piece.shape[1:]) != operator.image_shape:
+            raise misfit(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
         yield operator, piece.to(operator.device)
 
 
@@ -57,12 +59,12 @@ def operator_at(
     lead = len(acquisition.batch_shape) if isinstance(reconstruction, Reconstruction) else 0
     outer = acquisition.batch_shape[:lead]
     if len(index) != len(acquisition.image_shape) or not _inside(index[:lead], outer):
-        raise _no_such_voxel(acquisition.image_shape, index)
+        raise no_such_voxel(acquisition.image_shape, index)
     if lead:
         acquisition = list(acquisition.slices())[int(np.ravel_multi_index(index[:lead], outer))]
     (operator,) = linearize(reconstruction, acquisition)
     if not _inside(index[lead:], operator.image_shape):
-        raise _no_such_voxel((*outer, *operator.image_shape), index)
+        raise no_such_voxel((*outer, *operator.image_shape), index)
     return operator, index[lead:]
 
 
@@ -118,16 +120,18 @@ def _inside(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return len(index) == len(shape) and all(0 <= i < n for i, n in zip(index, shape, strict=True))
 
 
-def _misfit(shape: tuple[int, ...], weights: Tensor) -> InputError:
+def misfit(expected: tuple[int, ...], received: Sequence[int]) -> InputError:
+    """The error for a region of another shape."""
     return InputError(
         "region of interest does not fit the image",
-        expected=str(shape),
-        received=str(tuple(weights.shape)),
+        expected=str(expected),
+        received=str(tuple(received)),
         remedy="Draw the region on the reconstructed image.",
     )
 
 
-def _no_such_voxel(shape: tuple[int, ...], voxel: tuple[int, ...]) -> InputError:
+def no_such_voxel(shape: tuple[int, ...], voxel: tuple[int, ...]) -> InputError:
+    """The error for a voxel outside the image."""
     return InputError(
         "no such voxel",
         expected=f"an index into the image {shape}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization.preflight import refuse
-from mrnoise.measurement.place import operators_over
+from mrnoise.measurement.place import misfit, operators_over
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result import NoiseMap
 
@@ -74,7 +75,7 @@ def roi_std(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisi
     InputError
         If the weights do not fit the image or are all zero, or the adjoint fails the preflight.
     """
-    return _measure(reconstruction, acquisition, weights).std
+    return weighted_sums(reconstruction, acquisition, [torch.as_tensor(weights)])[0].std
 
 
 def roi_mean(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, roi: Tensor) -> Measurement:
@@ -92,7 +93,7 @@ def roi_mean(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquis
     InputError
         As `roi_std`, or if the region is not bool.
     """
-    return _measure(reconstruction, acquisition, _region(roi))
+    return weighted_sums(reconstruction, acquisition, [bool_region(roi)])[0]
 
 
 def roi_difference(
@@ -119,16 +120,15 @@ def roi_difference(
     InputError
         As `roi_mean`.
     """
-    first, second = _region(roi), _region(background)
+    return weighted_sums(reconstruction, acquisition, [difference_weights(roi, background)])[0]
+
+
+def difference_weights(roi: Tensor, background: Tensor) -> Tensor:
+    """1/n inside one region minus 1/m inside the other."""
+    first, second = bool_region(roi), bool_region(background)
     if first.shape != second.shape:
-        raise InputError(
-            "the two regions differ in shape",
-            expected=str(tuple(first.shape)),
-            received=str(tuple(second.shape)),
-            remedy="Draw both on the reconstructed image.",
-        )
-    weights = first.double() / first.sum() - second.double() / second.sum()
-    return _measure(reconstruction, acquisition, weights)
+        raise misfit(tuple(first.shape), second.shape)
+    return first.double() / first.sum() - second.double() / second.sum()
 
 
 def contrast_to_noise(noise_map: NoiseMap, roi: Tensor, background: Tensor) -> float:
@@ -151,39 +151,46 @@ def contrast_to_noise(noise_map: NoiseMap, roi: Tensor, background: Tensor) -> f
         If a region does not fit the image, is empty or not bool.
     """
     magnitude, variance = noise_map.image.abs().double(), noise_map.magnitude_std.square()
-    regions = [_region(roi), _region(background)]
+    regions = [bool_region(roi), bool_region(background)]
     for region in regions:
         if region.shape != magnitude.shape:
-            raise InputError(
-                "region of interest does not fit the image",
-                expected=str(tuple(magnitude.shape)),
-                received=str(tuple(region.shape)),
-                remedy="Draw the region on the reconstructed image.",
-            )
+            raise misfit(tuple(magnitude.shape), region.shape)
     first, second = (magnitude[region].mean() for region in regions)
     sigma = torch.stack([variance[region].mean() for region in regions]).mean().sqrt()
     return float((first - second).abs() / sigma)
 
 
-def _measure(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, weights: Tensor) -> Measurement:
-    weights = torch.as_tensor(weights)
-    if weights.dtype == torch.bool:
-        weights = weights / weights.sum().clamp_min(1)
-    value = variance = 0.0
-    for operator, piece in operators_over(reconstruction, acquisition, weights):
+def weighted_sums(
+    reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, weights: Sequence[Tensor]
+) -> list[Measurement]:
+    """Σ_i w_i |x_i| for several image-shaped w, bool for a mean, from one linearisation.
+
+    Raises
+    ------
+    InputError
+        As `roi_std`.
+    """
+    for other in weights[1:]:
+        if other.shape != weights[0].shape:
+            raise misfit(tuple(weights[0].shape), other.shape)
+    stacked = torch.stack([w.double() / w.sum().clamp_min(1) if w.dtype == torch.bool else w for w in weights])
+    values = torch.zeros(len(stacked), dtype=torch.float64)
+    variances = torch.zeros_like(values)
+    for operator, pieces in operators_over(reconstruction, acquisition, stacked):
         if operator.preflight.vjp_mode is None:
             raise refuse(
                 operator.preflight,
                 "adjoint",
                 otherwise="take the spread of the measurement over replicas (mrnoise.linearization.linearize)",
             )
-        value += float((piece.double() * operator.value.abs().double()).sum())
-        pulled = operator.adjoint((piece * operator.phase).to(operator.image_dtype)[None])
-        variance += 0.5 * float(pulled.abs().double().square().sum())
-    return Measurement(value, variance**0.5)
+        values += (pieces.double() * operator.value.abs().double()).flatten(1).sum(1).cpu()
+        pulled = operator.adjoint((pieces * operator.phase).to(operator.image_dtype))
+        variances += 0.5 * pulled.abs().double().square().flatten(1).sum(1).cpu()
+    return [Measurement(float(v), float(s)) for v, s in zip(values, variances.sqrt(), strict=True)]
 
 
-def _region(roi: Tensor) -> Tensor:
+def bool_region(roi: Tensor) -> Tensor:
+    """The region itself, if it is a bool mask with at least one voxel."""
     region = torch.as_tensor(roi)
     if region.dtype != torch.bool or not bool(region.any()):
         raise InputError(
