@@ -90,7 +90,8 @@ def noise_power_spectrum(
     reconstruction, acquisition
         As for `mrnoise.noise_map`. Where the derivative fails the preflight, the noise images are replicas.
     roi
-        Image-shaped. Bool: the window is 1 inside. Real: the window itself, e.g. tapered. Slices are averaged.
+        Image-shaped. Bool: the window is 1 inside. Real: the window itself, tapered (Hann) where the spectrum is
+        steep, since the sidelobes of a sharp window level it. Slices are averaged.
     n_samples
         Noise images a slice, rounded up to a multiple of 16 groups, whose jackknife gives the standard errors.
     seed
