@@ -110,7 +110,9 @@ def _point_spread(found: Measurements, spread: PointSpread) -> Figure:
     figure = _figure(2.9 * HEIGHT)
     near, profile = figure.subplots(1, 2, width_ratios=(1, 1.5))
     plane = response[index[:-2]]
-    reach = float(np.abs(plane).max()) or 1.0
+    y, x = index[-2:]
+    near_by = plane[max(y - ZOOM, 0) : y + ZOOM + 1, max(x - ZOOM, 0) : x + ZOOM + 1]
+    reach = float(np.abs(near_by).max()) or 1.0
     shown = near.imshow(plane, cmap=CORRELATION_COLOURS, vmin=-reach, vmax=reach, aspect=_pixel(found))
     near.set_axis_off()
     _zoom(near, index, plane.shape)
