@@ -173,6 +173,12 @@ def test_roi_of_a_voxel_alone_is_its_snr(scan, voxel, tmp_path):
     assert {"resolution, y", "resolution, x", "strongest correlation"} <= set(found)
 
 
+def test_roi_says_that_resolution_needs_coil_maps(scan):
+    text = run("roi", scan, "--voxel", "20,30", "-r", "rss", "--coil-maps", "propagated", "--target-error", 0.3)
+    assert "no resolution: a lesion reaches k-space through coil maps" in text
+    assert "contrast recovery" not in text
+
+
 def test_own_reconstruction(scan):
     (scan.parent / "mine.py").write_text(
         "from mrnoise.fourier import to_image\n\ndef combine(kspace):\n    return to_image(kspace).abs().sum(-3)\n"

@@ -114,5 +114,7 @@ def roi(
         for path, temporary in zip(files, partial, strict=True):
             temporary.write_text(texts[path](), encoding="utf-8")
     print_measurements(found, title)
+    if place is not None and found.point_spread is None:
+        OUT.print("no resolution: a lesion reaches k-space through coil maps, and the scan has none", soft_wrap=True)
     OUT.print(f"Ψ: {acquisition.noise_covariance.source}", highlight=False, soft_wrap=True)
     print_written(files)

@@ -23,7 +23,6 @@ from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result import NoiseMap
 
 AXES = ("z", "y", "x")
-DEFAULT_TARGET_ERROR = 0.05
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def measure(
     noise_power: bool = False,
     lesion_width: float = 0.0,
     n_samples: int = 320,
-    target_error: float = DEFAULT_TARGET_ERROR,
+    target_error: float = 0.05,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Measurements:
@@ -241,7 +240,16 @@ def measure(
         weights["voxel_value"] = _at(place, image)
     found = dict(zip(weights, weighted_sums(reconstruction, acquisition, list(weights.values())), strict=True))
 
-    nm = correlation = spread = power = None
+    power = spread = nm = correlation = None
+    if roi is not None and noise_power:
+
+        def counted(done: int, total: int) -> None:
+            if progress is not None:
+                progress("noise power spectrum", done, total)
+
+        power = noise_power_spectrum(reconstruction, acquisition, roi, n_samples=n_samples, seed=seed, progress=counted)
+    if place is not None and acquisition.coil_maps is not None:
+        spread = point_spread(reconstruction, acquisition, place, lesion_width=lesion_width)
     if background is not None or place is not None:
 
         def mapped(image: int, n_images: int, done: int, total: int, error: float) -> None:
@@ -253,15 +261,6 @@ def measure(
             raise KeyboardInterrupt
     if place is not None:
         correlation = noise_correlation(reconstruction, acquisition, place, nm)
-        if acquisition.coil_maps is not None:
-            spread = point_spread(reconstruction, acquisition, place, lesion_width=lesion_width)
-    if roi is not None and noise_power:
-
-        def counted(done: int, total: int) -> None:
-            if progress is not None:
-                progress("noise power spectrum", done, total)
-
-        power = noise_power_spectrum(reconstruction, acquisition, roi, n_samples=n_samples, seed=seed, progress=counted)
     steps, unit = spacing(acquisition)
     return Measurements(
         image=image,

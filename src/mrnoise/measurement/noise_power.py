@@ -122,6 +122,9 @@ def noise_power_spectrum(
     done, method = 0, ""
     total = GROUPS * n_images(reconstruction, acquisition)
     for index, (operator, part) in enumerate(operators_over(reconstruction, acquisition, window[None])):
+        if not bool((part != 0).any()):
+            done += GROUPS
+            continue
         estimate = sketch if operator.preflight.jvp_mode is not None else monte_carlo
         windowed = _spectrum_of(operator, part[0], box, size)
         for group in range(GROUPS):
