@@ -160,7 +160,8 @@ class Measurements:
             yield Row("SNR", self.voxel_value.ratio, "", "|x| / its σ")
         if self.point_spread is not None:
             spread = self.point_spread
-            yield Row("contrast recovery", spread.contrast_recovery, "", "response to a small lesion of contrast 1")
+            size = f"{spread.lesion_width:g} {spread.unit}" if spread.lesion_width else "one voxel"
+            yield Row("contrast recovery", spread.contrast_recovery, "", f"response to a lesion of {size}, contrast 1")
             for axis, width in zip(self._axes(), spread.width, strict=True):
                 yield Row(f"resolution, {axis}", width, spread.unit, "full width at half maximum of the response")
         if self.correlation is not None and self.correlation.coefficient is not None and self.voxel is not None:

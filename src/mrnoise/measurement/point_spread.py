@@ -33,6 +33,8 @@ class PointSpread:
     width
         Full width at half maximum of the response along each spatial axis; infinite where it does not fall to half
         within the image, NaN where the lesion is lost.
+    lesion_width
+        Full width at half maximum of the lesion; 0 for a single voxel.
     unit
         Of the widths: ``"mm"``, or ``"voxel"`` where the scan gives no voxel size.
     """
@@ -41,6 +43,7 @@ class PointSpread:
     response: Tensor
     contrast_recovery: float
     width: tuple[float, ...]
+    lesion_width: float
     unit: str
 
 
@@ -106,6 +109,7 @@ def point_spread(
         response=response,
         contrast_recovery=float(response[index]),
         width=full_width_at_half_maximum(response, index, steps),
+        lesion_width=lesion_width,
         unit=unit,
     )
 

@@ -31,6 +31,7 @@ TITLES = {
     "sampling": "Sampling",
     "input": "Input",
     "geometry": "Geometry",
+    "voxel_size": "Voxel size",
     "versions": "Versions",
     "created": "Created",
     "seconds": "Computing time in s",
