@@ -124,15 +124,59 @@ def test_g_factor_in_closed_form_and_of_two_maps(scan, maps):
     assert "g_factor" in text
 
 
-def test_roi_and_difference(scan):
-    text = run("roi", scan, "--region", "circle:24,20,5", "-R", 2, "--calibration", 16)
-    value = float(re.search(r"value[^\d]*([\d.e-]+)", text).group(1))
-    sigma = float(re.search(r"standard deviation[^\d]*([\d.e-]+)", text).group(1))
+UNDERSAMPLED = ["-R", 2, "--calibration", 16]
+
+
+def test_roi_prints_the_mean_with_its_error(scan):
+    text = run("roi", scan, "--region", "circle:24,20,5", *UNDERSAMPLED)
+    value, sigma = (float(v) for v in re.search(r"mean of \|x\|[^\d]*([\d.]+) ± ([\d.]+)", text).groups())
     assert 0 < sigma < value
-    text = run(
-        "roi", scan, "--region", "circle:24,20,5", "--background", "box:30,14,34,20", "-R", 2, "--calibration", 16
-    )
-    assert "difference of means" in text
+    assert "Region, 81 voxels" in text
+    assert "background" not in text
+
+
+def test_roi_measures_everything_and_writes_it_down(scan, tmp_path):
+    regions = ["--region", "circle:24,20,5", "--background", "box:30,14,34,20"]
+    options = [*UNDERSAMPLED, "--noise-power", "-n", 32, "--target-error", 0.2]
+    files = ["-o", tmp_path / "roi.html", "--json", tmp_path / "new" / "roi.json"]
+    text = run("roi", scan, *regions, "--voxel", "centre", *options, *files)
+    record = json.loads((tmp_path / "new" / "roi.json").read_text())
+    page = (tmp_path / "roi.html").read_text(encoding="utf-8")
+    rows = {(name, row["quantity"]): row for name, found in record["measurements"].items() for row in found}
+    assert list(record["measurements"]) == [
+        "Region, 81 voxels",
+        "Against background, 24 voxels",
+        "Noise in the region",
+        "Voxel (24, 20)",
+    ]
+    for name, quantity in rows:
+        for place in (text, page):
+            assert name in place
+            assert quantity in place
+    difference = rows["Against background, 24 voxels", "difference of means"]
+    region, outside = rows["Region, 81 voxels", "mean of |x|"], rows["Against background, 24 voxels", "mean of |x|"]
+    assert difference["value"] == pytest.approx(region["value"] - outside["value"])
+    ratio = rows["Against background, 24 voxels", "CNR of the means"]["value"]
+    assert ratio == pytest.approx(difference["value"] / difference["error"])
+    assert 0.5 < rows["Voxel (24, 20)", "contrast recovery"]["value"] <= 1
+    assert len(record["noise_power_spectrum"]["value"]) == len(record["noise_power_spectrum"]["frequency"]) > 4
+    assert record["provenance"]["input"]["source"].startswith("scan.npz")
+
+
+@pytest.mark.parametrize("voxel", ["20,30", "centre"])
+def test_roi_of_a_voxel_alone_is_its_snr(scan, voxel, tmp_path):
+    region = ["--region", "box:20,30,21,31"] if voxel == "centre" else []
+    run("roi", scan, *region, "--voxel", voxel, *UNDERSAMPLED, "--target-error", 0.3, "--json", tmp_path / "v.json")
+    (rows,) = (r for n, r in json.loads((tmp_path / "v.json").read_text())["measurements"].items() if "Voxel" in n)
+    found = {row["quantity"]: row for row in rows}
+    assert found["SNR"]["value"] == pytest.approx(found["|x|"]["value"] / found["|x|"]["error"])
+    assert {"resolution, y", "resolution, x", "strongest correlation"} <= set(found)
+
+
+def test_roi_says_that_resolution_needs_coil_maps(scan):
+    text = run("roi", scan, "--voxel", "20,30", "-r", "rss", "--coil-maps", "propagated", "--target-error", 0.3)
+    assert "no resolution: a lesion reaches k-space through coil maps" in text
+    assert "contrast recovery" not in text
 
 
 def test_own_reconstruction(scan):
@@ -168,6 +212,20 @@ def test_propagated_coil_maps(scan):
         (["gfactor", "SCAN", "-R", "2", "--pattern", "poisson"], "not a regular lattice"),
         (["roi", "SCAN", "--region", "here"], "invalid region"),
         (["roi", "SCAN", "--region", "circle:500,500,2"], "empty region"),
+        (["roi", "SCAN"], "nothing to measure: expected a region"),
+        (["roi", "SCAN", "--noise-power", "--voxel", "3,4"], "nothing to measure"),
+        (["roi", "SCAN", "--background", "box:1,1,4,4", "--voxel", "3,4"], "nothing to measure"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "--background", "there"], "invalid region"),
+        (["roi", "SCAN", "--voxel", "48,0"], "no such voxel: expected 2 whole numbers inside the image (48, 40)"),
+        (["roi", "SCAN", "--voxel", "1,2,3"], "no such voxel"),
+        (["roi", "SCAN", "--voxel", "centre"], "no such voxel"),
+        (["roi", "SCAN", "--voxel", "9,9", "--lesion-width", "-1"], "invalid width of the lesion"),
+        (["roi", "SCAN", "--voxel", "9,9", "--target-error", "2"], "invalid target error"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "--noise-power", "-n", "3"], "too few noise samples"),
+        (["roi", "SCAN", "--region", "box:1,1,2,4", "--noise-power"], "region too small"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "-o", "roi.pdf"], "unknown output format"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "--json", "roi.html"], "unknown output format"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "-o", "SCAN/roi.html"], "cannot write the output"),
         (["compare", "SCAN", "SCAN"], "cannot read a noise map"),
         (["simulate", "out.txt"], "cannot simulate this"),
         (["map", "SCAN", "--nonsense"], "No such option"),

@@ -15,6 +15,13 @@ from mrnoise.acquisition.sampling import equispaced
 from mrnoise.baselines import fully_sampled_std, sense_std
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.noise_scan import bandwidth_factor
+from mrnoise.measurement import (
+    contrast_to_noise,
+    noise_correlation,
+    noise_power_spectrum,
+    point_spread,
+    roi_difference,
+)
 from mrnoise.reconstruction import RootSumOfSquares, Sense, ZeroFilled
 from mrnoise.simulation import random_noise_covariance, simulated_head
 
@@ -182,6 +189,58 @@ def test_c15_tikhonov():
     h = acq.noise_covariance.mean_variance / fully_sampled_std(acq) ** 2  # ψ SᴴΨ⁻¹S
     psi = acq.noise_covariance.mean_variance
     torch.testing.assert_close(sense_std(acq, 0.1), (psi * h / (h + 0.1) ** 2).sqrt())
+
+
+def test_c17_contrast_to_noise():
+    image = torch.full(SHAPE, 100.0, dtype=torch.complex128)
+    image[:, 10:] = 60
+    acq = one_coil(4.0).replace(kspace=to_kspace(image)[None])
+    first, second = torch.zeros(2, *SHAPE, dtype=torch.bool)
+    first[3:8, 0:10] = True
+    second[3:7, 10:15] = True
+    difference = roi_difference(coil_image, acq, second, first)
+    assert difference.value == pytest.approx(-40)
+    assert difference.ratio == pytest.approx(-40 / (2 / 50 + 2 / 20) ** 0.5)
+    nm = noise_map(coil_image, acq, method="exact")
+    assert contrast_to_noise(nm, second, first) == pytest.approx(40 / 2**0.5)
+
+
+def neighbours(kspace):
+    """Each voxel and half of the next."""
+    x = coil_image(kspace)
+    return x + 0.5 * x.roll(1, -1)
+
+
+def test_c18_noise_correlation():
+    acq = one_coil(4.0)
+    nm = noise_map(neighbours, acq, method="exact")
+    found = noise_correlation(neighbours, acq, (5, 7), nm)
+    assert found.covariance[5, 6:9].tolist() == pytest.approx([1, 2.5, 1])  # ½ · 4 · (0.5, 1.25, 0.5)
+    assert found.coefficient[5, 6:9].tolist() == pytest.approx([0.4, 1, 0.4])
+
+
+def test_c19_noise_power_spectrum():
+    acq = one_coil(4.0).replace(geometry=Geometry((5, 0.5, 3)))
+    roi = torch.ones(SHAPE, dtype=torch.bool)
+    found = noise_power_spectrum(coil_image, acq, roi)
+    assert float(found.radial.mean()) == pytest.approx(4 / 2 * 0.5 * 3, rel=0.05)
+    df = 1 / (2 * SHAPE[0] * 0.5) / (2 * SHAPE[1] * 3)
+    assert float(found.spectrum.sum()) * df == pytest.approx(found.variance)
+    assert found.variance == pytest.approx(4 / 2, rel=4 * (2 / (320 * 240)) ** 0.5)
+    assert found.length == pytest.approx((0.5, 3), rel=0.05)
+    unknown = noise_power_spectrum(coil_image, one_coil(4.0), roi)
+    assert unknown.unit == "voxel"
+    assert float(unknown.radial.mean()) == pytest.approx(4 / 2, rel=0.05)
+
+
+def test_c20_point_spread():
+    maps = torch.ones(1, *SHAPE, dtype=torch.complex128)
+    acq = one_coil().replace(geometry=Geometry((5, 0.5, 3)), coil_maps=maps)
+    found = point_spread(neighbours, acq, (5, 7))
+    assert found.response[5, 6:9].tolist() == pytest.approx([0, 1, 0.5])
+    assert found.contrast_recovery == pytest.approx(1)
+    # At half maximum half a voxel before and one voxel behind.
+    assert found.width == pytest.approx((0.5, 1.5 * 3))
 
 
 def test_c16_sigpy():

@@ -199,6 +199,7 @@ def test_public_names():
         "baselines",
         "estimators",
         "g_factor",
+        "measurement",
         "networks",
         "noise_map",
         "read",

@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrnoise import acquisition, baselines, estimators, networks, reconstruction, simulation, training
+    from mrnoise import acquisition, baselines, estimators, measurement, networks, reconstruction, simulation, training
     from mrnoise.acquisition import Acquisition, Geometry, NoiseCovariance
     from mrnoise.errors import InputError
     from mrnoise.io import read, read_noise_map
     from mrnoise.mapping import noise_map
+    from mrnoise.measurement import roi_std
     from mrnoise.ratio import GFactor, g_factor
     from mrnoise.result import NoiseMap
-    from mrnoise.roi import roi_std
 
 # Imported on first use: `mrnoise --help` must not wait for torch.
 _HOME = {
@@ -27,9 +27,18 @@ _HOME = {
     "noise_map": "mrnoise.mapping",
     "read": "mrnoise.io",
     "read_noise_map": "mrnoise.io",
-    "roi_std": "mrnoise.roi",
+    "roi_std": "mrnoise.measurement",
 }
-_ROOMS = ("acquisition", "baselines", "estimators", "networks", "reconstruction", "simulation", "training")
+_ROOMS = (
+    "acquisition",
+    "baselines",
+    "estimators",
+    "measurement",
+    "networks",
+    "reconstruction",
+    "simulation",
+    "training",
+)
 
 __all__ = [
     "Acquisition",
@@ -42,6 +51,7 @@ __all__ = [
     "baselines",
     "estimators",
     "g_factor",
+    "measurement",
     "networks",
     "noise_map",
     "read",

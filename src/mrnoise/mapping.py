@@ -154,7 +154,7 @@ def noise_map(
             "noise_model": "replicas at the noise level of the scan"
             if chosen == "monte_carlo"
             else "first order in the noise",
-            "reconstruction": _name(reconstruction),
+            "reconstruction": name_of(reconstruction),
             "preflight": checks,
             **scan_record(acquisition, getattr(reconstruction, "estimates_coil_maps", False)),
             "seconds": round(time.perf_counter() - started, 3),
@@ -231,7 +231,7 @@ def _earlier(
         raise _cannot_resume("a map by sketch or monte_carlo", resume.method)
     expected = {
         "input sha256": fingerprint(acquisition),
-        "reconstruction": _name(reconstruction),
+        "reconstruction": name_of(reconstruction),
         "seed": seed,
         "distribution": _distribution_name(resume.method, distribution),
     }
@@ -252,7 +252,7 @@ def _cannot_resume(expected: str, received: str) -> InputError:
     )
 
 
-def _name(reconstruction: Reconstruction | KspaceToImage) -> str:
+def name_of(reconstruction: Reconstruction | KspaceToImage) -> str:
     """What the record calls a reconstruction; networks print a page, so they go by their class."""
     name = getattr(reconstruction, "__name__", None) or repr(reconstruction)
     return type(reconstruction).__name__ if "\n" in name else name

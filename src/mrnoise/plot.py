@@ -182,7 +182,7 @@ def _write(figure: Figure, path: Path) -> None:
 def _shape(noise_map: NoiseMap, width: float) -> tuple[float, float]:
     """Height in inches of an image of this width, and height / width of a pixel."""
     ny, nx = noise_map.image.shape[-2:]
-    _, dy, dx = spacing(noise_map)
+    _, dy, dx = noise_map.geometry.spacing
     return width * min(max(ny * dy / (nx * dx), FLATTEST), TALLEST), dy / dx
 
 
@@ -210,15 +210,6 @@ def chosen_slice(image: Tensor, inside: np.ndarray) -> tuple[int, ...]:
         candidates = np.flatnonzero(usable)
         middle = int(candidates[np.abs(candidates - middle).argmin()])
     return (*frame, middle)
-
-
-def spacing(noise_map: NoiseMap) -> tuple[float, float, float]:
-    """Millimetres along (z, y, x); an affine goes before the voxel size."""
-    affine = noise_map.geometry.affine
-    if affine is None:
-        return noise_map.geometry.voxel_size
-    dx, dy, dz = np.linalg.norm(affine[:3, :3], axis=0)
-    return float(dz), float(dy), float(dx)
 
 
 def _draw_column(

@@ -54,6 +54,14 @@ class Geometry:
                 )
             object.__setattr__(self, "affine", affine)
 
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Millimetres between voxels along (z, y, x); an affine goes before the voxel size."""
+        if self.affine is None:
+            return self.voxel_size
+        dx, dy, dz = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(dz), float(dy), float(dx)
+
     def affine_for(self, shape: tuple[int, int, int]) -> np.ndarray:
         """4×4 affine of an image of this (z, y, x) shape."""
         if self.affine is not None:

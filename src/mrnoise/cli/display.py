@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mrnoise.mapping import MapProgress
+    from mrnoise.measurement import Measurements
     from mrnoise.result import NoiseMap
     from mrnoise.training import TrainingProgress
 
@@ -55,6 +56,13 @@ def scan_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar over scans."""
     with _bar("scans", "") as update:
         yield lambda done, total: update(label, done, total)
+
+
+@contextmanager
+def measurement_progress(label: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over the noise samples of one measurement after another."""
+    with _bar("samples", "") as update:
+        yield lambda what, done, total: update(f"{label}, {what}", done, total)
 
 
 @contextmanager
@@ -119,6 +127,25 @@ def print_map(nm: NoiseMap, title: str) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def print_measurements(found: Measurements, title: str) -> None:
+    """A table: each number with its error, unit and definition."""
+    from mrnoise.report.tables import plus_minus, significant
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("definition")
+    for name, rows in found.sections().items():
+        table.add_section()
+        table.add_row(f"[bold]{name}[/bold]")
+        for row in rows:
+            interval = " to ".join(significant(v, 4) for v in row.interval) if row.interval else ""
+            table.add_row(row.quantity, plus_minus(row.value, row.error), row.unit, interval, row.definition)
+    OUT.print(table)
 
 
 def print_written(paths: list[Path]) -> None:

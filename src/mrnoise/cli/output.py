@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,12 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
             files.append(path)
         else:
             files.extend(path / name for name in EVERYTHING)
+    check_writable(files)
+    return files
+
+
+def check_writable(files: Sequence[Path]) -> None:
+    """Raise `InputError` if a file cannot be written; before any work is done."""
     for path in files:
         existing = next(folder for folder in path.absolute().parents if folder.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -41,7 +48,6 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
                 received=f"{path} ({existing} is {'read-only' if existing.is_dir() else 'a file'})",
                 remedy="Choose another --output.",
             )
-    return files
 
 
 def write(nm: NoiseMap, files: list[Path]) -> list[Path]:

@@ -61,6 +61,31 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
     return inside.expand(shape)
 
 
+def voxel(text: str, shape: tuple[int, ...], inside: Tensor | None) -> tuple[int, ...]:
+    """Index from ``Y,X`` (``SLICE,Y,X`` and so on), or the voxel nearest to the centre of a region.
+
+    Raises
+    ------
+    InputError
+        If the text is neither or lies outside the image.
+    """
+    import torch
+
+    if text == "centre" and inside is not None:
+        places = inside.nonzero().double()
+        nearest = (places - places.mean(0)).square().sum(1).argmin()
+        return tuple(int(i) for i in places[nearest])
+    index = tuple(int(part) for part in text.split(",")) if re.fullmatch(r"\d+(,\d+)*", text) else ()
+    if len(index) != len(shape) or not bool((torch.tensor(index) < torch.tensor(shape)).all()):
+        raise InputError(
+            "no such voxel",
+            expected=f"{len(shape)} whole numbers inside the image {shape}, or centre with a --region",
+            received=text,
+            remedy="Voxels are counted from 0, in the order of the image axes: Y,X or SLICE,Y,X.",
+        )
+    return index
+
+
 def read_mask(path: Path) -> Tensor:
     """Bool image from .npy, .npz (one array) or NIfTI; NIfTI axes (x, y, z) become (z, y, x).
 

@@ -1,23 +1,39 @@
-"""`mrnoise roi`: the exact error bar of a region."""
+"""`mrnoise roi`: what is measured in a region and at a voxel, with its error."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mrnoise.cli import options
+from mrnoise.errors import InputError
 
 
 def roi(
     scan: options.ScanFile,
     region: Annotated[
-        str,
+        str | None,
         typer.Option(help="circle:Y,X,RADIUS or box:Y0,X0,Y1,X1 in voxels, or a mask file.", show_default=False),
-    ],
-    background: Annotated[
-        str | None, typer.Option(help="Second region: its mean is subtracted.", show_default=False)
     ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="Second region: difference of means and contrast-to-noise.", show_default=False),
+    ] = None,
+    noise_power: Annotated[
+        bool, typer.Option("--noise-power", help="Noise power spectrum and autocorrelation length in the region.")
+    ] = False,
+    voxel: Annotated[
+        str | None,
+        typer.Option(
+            help="Y,X or SLICE,Y,X, or centre (of the region): its SNR, noise correlation and point spread.",
+            show_default=False,
+        ),
+    ] = None,
+    lesion_width: Annotated[
+        float, typer.Option(help="Full width at half maximum in mm of the lesion at the voxel; 0: one voxel.")
+    ] = 0.0,
     noise: options.NoiseFile = None,
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
@@ -28,17 +44,43 @@ def roi(
     pattern: options.Pattern = "equispaced",
     calibration: options.Calibration = 24,
     slice_index: options.Slice = None,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Noise images a slice of --noise-power.")] = 320,
+    target_error: Annotated[
+        float, typer.Option(help="Relative error of the σ map that --background and --voxel need.")
+    ] = 0.05,
     seed: options.Seed = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Page with tables and pictures (.html).", show_default=False)
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Numbers for other programs (.json).", show_default=False)] = None,
 ) -> None:
-    """Mean magnitude of a region with its standard deviation: exact, correlations included, one backward pass."""
-    from rich.table import Table
+    """Mean of a region with its exact error bar; contrast, noise texture and resolution on request.
 
-    from mrnoise.cli.display import OUT
+    Error bars of means, differences and voxels need no sampling: all correlations between voxels are in one backward
+    pass.
+    """
+    from mrnoise.cli.display import OUT, measurement_progress, print_measurements, print_written
+    from mrnoise.cli.output import check_writable
     from mrnoise.cli.region import region as read_region
+    from mrnoise.cli.region import voxel as read_voxel
     from mrnoise.cli.scan import load_reconstruction, load_scan
+    from mrnoise.io.atomic import replacing
+    from mrnoise.io.record import to_json
     from mrnoise.linearization import image_of
-    from mrnoise.roi import roi_std
+    from mrnoise.measurement import measure
+    from mrnoise.report import measurement_page
 
+    files = [path for path in (output, json) if path is not None]
+    for path, suffix in ((output, ".html"), (json, ".json")):
+        if path is not None and path.suffix != suffix:
+            raise InputError(
+                "unknown output format",
+                expected=f"a path that ends in {suffix}",
+                received=str(path),
+                remedy="-o writes a page (.html), --json the numbers (.json).",
+            )
+    check_writable(files)
+    method = load_reconstruction(reconstruction, regularization, weights, normalization)
     acquisition = load_scan(
         scan,
         noise,
@@ -49,24 +91,30 @@ def roi(
         coil_maps=coil_maps,
         seed=seed,
     )
-    method = load_reconstruction(reconstruction, regularization, weights, normalization)
-    image = image_of(method, acquisition).abs().double()
-    inside = read_region(region, tuple(image.shape))
-    region_weights = inside.double() / inside.sum()
-    voxels = str(int(inside.sum()))
-    if background is not None:
-        outside = read_region(background, tuple(image.shape))
-        region_weights = region_weights - outside.double() / outside.sum()
-        voxels += f" - {int(outside.sum())}"
-    value = float((region_weights * image).sum())
-    sigma = roi_std(method, acquisition, region_weights)
-    table = Table(title=f"{scan.name}: {reconstruction}", title_justify="left", title_style="bold")
-    table.add_column("difference of means" if background else "mean of |x|")
-    table.add_column("", justify="right")
-    table.add_row("value", f"{value:.6g}")
-    table.add_row("standard deviation", f"{sigma:.4g}")
-    table.add_row("95 % interval", f"{value - 1.96 * sigma:.6g} to {value + 1.96 * sigma:.6g}")
-    table.add_row("value / standard deviation", f"{value / sigma:.4g}")
-    table.add_row("voxels", voxels)
-    OUT.print(table)
+    shape = tuple(image_of(method, acquisition).shape)
+    inside, outside = (None if text is None else read_region(text, shape) for text in (region, background))
+    place = None if voxel is None else read_voxel(voxel, shape, inside)
+    with measurement_progress(reconstruction) as progress:
+        found = measure(
+            method,
+            acquisition,
+            roi=inside,
+            background=outside,
+            voxel=place,
+            noise_power=noise_power,
+            lesion_width=lesion_width,
+            n_samples=samples,
+            target_error=target_error,
+            seed=seed,
+            progress=progress,
+        )
+    title = f"{scan.name}: {reconstruction}"
+    texts = {output: lambda: measurement_page(found, title), json: lambda: to_json(found.record(), indent=2)}
+    with replacing(*files) as partial:
+        for path, temporary in zip(files, partial, strict=True):
+            temporary.write_text(texts[path](), encoding="utf-8")
+    print_measurements(found, title)
+    if place is not None and found.point_spread is None:
+        OUT.print("no resolution: a lesion reaches k-space through coil maps, and the scan has none", soft_wrap=True)
     OUT.print(f"Ψ: {acquisition.noise_covariance.source}", highlight=False, soft_wrap=True)
+    print_written(files)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -69,12 +70,22 @@ class NoiseToImage:
         """Whether L(iv) = iLv."""
         return self.preflight.complex_linear
 
+    @property
+    def phase(self) -> Tensor:
+        """Unit phase x / |x|, the direction of the noise of |x|; 1 where the image is zero."""
+        unit = torch.sgn(self.value)
+        return torch.where(unit == 0, torch.ones_like(unit), unit)
+
     def apply(self, noise: Tensor) -> Tensor:
         """L v for a batch (B, *noise_shape)."""
+        return self.derivative(self.acquisition.colour(noise))
+
+    def derivative(self, change: Tensor) -> Tensor:
+        """J t for a batch (B, *noise_shape) of changes of k-space."""
         if self.preflight.jvp_mode is None:
             raise refuse(self.preflight, "derivative")
         jvp = JVP_MODES[self.preflight.jvp_mode]
-        return jvp(self.function, self.acquisition.kspace, self.acquisition.colour(noise)).detach()
+        return jvp(self.function, self.acquisition.kspace, change).detach()
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Lᵀ w for a batch (B, *image_shape)."""
@@ -87,6 +98,15 @@ class NoiseToImage:
         """g(y + Ψ^{1/2} v) - g(y) for a batch (B, *noise_shape)."""
         evaluate = EVALUATION_MODES[self.preflight.evaluation_mode]
         return evaluate(self.function, self.acquisition.kspace, self.acquisition.colour(noise)) - self.value
+
+    def followed_by(self, readout: Callable[[Tensor], Tensor]) -> NoiseToImage:
+        """The noise of a real-linear readout of the image, R L; only the image passed the preflight."""
+        return NoiseToImage(
+            lambda kspace: readout(self.function(kspace)),
+            self.acquisition,
+            readout(self.value),
+            dataclasses.replace(self.preflight, complex_linear=False),
+        )
 
 
 def linearize(reconstruction: Reconstruction | Function, acquisition: Acquisition) -> Iterator[NoiseToImage]:

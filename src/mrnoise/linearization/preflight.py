@@ -256,13 +256,13 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:160]
 
 
-def refuse(preflight: Preflight, needed: str) -> InputError:
-    """The error for a method whose derivative the preflight does not trust."""
+def refuse(preflight: Preflight, needed: str, otherwise: str = 'use method="monte_carlo"') -> InputError:
+    """The error for a method whose derivative the preflight does not trust, with what to do ``otherwise``."""
     failed = [f"{c.name} {c.detail}" for c in preflight.checks if not c.passed]
     return InputError(
         f"the {needed} of the reconstruction cannot be trusted",
         expected="a derivative that agrees with finite differences",
         received="; ".join(failed) or "none",
         remedy="Keep torch operations differentiable from k-space to image (no .detach(), .data, no_grad, "
-        'numpy, in-place activation), iterate to convergence, or use method="monte_carlo".',
+        f"numpy, in-place activation), iterate to convergence, or {otherwise}.",
     )

@@ -1,5 +1,6 @@
-"""The report: one HTML file that opens anywhere without a network."""
+"""Reports: one HTML file that opens anywhere without a network."""
 
 from mrnoise.report.html import write_html
+from mrnoise.report.measurement_page import measurement_page
 
-__all__ = ["write_html"]
+__all__ = ["measurement_page", "write_html"]

@@ -31,6 +31,7 @@ TITLES = {
     "sampling": "Sampling",
     "input": "Input",
     "geometry": "Geometry",
+    "voxel_size": "Voxel size",
     "versions": "Versions",
     "created": "Created",
     "seconds": "Computing time in s",
@@ -47,6 +48,20 @@ def significant(value: float, digits: int = 3) -> str:
     if -3 <= exponent < 5:
         return f"{value:.{max(digits - 1 - exponent, 0)}f}"
     return f"{value / 10**exponent:.{digits - 1}f} × 10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def plus_minus(value: float, error: float | None) -> str:
+    """A number with its error to two digits: 19.440 ± 0.012, (3.21 ± 0.12) × 10⁻⁶."""
+    if error is None or not math.isfinite(value):
+        return significant(value, 4)
+    if not math.isfinite(error) or error <= 0:
+        return f"{significant(value, 4)} ± {significant(error)}"
+    power = math.floor(math.log10(max(abs(value), error)))
+    power = 0 if -3 <= power < 5 else power
+    value, error = value / 10.0**power, error / 10.0**power
+    places = max(1 - math.floor(math.log10(error)), 0)
+    text = f"{value:.{places}f} ± {error:.{places}f}"
+    return f"({text}) × 10{str(power).translate(SUPERSCRIPTS)}" if power else text
 
 
 def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
@@ -130,6 +145,11 @@ def provenance(noise_map: NoiseMap) -> str:
         },
         **noise_map.provenance,
     }
+    return record_rows(record)
+
+
+def record_rows(record: Mapping[str, Any]) -> str:
+    """Rows of a record, nested ones flattened into one cell."""
     order = [*TITLES, *(key for key in record if key not in TITLES)]
     rows = [
         f'<tr><th scope="row">{escape(TITLES.get(key, _words(key)))}</th><td>{_cell(record[key])}</td></tr>'

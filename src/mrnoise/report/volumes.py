@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from mrnoise.io.record import to_numpy
-from mrnoise.plot import STYLES, chosen_slice, spacing, window
+from mrnoise.plot import STYLES, chosen_slice, window
 from mrnoise.report.packing import pack, pack_mask
 from mrnoise.result import QUANTITIES, NoiseMap
 
@@ -93,7 +93,7 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
         "frameStep": grid.frame_step,
         "sliceStep": grid.slice_step,
         "slice": index[-1] // grid.slice_step if index else 0,
-        "spacing": spacing(noise_map),
+        "spacing": noise_map.geometry.spacing,
         "volume": noise_map.spatial_dims == 3 and grid.shape[0] > 1,
         "directions": _directions(noise_map),
         "quantities": described,

@@ -1,0 +1,140 @@
+"""Where something is measured: regions and voxels, slice by slice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.errors import InputError
+from mrnoise.linearization import NoiseToImage, linearize
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+
+
+def operators_over(
+    reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, weights: Tensor
+) -> Iterator[tuple[NoiseToImage, Tensor]]:
+    """Each linearised image with its part of weights (k, *image), (k, *part).
+
+    Raises
+    ------
+    InputError
+        If the weights are not real and finite, one is all zero, or they do not fit the image.
+    """
+    each = weights.flatten(1)
+    if weights.is_complex() or not torch.isfinite(each.double()).all() or not bool((each != 0).any(1).all()):
+        raise InputError(
+            "invalid region of interest",
+            expected="a bool mask or real finite weights, not all zero",
+            received=f"{weights.dtype}, {int((weights != 0).sum())} non-zero voxels",
+            remedy="Mark at least one voxel.",
+        )
+    lead = len(acquisition.batch_shape)
+    if tuple(weights.shape[1 : lead + 1]) != acquisition.batch_shape:
+        raise misfit(acquisition.image_shape, weights.shape[1:])
+    one_by_one = lead and isinstance(reconstruction, Reconstruction)
+    pieces = weights.flatten(1, lead).unbind(1) if one_by_one else [weights]
+    for piece, operator in zip(pieces, linearize(reconstruction, acquisition), strict=True):
+        if tuple(piece.shape[1:]) != operator.image_shape:
+            raise misfit(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
+        yield operator, piece.to(operator.device)
+
+
+def operator_at(
+    reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, voxel: Sequence[int]
+) -> tuple[NoiseToImage, tuple[int, ...]]:
+    """The linearised image that holds a voxel, and the place of the voxel in it.
+
+    Raises
+    ------
+    InputError
+        If there is no such voxel.
+    """
+    index = tuple(int(i) for i in voxel)
+    lead = len(acquisition.batch_shape) if isinstance(reconstruction, Reconstruction) else 0
+    outer = acquisition.batch_shape[:lead]
+    if len(index) != len(acquisition.image_shape) or not _inside(index[:lead], outer):
+        raise no_such_voxel(acquisition.image_shape, index)
+    if lead:
+        acquisition = list(acquisition.slices())[int(np.ravel_multi_index(index[:lead], outer))]
+    (operator,) = linearize(reconstruction, acquisition)
+    if not _inside(index[lead:], operator.image_shape):
+        raise no_such_voxel((*outer, *operator.image_shape), index)
+    return operator, index[lead:]
+
+
+def spacing(acquisition: Acquisition) -> tuple[tuple[float, ...], str]:
+    """Distance between voxels along the spatial axes and its unit: mm, or voxel where the scan gives no size."""
+    dims = acquisition.spatial_dims
+    if acquisition.geometry.measured:
+        return acquisition.geometry.spacing[-dims:], "mm"
+    return (1.0,) * dims, "voxel"
+
+
+def full_width_at_half_maximum(values: Tensor, centre: Sequence[int], spacing: Sequence[float]) -> tuple[float, ...]:
+    """Width of a peak at half of its value at ``centre``, along each spatial axis.
+
+    Both flanks are found by linear interpolation between voxels, so that a single voxel is one voxel wide.
+
+    Parameters
+    ----------
+    values
+        Real, (..., *spatial).
+    centre
+        Index of the peak, all axes.
+    spacing
+        Distance between voxels along the spatial axes.
+
+    Returns
+    -------
+    tuple of float
+        In the unit of ``spacing``; infinite where a flank does not fall to half within the image, NaN without a
+        peak.
+    """
+    widths = []
+    for axis, step in zip(range(-len(spacing), 0), spacing, strict=True):
+        place = list(centre)
+        at = place[axis]
+        place[axis] = slice(None)  # type: ignore[call-overload]
+        line = values[tuple(place)].tolist()
+        widths.append(step * (_half_width(line[at:]) + _half_width(line[at::-1])))
+    return tuple(widths)
+
+
+def _half_width(flank: list[float]) -> float:
+    peak = flank[0]
+    if not peak > 0:
+        return math.nan
+    for k, (before, after) in enumerate(pairwise(flank)):
+        if after <= peak / 2:
+            return k + (before - peak / 2) / (before - after)
+    return math.inf
+
+
+def _inside(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(index) == len(shape) and all(0 <= i < n for i, n in zip(index, shape, strict=True))
+
+
+def misfit(expected: tuple[int, ...], received: Sequence[int]) -> InputError:
+    """The error for a region of another shape."""
+    return InputError(
+        "region of interest does not fit the image",
+        expected=str(expected),
+        received=str(tuple(received)),
+        remedy="Draw the region on the reconstructed image.",
+    )
+
+
+def no_such_voxel(shape: tuple[int, ...], voxel: tuple[int, ...]) -> InputError:
+    """The error for a voxel outside the image."""
+    return InputError(
+        "no such voxel",
+        expected=f"an index into the image {shape}",
+        received=str(voxel),
+        remedy="Voxels are counted from 0, in the order of the image axes: (y, x), or (slice, y, x).",
+    )
