@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
 def _axes(dims: int) -> tuple[int, ...]:
     return tuple(range(-dims, 0))
+
+
+def central(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """The central part of the last axes, of this shape, with the origin at index n // 2 of both."""
+    for axis, n in zip(range(-len(shape), 0), shape, strict=True):
+        values = values.narrow(axis, values.shape[axis] // 2 - n // 2, n)
+    return values
 
 
 def to_image(kspace: Tensor, dims: int = 2) -> Tensor:

@@ -17,6 +17,7 @@ from mrnoise.estimators import Estimate, Plan, Progress
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
 from mrnoise.estimators.sampler import Distribution
 from mrnoise.foreground import foreground
+from mrnoise.fourier import central
 from mrnoise.linearization import NoiseToImage, linearize, n_images
 from mrnoise.linearization.preflight import refuse
 from mrnoise.provenance import fingerprint, scan_record
@@ -203,17 +204,15 @@ def _alias_colours(operator: NoiseToImage) -> Tensor:
     """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
     acquisition = operator.acquisition
     colours = shared_lattice(acquisition).colours(acquisition.spatial_shape)
-    for axis, n in zip(range(-acquisition.spatial_dims, 0), _spatial(acquisition, operator.value), strict=True):
-        full = colours.shape[axis]
-        if n > full:
-            raise InputError(
-                "the image is larger than its k-space",
-                expected=f"at most {full} voxels along axis {axis}",
-                received=str(n),
-                remedy='Use method="sketch", which takes any image.',
-            )
-        colours = colours.narrow(axis, full // 2 - n // 2, n)
-    return colours
+    shape = _spatial(acquisition, operator.value)
+    if any(n > full for n, full in zip(shape, colours.shape, strict=True)):
+        raise InputError(
+            "the image is larger than its k-space",
+            expected=f"at most {tuple(colours.shape)} voxels",
+            received=str(shape),
+            remedy='Use method="sketch", which takes any image.',
+        )
+    return central(colours, shape)
 
 
 def _earlier(

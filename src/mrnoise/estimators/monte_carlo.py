@@ -6,15 +6,21 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import sampler
-from mrnoise.estimators.stream import Plan, stream
+from mrnoise.estimators.stream import Accumulator, Plan, stream
 
 
 def monte_carlo(
-    operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] = 0, start: Estimate | None = None
+    operator: NoiseOperator,
+    plan: Plan,
+    *,
+    seed: int | Sequence[int] = 0,
+    start: Estimate | None = None,
+    features: Features | None = None,
 ) -> Estimate:
     """Sample variance of N reconstructions of y + Ψ^{1/2} v with circular Gaussian v.
 
@@ -30,7 +36,9 @@ def monte_carlo(
     seed
         Entropy of the noise.
     start
-        An earlier estimate of the same operator and seed to go on from.
+        An earlier estimate of the same operator and seed to go on from; not with ``features``.
+    features
+        Cheap images for control variates, see `ControlledMoments`.
     """
     draw = sampler(
         operator.noise_shape, operator.noise_dtype, seed=seed, distribution="gaussian", device=operator.device
@@ -40,5 +48,7 @@ def monte_carlo(
         noise = draw(indices)
         return operator.replicas(noise), noise
 
-    moments = SampleMoments("monte_carlo", known_mean=False, start=start)
+    moments: Accumulator = SampleMoments("monte_carlo", known_mean=False, start=start)
+    if features is not None:
+        moments = ControlledMoments(features, "monte_carlo", known_mean=False)
     return stream(evaluate, moments, plan, operator, smallest=3)

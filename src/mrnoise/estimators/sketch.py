@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import Distribution, sampler
-from mrnoise.estimators.stream import Plan, stream
+from mrnoise.estimators.stream import Accumulator, Plan, stream
 
 
 def sketch(
@@ -20,6 +21,7 @@ def sketch(
     seed: int | Sequence[int] = 0,
     distribution: str | Distribution = "phase",
     start: Estimate | None = None,
+    features: Features | None = None,
 ) -> Estimate:
     """Voxel variance (LLᴴ)_ii as the mean of |(L v)_i|².
 
@@ -37,7 +39,9 @@ def sketch(
     distribution
         One of `DISTRIBUTIONS`, or a function with the same signature.
     start
-        An earlier estimate of the same operator, seed and distribution to go on from.
+        An earlier estimate of the same operator, seed and distribution to go on from; not with ``features``.
+    features
+        Cheap images for control variates, see `ControlledMoments`.
     """
     draw = sampler(
         operator.noise_shape,
@@ -51,5 +55,7 @@ def sketch(
         probes = draw(indices)
         return operator.apply(probes), probes
 
-    moments = SampleMoments("sketch", known_mean=True, start=start)
+    moments: Accumulator = SampleMoments("sketch", known_mean=True, start=start)
+    if features is not None:
+        moments = ControlledMoments(features, "sketch", known_mean=True)
     return stream(evaluate, moments, plan, operator)

@@ -1,0 +1,132 @@
+"""Control variates: unbiased whatever the features, and as much better as they explain."""
+
+import pytest
+import torch
+
+from mrnoise import estimators
+from mrnoise.acquisition.sampling import equispaced, pattern
+from mrnoise.estimators import Plan
+from mrnoise.reconstruction.surrogate import surrogate
+from mrnoise.simulation import random_noise_covariance, simulate
+from test_estimators import N_NOISE, SHAPE, Dense
+
+SEEDS = 60
+N_VOXELS = SHAPE[0] * SHAPE[1]
+
+
+class DenseFeatures:
+    """Images f = F v with their covariance F Fᴴ."""
+
+    def __init__(self, matrices: torch.Tensor) -> None:
+        self.matrices = matrices
+        self.covariance = torch.einsum("kin,lin->kli", matrices, matrices.conj()).reshape(
+            *matrices.shape[:1] * 2, *SHAPE
+        )
+
+    def __call__(self, noise):
+        return torch.einsum("kin,bn->bki", self.matrices, noise).reshape(len(noise), -1, *SHAPE)
+
+
+def random(*shape, seed):
+    return torch.randn(*shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+
+
+F = random(2, N_VOXELS, N_NOISE, seed=3)
+REST = random(N_VOXELS, N_NOISE, seed=4)
+# Of 1.25 + 0.16 and 0.49 + 0.09 the features explain 1.25 and 0.49.
+OPERATORS = {
+    "improper": Dense(F[0] + 0.5 * F[1] + 0.4 * REST, 0.7 * F[0].conj() + 0.3 * REST.conj()),
+    "real": Dense(F[0] + 0.5 * F[1] + 0.4 * REST, 0.0 * F[0], real=True),
+}
+
+
+def run(method, operator, n, seed, features):
+    return getattr(estimators, method)(operator, Plan(n_samples=n, batch_size=7), seed=seed, features=features)
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+@pytest.mark.parametrize("method", ["sketch", "monte_carlo"])
+@pytest.mark.parametrize("n", [32, 120])
+def test_unbiased_better_and_honest(method, kind, n):
+    """Floor: 60 seeds know a spread to 9 % a voxel, a mean to 0.13 of it; √2 in σ would be far outside."""
+    operator = OPERATORS[kind]
+    plain, controlled = (
+        [run(method, operator, n, seed, features) for seed in range(SEEDS)] for features in (None, DenseFeatures(F))
+    )
+    for name in ("variance", "pseudo_variance"):
+        values = torch.stack([getattr(r, name) for r in controlled])
+        z = (values.mean(0) - getattr(operator, name)).abs() / (values.std(0) / SEEDS**0.5)
+        assert float(z.median()) < 1.5, name
+        assert float((z > 4).double().mean()) < 0.05, name
+    spread = [torch.stack([r.variance for r in results]).var(0).mean() for results in (plain, controlled)]
+    assert float(spread[0] / spread[1]) > {32: 1.05, 120: 1.8}[n]
+    stated = torch.stack([r.variance_error for r in controlled]).mean(0)
+    ratio = float((stated / torch.stack([r.variance for r in controlled]).std(0)).median())
+    assert 0.9 < ratio < 1.15
+    direction = torch.exp(1j * torch.linspace(0, 6, N_VOXELS, dtype=torch.float64)).reshape(SHAPE)
+    along = [r.component(direction) for r in controlled]
+    ratio = float((torch.stack([s for _, s in along]).mean(0) / torch.stack([v for v, _ in along]).std(0)).median())
+    # With few samples for each coefficient the error bar is on the safe side.
+    assert 0.85 < ratio < (1.3 if n == 32 else 1.2)
+
+
+def test_features_that_explain_nothing_do_no_harm():
+    """The checker that must not claim a gain: unrelated images leave mean and error bar where they were."""
+    operator = Dense(REST, 0.5 * REST.conj())
+    other = DenseFeatures(random(2, N_VOXELS, N_NOISE, seed=9))
+    plain, controlled = ([run("sketch", operator, 200, s, f) for s in range(SEEDS)] for f in (None, other))
+    values = torch.stack([r.variance for r in controlled])
+    z = (values.mean(0) - operator.variance).abs() / (values.std(0) / SEEDS**0.5)
+    assert float(z.median()) < 1.5
+    ratio = values.std(0).mean() / torch.stack([r.variance for r in plain]).std(0).mean()
+    assert 0.9 < float(ratio) < 1.15
+    assert float((torch.stack([r.variance_error for r in controlled]).mean(0) / values.std(0)).median()) > 0.9
+
+
+def test_a_wrong_covariance_is_a_wrong_variance():
+    """The covariance of the features is trusted: a factor of 2 in it shows."""
+    features = DenseFeatures(F)
+    features.covariance = 2 * features.covariance
+    found = torch.stack([run("sketch", OPERATORS["improper"], 120, seed, features).variance for seed in range(20)])
+    assert float((found.mean(0) / OPERATORS["improper"].variance).median()) > 1.3
+
+
+def test_batch_size_does_not_change_the_answer():
+    results = [
+        estimators.sketch(OPERATORS["improper"], Plan(n_samples=40, batch_size=b), seed=1, features=DenseFeatures(F))
+        for b in (1, 9, 40)
+    ]
+    for other in results[1:]:
+        torch.testing.assert_close(other.variance, results[0].variance)
+        torch.testing.assert_close(other.variance_error, results[0].variance_error)
+
+
+@pytest.mark.parametrize("name", ["lines", "columns", "two axes"])
+def test_covariance_of_the_surrogate_in_closed_form(name):
+    """Floor: 10,000 samples know an entry to 0.01, relative to the σ of both images."""
+    shape, n = (24, 20), 10_000
+    mask = {
+        "lines": equispaced(shape, 3, 6),
+        "columns": equispaced(shape[::-1], 2, 6).T.contiguous(),
+        "two axes": pattern("random_2d", shape, 3, 6, 0),
+    }[name]
+    psi = random_noise_covariance(5, condition_number=9.0, seed=1)
+    acquisition = simulate(shape, 5, snr=30, noise_covariance=psi, seed=1).undersample(mask)
+    features = surrogate(acquisition, (22, 20))
+    assert features is not None
+    generator = torch.Generator().manual_seed(0)
+    found = 0.0
+    for _ in range(10):
+        x = features(torch.randn(n // 10, 5, *shape, dtype=torch.complex64, generator=generator))
+        found = found + torch.einsum("biyx,bjyx->ijyx", x, x.conj()) / n
+    std = torch.stack([features.covariance[i, i].real.sqrt() for i in range(len(features.covariance))])
+    error = (found - features.covariance).abs() / (std[:, None] * std)
+    assert float(error.max()) < 4.5 * n**-0.5
+    assert float(error.mean()) < 1.0 * n**-0.5  # |circular normal| has mean 0.886
+
+
+def test_no_surrogate_without_coil_maps_or_lines():
+    acquisition = simulate((24, 20), 5, seed=1).undersample(equispaced((24, 20), 3))
+    assert surrogate(acquisition, (24, 20)) is not None
+    assert surrogate(acquisition, (48, 20)) is None
+    assert surrogate(acquisition.replace(coil_maps=None), (24, 20)) is None
