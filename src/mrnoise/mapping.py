@@ -66,8 +66,8 @@ def noise_map(
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
     target_error
-        Stop when the relative error of σ inside the object (root mean square) is below this; 0.03 where
-        neither is given.
+        Stop when the relative error of σ inside the object (root mean square) is certified to be below this with
+        95 % probability, see `mrnoise.estimators.RegionError`; 0.03 where neither is given.
     seed
         Every probe has its own generator, seeded by (seed, slice, probe).
     distribution
@@ -147,6 +147,7 @@ def noise_map(
             "n_samples": estimate.n_samples,
             "n_products": estimate.n_products,
             "target_error": target_error if chosen != "exact" else None,
+            "certified_error": _worst(estimate.certified_error),
             "interrupted": estimate.interrupted,
             "noise_model": "replicas at the noise level of the scan"
             if chosen == "monte_carlo"
@@ -272,6 +273,11 @@ def _reference_std(
     if averages is not None and len(averages[acquisition.mask].unique()) > 1:
         return None
     return fully_sampled_std(acquisition)
+
+
+def _worst(certified_error: Tensor | None) -> float | None:
+    """Over slices; NaN where one was not reached."""
+    return None if certified_error is None else float(certified_error.max())
 
 
 def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:
