@@ -276,8 +276,10 @@ def _reference_std(
 
 
 def _worst(certified_error: Tensor | None) -> float | None:
-    """Over slices; NaN where one was not reached."""
-    return None if certified_error is None else float(certified_error.max())
+    """Over slices; ``None`` where one was not reached."""
+    if certified_error is None or not bool(certified_error.isfinite().all()):
+        return None
+    return float(certified_error.max())
 
 
 def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:
