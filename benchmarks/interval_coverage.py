@@ -38,7 +38,9 @@ def main() -> None:
         record["gaussian"][str(n)] = {name: [case[name] for case in cases] for name in cases[0]}
         for row in gaussian_rows(n, record["gaussian"][str(n)]):
             print(row, flush=True)
-    print("\n| probe | relative s.e. of a sample | S = 8 | S = 32 | S = 128 |\n|---|---|---|---|---|")
+    print(
+        "\n| probe, total / magnitude σ | relative s.e. of a sample | S = 8 | S = 32 | S = 128 |\n|---|---|---|---|---|"
+    )
     for name in ("proper", "improper", "real", "alias pairs"):
         record["probe"][name] = probing(DenseOperator(name), options.seeds)
         print(probe_row(name, record["probe"][name]), flush=True)
@@ -139,19 +141,34 @@ class DenseOperator:
             return (0.5 * (self.a + self.b.conj()).abs().square().sum(1)).sqrt().reshape(IMAGE)
         return (self.a.abs().square() + self.b.abs().square()).sum(1).sqrt().reshape(IMAGE)
 
+    @property
+    def image(self) -> torch.Tensor:
+        """Of magnitude 1 and every phase, so that its noise lies along strong and weak components."""
+        phase = torch.linspace(0, 6, IMAGE[0] * IMAGE[1], dtype=torch.float64).reshape(IMAGE)
+        return phase.cos().sign() if self.real else torch.exp(1j * phase)
+
+    @property
+    def magnitude_std(self) -> torch.Tensor:
+        """σ along the phase of the image, exactly."""
+        if self.real:
+            return self.std
+        along = self.image.conj().reshape(-1, 1)
+        return (0.5 * (along * self.a + (along * self.b).conj()).abs().square().sum(1)).sqrt().reshape(IMAGE)
+
 
 def probing(operator: DenseOperator, seeds: int) -> dict[str, float]:
     found, spread = {}, 0.0
     for n in (8, 32, 128):
         estimates = [probe(operator, Plan(n_samples=n), seed=seed) for seed in range(seeds)]
         found[str(n)] = sum(covered(estimate, operator) for estimate in estimates) / seeds
+        found[f"{n}, magnitude"] = sum(covered(estimate, operator, "magnitude_std") for estimate in estimates) / seeds
         spread = float(torch.stack([(e.variance_error / operator.std.square()).square() for e in estimates]).mean())
         found["relative_error"] = (n * spread) ** 0.5
     return found
 
 
 def probe_row(name: str, found: dict[str, float]) -> str:
-    coverage = " | ".join(f"{100 * found[n]:.1f} %" for n in ("8", "32", "128"))
+    coverage = " | ".join(f"{100 * found[n]:.1f} / {100 * found[f'{n}, magnitude']:.1f} %" for n in ("8", "32", "128"))
     return f"| {name} | {found['relative_error']:.2f} | {coverage} |"
 
 
@@ -176,9 +193,10 @@ def stop_row(name: str, found: dict[str, float]) -> str:
     )
 
 
-def covered(estimate: Estimate, operator: DenseOperator) -> float:
-    nm = NoiseMap(torch.ones(IMAGE, dtype=operator.image_dtype), estimate)
-    return float(within(nm.confidence_interval(LEVEL), operator.std).mean())
+def covered(estimate: Estimate, operator: DenseOperator, quantity: str = "std") -> float:
+    nm = NoiseMap(operator.image, estimate)
+    truth = operator.std if quantity == "std" else operator.magnitude_std
+    return float(within(nm.confidence_interval(LEVEL, quantity), truth).mean())
 
 
 def within(interval: tuple[torch.Tensor, torch.Tensor], truth: torch.Tensor | float) -> torch.Tensor:

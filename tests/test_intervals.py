@@ -168,6 +168,13 @@ def test_invalid_simultaneous_regions_are_refused(region):
         gaussian_map(0, 4, (5, 7)).confidence_interval(simultaneous=region)
 
 
+def test_probe_has_no_simultaneous_band():
+    """Its band would hold in 80 to 95 % of seeds only."""
+    estimate = estimators.probe(dense("proper"), Plan(n_samples=8))
+    with pytest.raises(InputError, match="no simultaneous intervals"):
+        NoiseMap(torch.ones(SHAPE), estimate).confidence_interval(simultaneous=torch.ones(SHAPE, dtype=torch.bool))
+
+
 def few_coefficients():
     """54 voxels of improper noise from six samples: strongly correlated."""
     g = torch.Generator().manual_seed(5)

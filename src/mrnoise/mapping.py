@@ -78,7 +78,8 @@ def noise_map(
         Called after each batch.
     resume
         An earlier map of the same scan, reconstruction, method and seed, e.g. an interrupted one: its probes
-        are not repeated, and the result is that of one uninterrupted run. For ``sketch`` and ``monte_carlo``.
+        are not repeated, and the result is that of one uninterrupted run; with a target it may take more of them,
+        since how voxels vary together is measured anew. For ``sketch`` and ``monte_carlo``.
 
     Returns
     -------

@@ -126,9 +126,9 @@ class EmpiricalError:
             value = component_variance(variance, pseudo_variance, direction)
             error = self.component(variance, pseudo_variance, direction)
         upper = 0.5 + 0.5 * level
-        freedom = self.degrees_of_freedom
-        student = torch.as_tensor(stats.t.ppf(upper, freedom.cpu().clamp_min(1))).to(value)
-        ratio = torch.where(freedom > 0, stats.norm.ppf(upper) / student, torch.nan)
+        # Without a degree of freedom Student's quantile is NaN, and ν with it.
+        student = torch.as_tensor(stats.t.ppf(upper, self.degrees_of_freedom.cpu())).to(value)
+        ratio = float(stats.norm.ppf(upper)) / student
         return torch.where(error == 0, torch.inf, 2 * (ratio * value / error).square())
 
 
