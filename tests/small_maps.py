@@ -30,6 +30,7 @@ def small_map(
             0.001 * variance**2 * torch.exp(1j * x),
             (0.1 * variance) ** 2,
             0.002 * variance**2 * torch.exp(2j * x),
+            torch.tensor(39.0),
         ),
         "none": NoError(),
     }

@@ -23,6 +23,25 @@ def test_memory_and_cost_tables_are_the_measured_ones():
         assert row in text
 
 
+def test_coverage_tables_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import interval_coverage as coverage
+
+    text = (ROOT / "docs" / "measured.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "interval_coverage.json").read_text())
+    for n in ("2", "8", "32", "128"):
+        found = measured["gaussian"][n]
+        for row in coverage.gaussian_rows(n, found):
+            assert row in text
+        assert n == "2" or all(0.93 <= value <= 0.97 for value in found["total"] + found["magnitude"])
+    for name, found in measured["probe"].items():
+        assert coverage.probe_row(name, found) in text
+        assert all(0.93 <= found[n] <= 0.97 for n in ("8", "32", "128"))
+    for name, found in measured["stop"].items():
+        assert coverage.stop_row(name, found) in text
+        assert found["below"] >= 0.95 and found["coverage"] >= 0.93
+
+
 def test_tables_of_the_networks_are_the_measured_ones(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import frozen_derivatives

@@ -196,9 +196,9 @@ def test_one_sample_has_no_error_bar():
 def test_target_error_stops_on_the_stated_error():
     operator = dense("proper")
     result = estimators.sketch(operator, Plan(target_error=0.05, batch_size=10))
-    # 1/(2√S) = 0.05 at S = 100 for proper noise.
-    assert 90 <= result.n_samples <= 130
-    assert region_error(result, None) <= 0.05
+    # 1/(2√S) = 0.05 at S = 100 for proper noise; to certify it for 54 correlated voxels takes up to half more.
+    assert 100 < result.n_samples <= 170
+    assert region_error(result, None) < float(result.certified_error) <= 0.05
     capped = estimators.sketch(operator, Plan(n_samples=20, target_error=0.05))
     assert capped.n_samples == 20
 

@@ -55,9 +55,11 @@ def test_a_cropping_reconstruction_keeps_its_place():
 
 def test_target_error_is_met_inside_the_object():
     nm = noise_map(Sense(), ONE, target_error=0.05)
-    assert 95 <= nm.n_samples <= 130
+    # 1/(2√S) = 0.05 at S = 100; to certify it for the 120 or so voxels of the object takes up to half more.
+    assert 100 < nm.n_samples <= 150
+    assert nm.provenance["certified_error"] == float(nm.estimate.certified_error) <= 0.05
     truth = sense_std(ONE)
-    assert float((nm.std / truth - 1).square().mean().sqrt()) < 1.3 * 0.05
+    assert float((nm.std / truth - 1).square().mean().sqrt()) < 0.05
 
 
 def test_every_quantity_has_unit_definition_and_shape():

@@ -70,8 +70,8 @@ def noise_map(
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
     target_error
-        Stop when the relative error of σ inside the object (root mean square) is below this; 0.03 where
-        neither is given.
+        Stop when the relative error of σ inside the object (root mean square) is certified to be below this with
+        95 % probability, see `mrnoise.estimators.RegionError`; 0.03 where neither is given.
     seed
         Every probe has its own generator, seeded by (seed, slice, probe).
     distribution
@@ -82,7 +82,8 @@ def noise_map(
         Called after each batch.
     resume
         An earlier map of the same scan, reconstruction, method and seed, e.g. an interrupted one: its probes
-        are not repeated, and the result is that of one uninterrupted run. For ``sketch`` and ``monte_carlo``.
+        are not repeated, and the result is that of one uninterrupted run; with a target it may take more of them,
+        since how voxels vary together is measured anew. For ``sketch`` and ``monte_carlo``.
 
     Returns
     -------
@@ -151,6 +152,7 @@ def noise_map(
             "n_samples": estimate.n_samples,
             "n_products": estimate.n_products,
             "target_error": target_error if chosen != "exact" else None,
+            "certified_error": _worst(estimate.certified_error),
             "interrupted": estimate.interrupted,
             "noise_model": "replicas at the noise level of the scan"
             if chosen == "monte_carlo"
@@ -293,6 +295,13 @@ def _reference_std(
     if averages is not None and len(averages[acquisition.mask].unique()) > 1:
         return None
     return fully_sampled_std(acquisition)
+
+
+def _worst(certified_error: Tensor | None) -> float | None:
+    """Over slices; ``None`` where one was not reached."""
+    if certified_error is None or not bool(certified_error.isfinite().all()):
+        return None
+    return float(certified_error.max())
 
 
 def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:

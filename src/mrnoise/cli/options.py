@@ -47,7 +47,9 @@ Samples = Annotated[
 ]
 TargetError = Annotated[
     float | None,
-    typer.Option(help="Stop at this relative error of σ inside the object.  [default: 0.03]", show_default=False),
+    typer.Option(
+        help="Stop once σ inside the object is certified to this relative error.  [default: 0.03]", show_default=False
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Every probe is seeded by (seed, slice, probe).")]
 BatchSize = Annotated[

@@ -5,9 +5,10 @@ from mrnoise.estimators.exact import exact
 from mrnoise.estimators.monte_carlo import monte_carlo
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import probe
+from mrnoise.estimators.region_error import RegionError, region_error
 from mrnoise.estimators.sampler import DISTRIBUTIONS
 from mrnoise.estimators.sketch import sketch
-from mrnoise.estimators.stream import Plan, Progress, region_error
+from mrnoise.estimators.stream import Plan, Progress
 
 
 def names() -> tuple[str, ...]:
@@ -24,6 +25,7 @@ __all__ = [
     "NoiseOperator",
     "Plan",
     "Progress",
+    "RegionError",
     "exact",
     "monte_carlo",
     "names",

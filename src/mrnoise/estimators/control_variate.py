@@ -144,7 +144,8 @@ class ControlledMoments:
             total[3] = total[3] + share * (2 * q.square() - 4 * e.square())
         scale = 1 / nu if nu else torch.nan
         error = [scale * t for t in total]
-        return EmpiricalError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3])
+        freedom = torch.tensor(float(nu), device=v.device)
+        return EmpiricalError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
 
 @dataclass

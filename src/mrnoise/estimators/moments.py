@@ -28,6 +28,7 @@ class SampleMoments:
         self._square: Tensor | float = 0.0
         self._pseudo: Tensor | float = 0.0
         self._sum: Tensor | float = 0.0
+        self._certified_error: Tensor | None = None
         if start is not None and isinstance(start.error, GaussianError):
             nu = int(start.error.degrees_of_freedom)
             if nu > 1:  # from fewer samples nothing is gained
@@ -36,6 +37,7 @@ class SampleMoments:
                 self._sum = self.count * mean
                 self._square = nu * start.variance + self.count * mean.abs().square()
                 self._pseudo = nu * start.pseudo_variance + self.count * mean.square()
+                self._certified_error = start.certified_error
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image)."""
@@ -44,6 +46,7 @@ class SampleMoments:
         self._pseudo = _on(self._pseudo, z) + z.square().sum(0)
         if not self.known_mean:
             self._sum = _on(self._sum, z) + z.sum(0)
+        self._certified_error = None
         self.count += len(samples)
 
     def estimate(self, interrupted: bool) -> Estimate:
@@ -69,6 +72,7 @@ class SampleMoments:
             n_products=n,
             interrupted=interrupted,
             mean=mean,
+            certified_error=self._certified_error,
         )
 
 

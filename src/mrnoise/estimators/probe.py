@@ -134,6 +134,7 @@ class _Diagonal:
                 cross=(error if real else torch.zeros_like(error)).to(torch.complex128),
                 pseudo_abs=error if real else 2 * improper,
                 pseudo_square=(error if real else torch.zeros_like(error)).to(torch.complex128),
+                degrees_of_freedom=draws - 1 if real else draws + NEIGHBOURS_COUNT_AS,
             ),
             method=self._method,
             n_samples=max(whole, 1),

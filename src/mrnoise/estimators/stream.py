@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.region_error import RegionError, region_error
 
 # A sampling run that has not met its target by then is reported as it stands.
 MOST_SAMPLES = 100_000
@@ -26,7 +28,7 @@ CPU_BATCH_BYTES = 12 * 2**20
 
 
 class Progress(Protocol):
-    """Told after each batch; ``total`` is the expected number of samples, ``error`` that of σ so far."""
+    """Told after each batch: samples, their expected total, and the error of σ, certified if there is a target."""
 
     def __call__(self, done: int, total: int, error: float) -> None:
         """Report."""
@@ -56,7 +58,7 @@ class Plan:
     n_samples
         Number of samples; with ``target_error``, the most.
     target_error
-        Stop when the root-mean-square relative error of σ over ``region`` is below this.
+        Stop when the root-mean-square relative error of σ over ``region`` is below this, with 95 % probability.
     region
         Bool, image-shaped; ``None``: all voxels with noise.
     batch_size
@@ -124,51 +126,61 @@ def stream(
     Ctrl-C returns the estimate so far, marked as interrupted; before the first batch it is passed on.
     """
     limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
-    batch = plan.batch_size or _batch_from_memory(operator)
     done, interrupted = accumulator.count, False
+    certificate, error_now = RegionError(plan.region), math.nan
+    # Some estimates are good enough as soon as they can be judged.
+    first = min(smallest, limit) if plan.target_error is not None else 0
 
-    def error_so_far() -> float:
-        return region_error(accumulator.estimate(False), plan.region) if done >= smallest else math.nan
-
-    if plan.target_error is not None and error_so_far() <= plan.target_error:
-        return accumulator.estimate(False)
+    if plan.target_error is not None and done >= smallest:
+        start = accumulator.estimate(False)
+        if start.certified_error is not None and float(start.certified_error) <= plan.target_error:
+            return start
+        certificate.add(start)
     try:
-        while done < limit:
-            # Some estimates are good enough as soon as they can be judged.
-            until = smallest if plan.target_error is not None and done < smallest else limit
-            indices = range(done, min(done + batch, until, limit))
-            try:
-                samples, probes = evaluate(indices)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if batch == 1 or not _out_of_memory(error):
-                    raise
-                batch //= 2
-                continue
-            accumulator.add(samples, probes)
-            done += len(indices)
-            if plan.target_error is None and plan.progress is None:
-                continue
-            error_now = error_so_far()
-            if plan.progress is not None:
-                plan.progress(done, _expected_total(done, error_now, limit, plan.target_error), error_now)
-            if plan.target_error is not None and error_now <= plan.target_error:
-                break
+        for part in (range(done, first), range(max(done, first), limit)):
+            for samples, probes in batches(evaluate, part, plan.batch_size, operator):
+                accumulator.add(samples, probes)
+                done += len(probes)
+                if done >= smallest and plan.target_error is not None:
+                    estimate = accumulator.estimate(False)
+                    certificate.add(estimate)
+                    error_now = certificate.bound(estimate)
+                elif done >= smallest and plan.progress is not None:
+                    error_now = region_error(accumulator.estimate(False), plan.region)
+                if plan.progress is not None:
+                    plan.progress(done, _expected_total(done, error_now, limit, plan.target_error), error_now)
+                if plan.target_error is not None and error_now <= plan.target_error:
+                    return _certified(accumulator.estimate(False), error_now)
     except KeyboardInterrupt:
         if done == 0:
             raise
         interrupted = True
-    return accumulator.estimate(interrupted)
+    estimate = accumulator.estimate(interrupted)
+    return estimate if plan.target_error is None else _certified(estimate, error_now)
 
 
-def region_error(estimate: Estimate, region: Tensor | None) -> float:
-    """Root mean square over a region of the relative standard error of σ, s.e.(σ²) / 2σ²."""
-    inside = estimate.variance > 0
-    if region is not None:
-        inside = inside & region.to(inside.device)
-    if not bool(inside.any()):
-        return 0.0
-    relative = 0.5 * estimate.variance_error[inside] / estimate.variance[inside]
-    return float(relative.square().mean().sqrt())
+def batches(
+    evaluate: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
+    indices: range,
+    batch_size: int | None,
+    operator: NoiseOperator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Responses and probes of the samples ``indices``, batch by batch, each half as large once memory runs out."""
+    batch = batch_size or _batch_from_memory(operator)
+    while indices:
+        try:
+            evaluated = evaluate(indices[:batch])
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if batch == 1 or not _out_of_memory(error):
+                raise
+            batch //= 2
+            continue
+        yield evaluated
+        indices = indices[batch:]
+
+
+def _certified(estimate: Estimate, error: float) -> Estimate:
+    return dataclasses.replace(estimate, certified_error=torch.tensor(error, dtype=torch.float64))
 
 
 def _expected_total(done: int, error: float, limit: int, target: float | None) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMAT, FORMAT_VERSION = "mrnoise noise map", 1
 ERROR_FIELDS: dict[type, tuple[str, ...]] = {
     GaussianError: ("degrees_of_freedom",),
-    EmpiricalError: ("variance", "cross", "pseudo_abs", "pseudo_square"),
+    EmpiricalError: ("variance", "cross", "pseudo_abs", "pseudo_square", "degrees_of_freedom"),
     NoError: (),
 }
 
@@ -31,10 +31,10 @@ ERROR_FIELDS: dict[type, tuple[str, ...]] = {
 def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
     """Write everything `read_noise_map` needs, and under ``maps`` what other programs want.
 
-    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean}``, ``estimate/error``,
-    ``geometry``, ``provenance`` (JSON) and the attributes ``spatial_dims`` and ``acceleration``, all as they are
-    in the map; ``maps/<quantity>`` is float32 with the attributes ``units`` and ``definition``. Image axes are
-    (…, z, y, x) or (…, y, x).
+    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, certified_error}``,
+    ``estimate/error``, ``geometry``, ``provenance`` (JSON) and the attributes ``spatial_dims`` and
+    ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32 with the attributes ``units`` and
+    ``definition``. Image axes are (…, z, y, x) or (…, y, x).
     """
     import h5py
 
@@ -52,7 +52,7 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
         group = file.create_group("estimate")
         for name in ("method", "n_samples", "n_products", "interrupted"):
             group.attrs[name] = getattr(estimate, name)
-        for name in ("variance", "pseudo_variance", "mean"):
+        for name in ("variance", "pseudo_variance", "mean", "certified_error"):
             _put(group, name, getattr(estimate, name))
         _put_error(group.create_group("error"), estimate.error)
 
@@ -121,6 +121,7 @@ def _read(file: h5py.File) -> NoiseMap:
         n_products=int(group.attrs["n_products"]),
         interrupted=bool(group.attrs["interrupted"]),
         mean=_get(group, "mean"),
+        certified_error=_get(group, "certified_error"),
     )
     return NoiseMap(
         image=image,

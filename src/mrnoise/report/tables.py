@@ -22,6 +22,7 @@ TITLES = {
     "n_samples": "Probes or replicas",
     "n_products": "Products (reconstructions, jvps, vjps)",
     "target_error": "Target relative error of σ",
+    "certified_error": "Certified relative error of σ",
     "distribution": "Distribution of the probes",
     "seed": "Seed",
     "interrupted": "Interrupted",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import torch
 from scipy import stats
 
 from mrnoise.io.record import to_numpy
@@ -70,7 +69,7 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
         volumes[name] = pack(grid.take(array))
         base, rule = INTERVALS.get(name, (None, None))
         if base is not None and base not in freedoms:
-            freedom = grid.take(degrees_of_freedom(noise_map, base))
+            freedom = grid.take(to_numpy(noise_map.effective_degrees_of_freedom(base, LEVEL)))
             freedoms[base] = _constant_or_packed(freedom, f"freedom_{base}", volumes)
             ranges.append(freedom[np.isfinite(freedom)])
         described.append(
@@ -101,20 +100,6 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
         "colourMaps": _colour_maps(),
     }
     return settings, volumes
-
-
-def degrees_of_freedom(noise_map: NoiseMap, base: str) -> np.ndarray:
-    """ν = 2 (V̂ / s.e.)² of a noise variance: infinite where it is exact, NaN where its error is unknown."""
-    estimate = noise_map.estimate
-    if base == "std":
-        variance, error = estimate.variance, estimate.variance_error
-    else:
-        phase = torch.sgn(noise_map.image.to(torch.complex128))
-        phase = torch.where(phase == 0, torch.ones_like(phase), phase)
-        variance, error = estimate.component(phase * 1j if base == "phase_std" else phase)
-    ratio = to_numpy(torch.where(error == 0, torch.inf, variance / error))
-    freedom: np.ndarray = 2 * np.square(ratio)
-    return freedom
 
 
 def _constant_or_packed(freedom: np.ndarray, name: str, volumes: dict[str, str]) -> str | float | None:

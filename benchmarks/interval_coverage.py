@@ -1,0 +1,213 @@
+"""Coverage and width of 95 % intervals over seeds: docs/measured.md.
+
+    python benchmarks/interval_coverage.py [--seeds 200] [--json FILE]
+
+Gaussian noise of prescribed impropriety κ in independent voxels for `sketch` and replicas, 54 correlated voxels of a
+dense operator for `probe`. Beside it the interval with an unbiased κ̂², and the width relative to an interval that
+knows κ. Then the certified stop: how often the realised error of the region is below the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from scipy import stats
+
+from mrnoise.estimators import Estimate, Plan, monte_carlo, probe, region_error, sketch
+from mrnoise.estimators.moments import SampleMoments
+from mrnoise.result import NoiseMap
+
+IMPROPRIETIES = (0.0, 0.3, 0.7, 0.95, 1.0)
+SAMPLES = (2, 3, 4, 8, 32, 128)
+VOXELS, LEVEL, IMAGE = 300, 0.95, (6, 9)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print("| interval | S | " + " | ".join(f"κ = {k:g}" for k in IMPROPRIETIES) + " |")
+    print("|---|---|" + "---|" * len(IMPROPRIETIES))
+    record: dict[str, dict] = {"gaussian": {}, "probe": {}, "stop": {}}
+    for n in SAMPLES:
+        cases = [gaussian(kappa, n, options.seeds) for kappa in IMPROPRIETIES]
+        record["gaussian"][str(n)] = {name: [case[name] for case in cases] for name in cases[0]}
+        for row in gaussian_rows(n, record["gaussian"][str(n)]):
+            print(row, flush=True)
+    print(
+        "\n| probe, total / magnitude σ | relative s.e. of a sample | S = 8 | S = 32 | S = 128 |\n|---|---|---|---|---|"
+    )
+    for name in ("proper", "improper", "real", "alias pairs"):
+        record["probe"][name] = probing(DenseOperator(name), options.seeds)
+        print(probe_row(name, record["probe"][name]), flush=True)
+    print("\n| method | noise | target | samples expected | samples certified | below the target | covered |")
+    print("|---|---|---|---|---|---|---|")
+    for name in ("proper", "improper", "six samples"):
+        for method, target in ((sketch, 0.1), (monte_carlo, 0.1), (probe, 0.25)):
+            if (method, name) == (probe, "six samples"):
+                continue  # more than 500 products a seed
+            found = stopping(DenseOperator(name), method, target, options.seeds)
+            record["stop"][f"{method.__name__}, {name}"] = found
+            print(stop_row(f"{method.__name__}, {name}", found), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def gaussian(kappa: float, n: int, seeds: int) -> dict[str, float]:
+    """Coverage of voxels with E|δ|² = 1, E δ² = κ."""
+    g = torch.Generator().manual_seed(1000 * n + round(100 * kappa))
+    moments = SampleMoments("sketch", known_mean=True)
+    for _ in range(n):
+        a, b = torch.randn(2, seeds, VOXELS, dtype=torch.float64, generator=g)
+        sample = torch.complex((0.5 + 0.5 * kappa) ** 0.5 * a, (0.5 - 0.5 * kappa) ** 0.5 * b)
+        moments.add(sample[None], sample)
+    nm = NoiseMap(torch.ones(seeds, VOXELS, dtype=torch.complex128), moments.estimate(False))
+    low, high = nm.confidence_interval(LEVEL, "variance")
+    plain = (nm.variance / nm.estimate.variance_error).square() * 2
+    known = 2 * n / (1 + kappa**2)
+    one_seed = torch.zeros(seeds, VOXELS, dtype=torch.bool)
+    one_seed[0] = True
+    band = nm.confidence_interval(LEVEL, "variance", simultaneous=one_seed)
+    tails = stats.chi2.ppf([0.5 - 0.5 * LEVEL, 0.5 + 0.5 * LEVEL], known)
+    return {
+        "total": float(within((low, high), 1.0).mean()),
+        "unbiased": float(within(chi_square(nm.variance, plain), 1.0).mean()),
+        "width": float((high / low).log().mean() / torch.tensor(tails[1] / tails[0]).log()),
+        "magnitude": float(within(nm.confidence_interval(LEVEL, "magnitude_std"), (0.5 + 0.5 * kappa) ** 0.5).mean()),
+        "simultaneous": float(within(band, 1.0).min(1).values.mean()),
+    }
+
+
+GAUSSIAN_ROWS = {
+    "total": "total σ",
+    "unbiased": "total σ, unbiased κ̂²",
+    "magnitude": "magnitude σ",
+    "simultaneous": f"all of {VOXELS} voxels",
+    "width": "width, relative",
+}
+
+
+def gaussian_rows(n: int | str, found: dict[str, list[float]]) -> list[str]:
+    def cell(name: str, value: float) -> str:
+        return f"{value:.2f}" if name == "width" else f"{100 * value:.1f} %"
+
+    return [
+        f"| {title} | {n} | " + " | ".join(cell(name, value) for value in found[name]) + " |"
+        for name, title in GAUSSIAN_ROWS.items()
+    ]
+
+
+class DenseOperator:
+    """L v = A v + B v̄ with random matrices: 54 voxels from 40 samples, from 6, or correlated in pairs."""
+
+    noise_dtype, device, complex_linear, image_shape = torch.complex128, torch.device("cpu"), False, IMAGE
+
+    def __init__(self, kind: str) -> None:
+        g = torch.Generator().manual_seed(0)
+        voxels = IMAGE[0] * IMAGE[1]
+        columns = {"six samples": 6, "alias pairs": voxels}.get(kind, 40)
+        self.noise_shape = (columns,)
+        self.a, other = torch.randn(2, voxels, columns, dtype=torch.complex128, generator=g)
+        self.b = {"proper": 0 * other, "real": other}.get(kind, 0.6 * self.a.conj() + 0.2 * other)
+        if kind == "alias pairs":
+            pair = torch.tensor([[1, 0.5], [0.5, 1]], dtype=torch.complex128)
+            self.a = torch.linalg.cholesky(torch.kron(torch.eye(voxels // 2), pair))
+            self.b = 0 * self.a
+        self.real = kind == "real"
+        self.image_dtype = torch.float64 if self.real else torch.complex128
+
+    def apply(self, v: torch.Tensor) -> torch.Tensor:
+        """L v."""
+        x = (v @ self.a.T + v.conj() @ self.b.T).reshape(-1, *IMAGE)
+        return x.real if self.real else x
+
+    def adjoint(self, w: torch.Tensor) -> torch.Tensor:
+        """Lᵀ w."""
+        w = w.reshape(len(w), -1).to(torch.complex128)
+        return w @ self.a.conj() + w.conj() @ self.b
+
+    def replicas(self, v: torch.Tensor) -> torch.Tensor:
+        """The operator is linear."""
+        return self.apply(v)
+
+    @property
+    def std(self) -> torch.Tensor:
+        """σ, exactly."""
+        if self.real:
+            return (0.5 * (self.a + self.b.conj()).abs().square().sum(1)).sqrt().reshape(IMAGE)
+        return (self.a.abs().square() + self.b.abs().square()).sum(1).sqrt().reshape(IMAGE)
+
+    @property
+    def image(self) -> torch.Tensor:
+        """Of magnitude 1 and every phase, so that its noise lies along strong and weak components."""
+        phase = torch.linspace(0, 6, IMAGE[0] * IMAGE[1], dtype=torch.float64).reshape(IMAGE)
+        return phase.cos().sign() if self.real else torch.exp(1j * phase)
+
+    @property
+    def magnitude_std(self) -> torch.Tensor:
+        """σ along the phase of the image, exactly."""
+        if self.real:
+            return self.std
+        along = self.image.conj().reshape(-1, 1)
+        return (0.5 * (along * self.a + (along * self.b).conj()).abs().square().sum(1)).sqrt().reshape(IMAGE)
+
+
+def probing(operator: DenseOperator, seeds: int) -> dict[str, float]:
+    found, spread = {}, 0.0
+    for n in (8, 32, 128):
+        estimates = [probe(operator, Plan(n_samples=n), seed=seed) for seed in range(seeds)]
+        found[str(n)] = sum(covered(estimate, operator) for estimate in estimates) / seeds
+        found[f"{n}, magnitude"] = sum(covered(estimate, operator, "magnitude_std") for estimate in estimates) / seeds
+        spread = float(torch.stack([(e.variance_error / operator.std.square()).square() for e in estimates]).mean())
+        found["relative_error"] = (n * spread) ** 0.5
+    return found
+
+
+def probe_row(name: str, found: dict[str, float]) -> str:
+    coverage = " | ".join(f"{100 * found[n]:.1f} / {100 * found[f'{n}, magnitude']:.1f} %" for n in ("8", "32", "128"))
+    return f"| {name} | {found['relative_error']:.2f} | {coverage} |"
+
+
+def stopping(operator: DenseOperator, method, target: float, seeds: int) -> dict[str, float]:
+    """Certified stops, and the number of samples at which the expected error meets the target."""
+    runs = [method(operator, Plan(target_error=target, batch_size=4), seed=seed) for seed in range(seeds)]
+    realised = [float((run.variance.sqrt() / operator.std - 1).square().mean().sqrt()) for run in runs]
+    return {
+        "target": target,
+        "expected": sum(run.n_samples * (region_error(run, None) / target) ** 2 for run in runs) / seeds,
+        "certified": sum(run.n_samples for run in runs) / seeds,
+        "below": sum(error <= target for error in realised) / seeds,
+        "coverage": sum(covered(run, operator) for run in runs) / seeds,
+    }
+
+
+def stop_row(name: str, found: dict[str, float]) -> str:
+    method, noise = name.split(", ")
+    return (
+        f"| {method} | {noise} | {found['target']:g} | {found['expected']:.0f} | {found['certified']:.0f} | "
+        f"{100 * found['below']:.1f} % | {100 * found['coverage']:.1f} % |"
+    )
+
+
+def covered(estimate: Estimate, operator: DenseOperator, quantity: str = "std") -> float:
+    nm = NoiseMap(operator.image, estimate)
+    truth = operator.std if quantity == "std" else operator.magnitude_std
+    return float(within(nm.confidence_interval(LEVEL, quantity), truth).mean())
+
+
+def within(interval: tuple[torch.Tensor, torch.Tensor], truth: torch.Tensor | float) -> torch.Tensor:
+    return ((interval[0] <= truth) & (truth <= interval[1])).double()
+
+
+def chi_square(variance: torch.Tensor, freedom: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    tail = 0.5 - 0.5 * LEVEL
+    low, high = (torch.from_numpy(quantile(tail, freedom)) for quantile in (stats.chi2.isf, stats.chi2.ppf))
+    return variance * freedom / low, variance * freedom / high
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""How far the σ of a whole region is from the truth: expected, and with an upper confidence bound."""
+
+from __future__ import annotations
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from mrnoise.estimators.estimate import Estimate
+
+CERTIFIED_LEVEL = 0.95
+
+
+def region_error(estimate: Estimate, region: Tensor | None) -> float:
+    """Root mean square over a region of the relative standard error of σ, s.e.(σ²) / 2σ²."""
+    inside = _inside(estimate, region)
+    if not bool(inside.any()):
+        return 0.0
+    return float(0.5 * _relative_variance(estimate, inside).mean().sqrt())
+
+
+class RegionError:
+    """Upper confidence bound of the root-mean-square relative error of σ over a region, batch by batch.
+
+    The realised mean square ε² = mean_i (σ̂_i/σ_i - 1)² over N voxels has the expectation m, the square of
+    `region_error`, and scatters about it as m χ²_n / n (Satterthwaite 1946, doi:10.2307/3002019) with
+    n = (tr C)² / tr C² effective voxels, C the covariance between voxels of the relative error of V̂ from one
+    sample. Correlated noise has n < N.
+
+    tr C² is measured without C: the relative change of V̂ by a batch of B samples, e = √(S (S-B) / B) (1 - V̂_{S-B} /
+    V̂_S), has covariance C, and those of two batches have E (e · e')² = tr C². Half of the tail goes to the upper
+    bound of tr C² from K pairs of successive batches, as χ²_K, the other half to χ²_n / n. Without a pair n is 1, the
+    value of fully correlated voxels.
+
+    Parameters
+    ----------
+    region
+        Bool, image-shaped; ``None``: all voxels with noise.
+    level
+        Probability with which the error is below the bound.
+    """
+
+    def __init__(self, region: Tensor | None, level: float = CERTIFIED_LEVEL) -> None:
+        self._region, self._tail = region, 0.5 * (1 - level)
+        self._variance: Tensor | None = None
+        self._count = 0
+        self._change: Tensor | None = None
+        self._overlap = 0.0
+        self._pairs = 0
+
+    def add(self, estimate: Estimate) -> None:
+        """Take in the estimate after one more batch."""
+        count = estimate.n_samples
+        if self._variance is not None and count > self._count:
+            scale = (count * self._count / (count - self._count)) ** 0.5
+            change = scale * (1 - self._variance / estimate.variance)
+            change = torch.where(_inside(estimate, self._region), change, 0.0)
+            if self._change is not None:
+                self._overlap += float((change * self._change).sum()) ** 2
+                self._pairs += 1
+            self._change = change
+        self._variance, self._count = estimate.variance, count
+
+    def bound(self, estimate: Estimate) -> float:
+        """The bound for an estimate; NaN where one sample cannot tell."""
+        expected = region_error(estimate, self._region)
+        if not expected > 0:
+            return expected
+        inside = _inside(estimate, self._region)
+        n = 1.0
+        if self._overlap > 0:
+            trace = estimate.n_samples * float(_relative_variance(estimate, inside).sum())
+            trace_of_square = self._overlap / float(stats.chi2.ppf(self._tail, self._pairs))
+            n = min(max(trace**2 / trace_of_square, 1.0), float(inside.sum()))
+        return expected * float(stats.chi2.isf(self._tail, n) / n) ** 0.5
+
+
+def _inside(estimate: Estimate, region: Tensor | None) -> Tensor:
+    inside = estimate.variance > 0
+    return inside if region is None else inside & region.to(inside.device)
+
+
+def _relative_variance(estimate: Estimate, inside: Tensor) -> Tensor:
+    return (estimate.variance_error[inside] / estimate.variance[inside]).square()
