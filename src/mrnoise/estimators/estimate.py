@@ -125,6 +125,8 @@ class Estimate:
         True where the run was stopped before it reached its target.
     mean
         Mean of δx over replicas, the noise-induced bias; ``None`` for linearised estimators.
+    mean_error
+        Its standard error, √E|error|² of the complex value.
     """
 
     variance: Tensor
@@ -135,6 +137,7 @@ class Estimate:
     n_products: int
     interrupted: bool = False
     mean: Tensor | None = None
+    mean_error: Tensor | None = None
 
     def cpu(self) -> Estimate:
         """The same in host memory, where results are kept."""
@@ -148,6 +151,7 @@ class Estimate:
             pseudo_variance=self.pseudo_variance.cpu(),
             error=error,
             mean=None if self.mean is None else self.mean.cpu(),
+            mean_error=None if self.mean_error is None else self.mean_error.cpu(),
         )
 
     @property
@@ -186,6 +190,7 @@ def unknown(like: Estimate) -> Estimate:
         n_products=0,
         interrupted=True,
         mean=None if like.mean is None else torch.full_like(like.mean, torch.nan),
+        mean_error=None if like.mean_error is None else torch.full_like(like.mean_error, torch.nan),
     )
 
 
@@ -212,7 +217,11 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
         )
     else:
         error = NoError()
-    means = [e.mean for e in estimates if e.mean is not None]
+
+    def join_known(parts: Sequence[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return join(known) if len(known) == len(parts) else None
+
     return Estimate(
         variance=join([e.variance for e in estimates]),
         pseudo_variance=join([e.pseudo_variance for e in estimates]),
@@ -221,7 +230,8 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
         n_samples=min(e.n_samples for e in estimates),
         n_products=sum(e.n_products for e in estimates),
         interrupted=any(e.interrupted for e in estimates),
-        mean=join(means) if len(means) == len(estimates) else None,
+        mean=join_known([e.mean for e in estimates]),
+        mean_error=join_known([e.mean_error for e in estimates]),
     )
 
 
@@ -237,8 +247,10 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
         return list(values.flatten(0, batch_ndim - 1))
 
     counts = split(error.degrees_of_freedom)
-    means = [None] * len(counts) if estimate.mean is None else split(estimate.mean)
-    parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, means, strict=True)
+    means, errors = (
+        [None] * len(counts) if values is None else split(values) for values in (estimate.mean, estimate.mean_error)
+    )
+    parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, means, errors, strict=True)
     return [
         dataclasses.replace(
             estimate,
@@ -246,6 +258,7 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
             pseudo_variance=pseudo,
             error=GaussianError(dof.reshape(())),
             mean=mean,
+            mean_error=mean_error,
         )
-        for variance, pseudo, dof, mean in parts
+        for variance, pseudo, dof, mean, mean_error in parts
     ]

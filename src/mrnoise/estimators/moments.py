@@ -60,8 +60,9 @@ class SampleMoments:
         undefined = torch.nan if nu == 0 else 1.0
         # One sample has no spread to judge by: its error is NaN, never zero.
         dof = torch.tensor(float(nu if n > 1 else 0))
+        variance = (square / max(nu, 1)).clamp_min(0) * undefined
         return Estimate(
-            variance=(square / max(nu, 1)).clamp_min(0) * undefined,
+            variance=variance,
             pseudo_variance=pseudo / max(nu, 1) * undefined,
             error=GaussianError(dof),
             method=self.method,
@@ -69,6 +70,7 @@ class SampleMoments:
             n_products=n,
             interrupted=interrupted,
             mean=mean,
+            mean_error=None if mean is None else (variance / n).sqrt(),
         )
 
 
@@ -97,10 +99,14 @@ class ProductMoments:
         if not probes.is_complex():
             # Real images: unit-variance real probes see twice the variance of one real noise component.
             v, p = 0.5 * v, 0.5 * p
+        self.take(v, p)
+
+    def take(self, v: Tensor, p: Tensor) -> None:
+        """Take in samples V and P, (B, *image)."""
         self._v, self._p = self._v + v.sum(0), self._p + p.sum(0)
         self._vv, self._vp = self._vv + v.square().sum(0), self._vp + (v * p).sum(0)
         self._pa, self._pp = self._pa + p.abs().square().sum(0), self._pp + p.square().sum(0)
-        self.count += len(samples)
+        self.count += len(v)
 
     def estimate(self, interrupted: bool) -> Estimate:
         """Means and the errors of the means."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -124,7 +124,6 @@ def stream(
     Ctrl-C returns the estimate so far, marked as interrupted; before the first batch it is passed on.
     """
     limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
-    batch = plan.batch_size or _batch_from_memory(operator)
     done, interrupted = accumulator.count, False
 
     def error_so_far() -> float:
@@ -133,17 +132,9 @@ def stream(
     if plan.target_error is not None and error_so_far() <= plan.target_error:
         return accumulator.estimate(False)
     try:
-        while done < limit:
-            indices = range(done, min(done + batch, limit))
-            try:
-                samples, probes = evaluate(indices)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if batch == 1 or not _out_of_memory(error):
-                    raise
-                batch //= 2
-                continue
+        for samples, probes in batches(evaluate, range(done, limit), plan.batch_size, operator):
             accumulator.add(samples, probes)
-            done += len(indices)
+            done += len(samples)
             if plan.target_error is None and plan.progress is None:
                 continue
             error_now = error_so_far()
@@ -156,6 +147,26 @@ def stream(
             raise
         interrupted = True
     return accumulator.estimate(interrupted)
+
+
+def batches(
+    evaluate: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
+    indices: range,
+    batch_size: int | None,
+    operator: NoiseOperator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Responses and probes of the samples ``indices``, batch by batch, each half as large once memory runs out."""
+    batch = batch_size or _batch_from_memory(operator)
+    while indices:
+        try:
+            evaluated = evaluate(indices[:batch])
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if batch == 1 or not _out_of_memory(error):
+                raise
+            batch //= 2
+            continue
+        yield evaluated
+        indices = indices[batch:]
 
 
 def region_error(estimate: Estimate, region: Tensor | None) -> float:
