@@ -35,9 +35,9 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
     """Write everything `read_noise_map` needs, and under ``maps`` what other programs want.
 
     Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error}``,
-    ``estimate/error``, ``linearity``, ``geometry``, ``provenance`` (JSON) and the attributes ``spatial_dims`` and ``acceleration``, all as they are
-    in the map; ``maps/<quantity>`` is float32 with the attributes ``units`` and ``definition``. Image axes are
-    (…, z, y, x) or (…, y, x).
+    ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and the attributes
+    ``spatial_dims`` and ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32 with the
+    attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
     """
     import h5py
 
