@@ -184,9 +184,9 @@ def _put_linearity(group: h5py.Group, linearity: Linearity) -> None:
 
 
 def _get_linearity(group: h5py.Group) -> Linearity:
-    # JSON knows no NaN: it is null.
-    findings = [
-        Finding(**{name: math.nan if value is None else value for name, value in found.items()})
-        for found in json.loads(group["findings"].asstr()[()])
-    ]
+    def known(value: Any) -> Any:
+        return math.nan if value is None else value  # JSON knows no NaN
+
+    findings = json.loads(group["findings"].asstr()[()])
+    findings = [Finding(**{name: known(value) for name, value in found.items()}) for found in findings]
     return Linearity(torch.as_tensor(group["departure"][()]), tuple(findings))
