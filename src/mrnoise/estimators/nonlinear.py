@@ -34,7 +34,7 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] 
     best weight is w = c/(c+1); it is lowered where Jn exceeds d.
 
     With the correlation ρ of |d|² and |Jn|² the relative variance of V falls to 1 - ρ²c/(c+1) of that of as many
-    replicas, and that of the bias to E|d - Jn|² / E|d|². c is √(ρ²/(1-ρ²)) - 1 from the first 8 pairs, which
+    replicas, and that of the bias to var(d - Jn) / var(d). c is √(ρ²/(1-ρ²)) - 1 from the first 8 pairs, which
     minimises variance times cost where a product costs as much as a reconstruction (Giles 2015,
     doi:10.1017/S096249291500001X). At equal cost the bias is better known than by `monte_carlo`, the variance
     is not: E|Jn|² has to be sampled too.
@@ -83,11 +83,11 @@ class _PairMoments:
     def __init__(self, replicas: Tensor, products: Tensor, region: Tensor | None) -> None:
         d, linear = replicas.to(torch.complex128), products[:, 0].to(torch.complex128)
         power, linear_power = d.abs().square(), linear.abs().square()
-        # Any fixed centre gives the same variance. One near E d keeps the bias out of the standard error.
-        self._centre = (d - linear).mean(0)
         self.additional = _additional(power, linear_power, region)
         exaggeration = (linear_power.mean(0) / power.mean(0).clamp_min(1e-300)).clamp_min(1)
         self._weight = self.additional / (self.additional + 1) / exaggeration
+        # Any centre gives the same variance. One near E d keeps the bias out of its standard error.
+        self._centre = (d - linear / exaggeration.sqrt()).mean(0)
         self.count = self._n_products = 0
         self._samples = ProductMoments("nonlinear", products_per_sample=0)
         self._shift: Tensor | float = 0.0
