@@ -60,8 +60,14 @@ class Cubic:
 
     @property
     def ratio(self):
-        """σ over first-order σ, root mean square over all voxels."""
+        """σ over first-order σ of all voxels."""
         return float((self.variance.sum() / self.first_order_variance.sum()).sqrt())
+
+    @property
+    def error(self):
+        """Root-mean-square relative error of the first-order σ."""
+        first = self.first_order_variance
+        return 0.5 * float(((self.variance - first).square().sum() / first.square().sum()).sqrt())
 
 
 def cubic(snr: float, *, shape=SHAPE, strength=4.0, wrong=False) -> Cubic:

@@ -15,39 +15,44 @@ from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import batches
 
 LINEAR, UNDECIDED, NOT_LINEAR = "linear", "undecided", "not linear"
-# Largest relative error of σ that a first-order map may have.
+# Largest relative error of σ, root mean square over the object, that a first-order map may have.
 TOLERANCE = 0.05
 # The departure bounds the error of σ: from a single pair it is believed where it is this fraction of the tolerance.
 NEGLIGIBLE = 0.2
-# Pairs are centred and judged in blocks, so that memory holds one block.
-BLOCK, MOST_PAIRS = 8, 64
-# Of the interval that decides. It is looked at after every block, up to eight times: 8 · 0.5 % on each side.
-LEVEL = 0.99
+# Numbers of pairs after which the verdict is tried, and the level of the interval that decides: 4 · 0.5 % a side.
+LOOKS, LEVEL = (8, 16, 32, 64), 0.99
+# Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
+MOST_VOXELS = 2**14
 # Keeps the noise apart from that of the estimators, which use (seed, slice, probe).
 STREAM = (0, 2)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Verdict on one image.
+    """Verdict on one image. V is the variance of d = g(y+n) - g(y), V₁ that of Jn; sums are over the object.
 
     Parameters
     ----------
     verdict
-        ``"linear"``, ``"not linear"``, or ``"undecided"`` where the pairs do not tell.
+        ``"linear"`` where ``error_high`` is below the tolerance, ``"not linear"`` where ``error_low`` is above it,
+        else ``"undecided"``.
+    error_low, error_high
+        99 % limits of ½ √(Σ(V - V₁)² / ΣV₁²), the root-mean-square relative error of the first-order σ.
     ratio
-        √(Σ E|d - E d|² / Σ E|Jn|²), d = g(y+n) - g(y), sums over the object: true σ over first-order σ.
+        √(ΣV / ΣV₁), true over first-order σ; errors of opposite sign cancel in it.
     ratio_error
         Its standard error; after a single pair the departure, which bounds |ratio - 1|.
     departure
         √(Σ E|d - Jn|² / Σ E|Jn|²).
     tolerance
-        The verdict is "linear" where |ratio - 1| is below this.
+        What was asked for.
     n_pairs
         Pairs of d and Jn that were evaluated.
     """
 
     verdict: str
+    error_low: float
+    error_high: float
     ratio: float
     ratio_error: float
     departure: float
@@ -74,9 +79,9 @@ class Linearity:
 
     @property
     def worst(self) -> Finding:
-        """The finding that decides: not linear before undecided before linear, then the ratio farthest from 1."""
+        """The finding that decides: not linear before undecided before linear, then the largest error."""
         order = (LINEAR, UNDECIDED, NOT_LINEAR)
-        return max(self.findings, key=lambda found: (order.index(found.verdict), abs(found.ratio - 1)))
+        return max(self.findings, key=lambda found: (order.index(found.verdict), found.error_high))
 
     @property
     def verdict(self) -> str:
@@ -87,17 +92,17 @@ class Linearity:
     def sentence(self) -> str:
         """The verdict in words, with its figures."""
         found = self.worst
-        where = f" in image {self.findings.index(found) + 1} of {len(self.findings)}" if len(self.findings) > 1 else ""
-        if found.n_pairs == 1:
-            figures = f"g(y+n) - g(y) and Jn differ by {100 * found.departure:.2g} % of σ{where}"
-        else:
-            side = "above" if found.ratio > 1 else "below"
-            figures = (
-                f"the true σ is {100 * abs(found.ratio - 1):.1f} ± {100 * found.ratio_error:.1f} % {side} "
-                f"the first-order σ{where}"
-            )
-        pairs = "1 replica" if found.n_pairs == 1 else f"{found.n_pairs} replicas"
-        return f"{found.verdict} at the noise level of the scan: {figures} ({pairs}, tolerance {found.tolerance:.0%})"
+        low, high = 100 * found.error_low, 100 * found.error_high
+        error = {LINEAR: f"at most {high:.2g} %", NOT_LINEAR: f"at least {low:.2g} %"}.get(
+            found.verdict, f"{low:.2g} to {high:.2g} %"
+        )
+        replicas = "1 replica" if found.n_pairs == 1 else f"{found.n_pairs} replicas"
+        whole = f"{100 * (found.ratio - 1):+.1f} ± {100 * found.ratio_error:.1f} %"
+        where = f", image {self.findings.index(found) + 1} of {len(self.findings)}" if len(self.findings) > 1 else ""
+        return (
+            f"{found.verdict} at the noise level of the scan: first-order σ is wrong by {error} (root mean square; "
+            f"true σ of the whole object {whole}; {replicas}{where}; tolerance {found.tolerance:.0%})"
+        )
 
     def describe(self) -> dict[str, Any]:
         """JSON-able record of the worst image, and the cost of all."""
@@ -115,9 +120,10 @@ def linearity(
 ) -> Linearity:
     """Compare g(y+n) - g(y) with Jn for a few n at the noise level of the scan.
 
-    One pair where the departure is below a fifth of the tolerance, as for every linear reconstruction; else blocks
-    of 8 until the 99 % interval of the ratio lies inside or outside of 1 ± tolerance, at most 64. The ratio is
-    precise because d and Jn share n; its standard error is a jackknife over pairs.
+    One pair where the departure is below a fifth of the tolerance, as for every linear reconstruction; else 8, 16,
+    32 or 64, until the 99 % interval of the error of σ lies on one side of the tolerance. The two halves of the
+    pairs give independent V - V₁, whose product has the mean (V - V₁)² without the noise of either; d and Jn of
+    the same n make both precise. Standard errors are jackknives over pairs: voxels are correlated, pairs are not.
 
     Parameters
     ----------
@@ -130,7 +136,7 @@ def linearity(
     batch_size
         Pairs evaluated together; ``None``: from free memory.
     tolerance
-        On the relative error of the first-order σ.
+        On the relative error of the first-order σ, root mean square over the object.
     """
     draw = sampler(
         operator.noise_shape,
@@ -149,29 +155,24 @@ def linearity(
 
     inside = torch.ones(operator.image_shape, dtype=torch.bool) if region is None or not region.any() else region
     inside = inside.to(operator.device)
-    replica, first_order = next(pairs(range(1)))
-    excess, power = _power(replica - first_order), _power(first_order)
-    departure = float(_root_ratio(excess[inside].sum(), power[inside].sum()))
-    if departure <= NEGLIGIBLE * tolerance:
-        ratio = float(_root_ratio(_power(replica)[inside].sum(), power[inside].sum()))
-        finding = Finding(LINEAR, ratio, departure, departure, tolerance, 1)
-        return Linearity(_root_ratio(excess, power).cpu(), (finding,))
-
-    true_sums, first_order_sums = torch.empty(0), torch.empty(0)
-    verdict = UNDECIDED
-    while verdict == UNDECIDED and len(true_sums) < MOST_PAIRS:
-        done = len(true_sums)
-        block = list(pairs(range(max(done, 1), done + BLOCK)))
-        replicas, responses = (torch.cat(parts) for parts in zip(*block, strict=True))
-        excess, power = excess + _power(replicas - responses), power + _power(responses)
-        if done == 0:
-            replicas, responses = torch.cat([replica, replicas]), torch.cat([first_order, responses])
-        true_sums = torch.cat([true_sums, _centred_sums(replicas, inside)])
-        first_order_sums = torch.cat([first_order_sums, _centred_sums(responses, inside)])
-        ratio, error = _jackknife(true_sums, first_order_sums)
-        verdict = _decide(ratio, error, len(true_sums), tolerance)
-    departure = float(_root_ratio(excess[inside].sum(), power[inside].sum()))
-    finding = Finding(verdict, ratio, error, departure, tolerance, len(true_sums))
+    excess, power = (torch.zeros(operator.image_shape, dtype=torch.float64, device=operator.device) for _ in "ab")
+    kept: list[tuple[Tensor, Tensor]] = []
+    done = 0
+    for n_pairs in (1, *LOOKS):
+        for replicas, products in pairs(range(done, n_pairs)):
+            excess, power = excess + _power(replicas - products), power + _power(products)
+            kept.append((_some(replicas, inside), _some(products, inside)))
+        done = n_pairs
+        departure = float(_root_ratio(excess[inside].sum(), power[inside].sum()))
+        d, linear = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        if n_pairs > 1:
+            finding = _judge(d, linear, departure, tolerance)
+            if finding.verdict != UNDECIDED:
+                break
+        elif departure <= NEGLIGIBLE * tolerance:
+            ratio = float(_root_ratio(_power(d).sum(), _power(linear).sum()))
+            finding = Finding(LINEAR, 0.0, departure, ratio, departure, departure, tolerance, 1)
+            break
     return Linearity(_root_ratio(excess, power).cpu(), (finding,))
 
 
@@ -185,36 +186,32 @@ def _root_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(numerator == 0, 0.0, numerator / denominator).sqrt()
 
 
-def _centred_sums(samples: Tensor, inside: Tensor) -> Tensor:
-    """Σ over the object of |d - mean d|² for each sample of a block.
-
-    Jn is centred like d although its mean is known: then their errors cancel.
-    """
-    kept = samples[:, inside].to(torch.complex128)
-    return (kept - kept.mean(0)).abs().square().sum(1).cpu()
+def _some(samples: Tensor, inside: Tensor) -> Tensor:
+    """Evenly spaced voxels of the object, (B, voxel)."""
+    chosen = samples[:, inside]
+    return chosen[:, :: -(-chosen.shape[1] // MOST_VOXELS)].to(torch.complex128).cpu()
 
 
-def _jackknife(true_sums: Tensor, first_order_sums: Tensor) -> tuple[float, float]:
-    """√(Σ true / Σ first order) and its standard error, leaving out one pair at a time.
+def _judge(d: Tensor, linear: Tensor, departure: float, tolerance: float) -> Finding:
+    """Ratio and squared error of σ with their jackknife errors, and what they say."""
+    n = len(d)
+    ratio, squared = _statistics(d, linear, torch.ones(n, dtype=torch.bool))
+    without = torch.stack([_statistics(d, linear, torch.arange(n) != k) for k in range(n)])
+    ratio_error, squared_error = ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
+    # Each half has estimated its own mean.
+    reach = float(stats.t.ppf(0.5 + 0.5 * LEVEL, n - 2)) * squared_error
+    low, high = (float(limit.clamp_min(0).sqrt()) for limit in (squared - reach, squared + reach))
+    verdict = LINEAR if high < tolerance else NOT_LINEAR if low > tolerance else UNDECIDED
+    return Finding(verdict, low, high, float(ratio), float(ratio_error), departure, tolerance, n)
 
-    Without pair k the centred sum of its block falls by BLOCK/(BLOCK - 1) times its own share.
-    """
-    a, b = true_sums.sum(), first_order_sums.sum()
-    share = BLOCK / (BLOCK - 1)
-    without = ((a - share * true_sums) / (b - share * first_order_sums)).sqrt()
-    n = len(true_sums)
-    error = ((n - 1) / n * (without - without.mean()).square().sum()).sqrt()
-    return float((a / b).sqrt()), float(error)
 
-
-def _decide(ratio: float, error: float, n_pairs: int, tolerance: float) -> str:
-    """Where the interval of the ratio lies."""
-    reach = float(stats.t.ppf(0.5 + 0.5 * LEVEL, n_pairs - n_pairs // BLOCK)) * error
-    if abs(ratio - 1) + reach < tolerance:
-        return LINEAR
-    if abs(ratio - 1) - reach > tolerance:
-        return NOT_LINEAR
-    return UNDECIDED
+def _statistics(d: Tensor, linear: Tensor, used: Tensor) -> Tensor:
+    """√(ΣV/ΣV₁) and Σ(V - V₁)²/4ΣV₁² from the pairs in use, the even ones against the odd ones."""
+    even = torch.arange(len(d)) % 2 == 0
+    true, first = ([x[used & half].var(0) for half in (even, ~even)] for x in (d, linear))
+    ratio = ((true[0] + true[1]).sum() / (first[0] + first[1]).sum()).sqrt()
+    product = ((true[0] - first[0]) * (true[1] - first[1])).sum()
+    return torch.stack([ratio, product / (4 * (first[0] * first[1]).sum())])
 
 
 def join(parts: Sequence[Linearity], count: int, batch_shape: Sequence[int]) -> Linearity:
