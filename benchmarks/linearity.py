@@ -5,13 +5,14 @@
 A simulated head, 48×44, 6 coils, R = 3 with 10 calibration lines, reconstructed by shipped brain networks. At every SNR
 (mean over the head of |x| over the total σ of the fully sampled optimal combination):
 
-- the truth, σ of N replicas, against the first-order σ of `exact`-like precision: a sketch of N/4 probes. The error of σ
-  is ½ √(Σ(V - V₁)² / ΣV₁²) over the object with the part that sampling alone explains removed, as in the verdict;
+- the truth, σ of N replicas, against the first-order σ from a sketch of N/4 probes. The error of the first-order σ is
+  ½ √(Σ(V - V₁)² / ΣV₁²) over the object, as in the verdict, with what sampling puts into it removed;
 - the verdict of `noise_map` from its few replicas.
 
-At SNR 5 also `nonlinear` with 200 pairs, other noise: its difference from the truth in sampling floors, the coverage of
-its 95 % interval and that of its bias (the truth being known to √(n/N) of the interval), and what it gains over
-`monte_carlo` at equal cost, where a jvp counts as one reconstruction: (σ²-error ratio)² · N products.
+At SNR 5 also `nonlinear` with 200 pairs of other noise: its difference from the truth beside the sampling floor, how
+often its 95 % interval holds the truth (which has an error of its own: √(200/N) of that of the map), and what it gains
+over `monte_carlo` at equal cost, where a jvp counts as one reconstruction: the ratio of squared errors over that of the
+numbers of products.
 """
 
 from __future__ import annotations
