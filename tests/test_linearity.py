@@ -30,23 +30,30 @@ def power(kspace):
     return to_image(kspace).abs().square().sum(-3)
 
 
-@pytest.mark.parametrize("snr", [200, 60, 20, 10, 7, 5, 4, 3])
+@pytest.mark.parametrize("snr", [200, 60, 20, 10, 6, 3])
 def test_verdict_on_a_known_nonlinearity(snr):
-    """The error is known exactly; of 12 seeds none may decide wrongly, few may stay undecided."""
+    """The error is known exactly; of 8 seeds none may decide wrongly, few may stay undecided."""
     operator = cubic(snr, shape=(31, 37))
     expected = LINEAR if operator.error < TOLERANCE else NOT_LINEAR
-    found = [estimators.linearity(operator, seed=(seed, 0)).worst for seed in range(12)]
+    found = [estimators.linearity(operator, seed=(seed, 0)).worst for seed in range(8)]
     verdicts = [f.verdict for f in found]
     assert set(verdicts) <= {expected, UNDECIDED}
-    assert sum(f.error_low <= operator.error <= f.error_high for f in found) >= 11
+    assert sum(f.error_low <= operator.error <= f.error_high for f in found) >= 7
     if abs(operator.error - TOLERANCE) > 0.02:
-        assert verdicts.count(expected) >= 11
+        assert verdicts.count(expected) >= 7
     if snr >= 60:
         assert {f.n_pairs for f in found} <= {1, 8}
 
 
 def test_the_sweep_meets_both_verdicts():
     assert cubic(20).error < TOLERANCE / 3 < 2 * TOLERANCE < cubic(3).error
+
+
+def test_a_few_voxels_of_a_large_object_decide(monkeypatch):
+    monkeypatch.setattr(sys.modules["mrnoise.estimators.linearity"], "MOST_VOXELS", 300)
+    operator = cubic(3, shape=(31, 37))
+    found = estimators.linearity(operator).worst
+    assert found.verdict == NOT_LINEAR and found.error_low < operator.error < found.error_high
 
 
 def test_errors_of_opposite_sign_do_not_cancel():

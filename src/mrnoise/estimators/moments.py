@@ -99,14 +99,10 @@ class ProductMoments:
         if not probes.is_complex():
             # Real images: unit-variance real probes see twice the variance of one real noise component.
             v, p = 0.5 * v, 0.5 * p
-        self.take(v, p)
-
-    def take(self, v: Tensor, p: Tensor) -> None:
-        """Take in samples V and P, (B, *image)."""
         self._v, self._p = self._v + v.sum(0), self._p + p.sum(0)
         self._vv, self._vp = self._vv + v.square().sum(0), self._vp + (v * p).sum(0)
         self._pa, self._pp = self._pa + p.abs().square().sum(0), self._pp + p.square().sum(0)
-        self.count += len(v)
+        self.count += len(samples)
 
     def estimate(self, interrupted: bool) -> Estimate:
         """Means and the errors of the means."""

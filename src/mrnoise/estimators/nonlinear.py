@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import Estimate
-from mrnoise.estimators.moments import ProductMoments
+from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches, stream
@@ -89,10 +87,7 @@ class _PairMoments:
         # Any centre gives the same variance. One near E d keeps the bias out of its standard error.
         self._centre = (d - linear / exaggeration.sqrt()).mean(0)
         self.count = self._n_products = 0
-        self._samples = ProductMoments("nonlinear", products_per_sample=0)
-        self._shift: Tensor | float = 0.0
-        self._departure: Tensor | float = 0.0
-        self._departure_power: Tensor | float = 0.0
+        self._sums: list[Tensor | float] = [0.0] * 9
         self.add(replicas, products)
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
@@ -103,28 +98,33 @@ class _PairMoments:
             own, further = linear[:, 0], linear[:, 1:]
             v = v - self._weight * (own.abs().square() - further.abs().square().mean(1))
             p = p - self._weight * (own.square() - further.square().mean(1))
-        self._samples.take(v, p)
-        departure = d - linear[:, 0]
-        self._shift = self._shift + d.sum(0)
-        self._departure = self._departure + departure.sum(0)
-        self._departure_power = self._departure_power + departure.abs().square().sum(0)
+        e = d - linear[:, 0]
+        terms = (v, p, v.square(), v * p, p.abs().square(), p.square(), d, e, e.abs().square())
+        self._sums = [total + term.sum(0) for total, term in zip(self._sums, terms, strict=True)]
         self.count += len(d)
         self._n_products += len(d) * (1 + linear.shape[1])
 
     def estimate(self, interrupted: bool) -> Estimate:
-        """Centred variance and pseudo-variance, and the bias."""
+        """Centred variance and pseudo-variance, the bias, and their errors from the spread of the samples."""
         n = self.count
-        raw = self._samples.estimate(interrupted)
-        shift, departure = torch.as_tensor(self._shift) / n, torch.as_tensor(self._departure) / n
-        spread = torch.as_tensor(self._departure_power) / n - departure.abs().square()
-        unbiased = n / (n - 1) if n > 1 else math.nan
-        return dataclasses.replace(
-            raw,
-            variance=((raw.variance - shift.abs().square()) * unbiased).clamp_min(0),
-            pseudo_variance=(raw.pseudo_variance - shift.square()) * unbiased,
+        v, p, vv, vp, pa, pp, d, e, ee = (torch.as_tensor(total) / n for total in self._sums)
+        # One pair has no spread to judge by.
+        nu = n - 1 if n > 1 else math.nan
+        return Estimate(
+            variance=((v - d.abs().square()) * (n / nu)).clamp_min(0),
+            pseudo_variance=(p - d.square()) * (n / nu),
+            error=EmpiricalError(
+                variance=(vv - v.square()) / nu,
+                cross=(vp - v * p) / nu,
+                pseudo_abs=(pa - p.abs().square()) / nu,
+                pseudo_square=(pp - p.square()) / nu,
+            ),
+            method="nonlinear",
+            n_samples=n,
             n_products=self._n_products,
-            mean=self._centre + departure,
-            mean_error=(spread.clamp_min(0) * unbiased / n).sqrt(),
+            interrupted=interrupted,
+            mean=self._centre + e,
+            mean_error=((ee - e.abs().square()).clamp_min(0) / nu).sqrt(),
         )
 
 
