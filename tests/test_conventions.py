@@ -254,6 +254,24 @@ def test_c16_sigpy():
     np.testing.assert_allclose(mri.get_cov(noise.numpy()), expected)
 
 
+def test_c21_bias_and_linearity():
+    """|s + n|²: bias v; d - Jn = |n|² with E|n|⁴ = 2v², V₁ = 2|s|²v, V = V₁ + v²."""
+
+    def power(kspace):
+        return coil_image(kspace).abs().square()
+
+    v = 4.0
+    nm = noise_map(power, one_coil(v, signal=10.0), method="nonlinear", n_samples=400)
+    # d - Jn has standard deviation v: 400 pairs × 240 voxels know its mean to 0.3 %.
+    assert float(nm.bias.real.mean()) == pytest.approx(v, rel=0.015)
+    assert float(nm.bias_error.median()) == pytest.approx(v / 400**0.5, rel=0.05)
+    for signal, verdict in ((20.0, "linear"), (3.0, "not linear")):
+        found = noise_map(power, one_coil(v, signal=signal), method="sketch", n_samples=2).linearity.worst
+        assert found.verdict == verdict
+        assert found.departure == pytest.approx(v**0.5 / signal, rel=0.15)  # from at least 8 × 240 samples
+        assert found.error_low <= 0.5 * v / (2 * signal**2) <= found.error_high
+
+
 @pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
 def test_c16_bart(tmp_path):
     psi = random_noise_covariance(3, 20.0, seed=1)

@@ -59,6 +59,21 @@ def test_tables_of_the_networks_are_the_measured_ones(monkeypatch):
         assert frozen_derivatives.frozen_row(name, found) in text
 
 
+def test_tables_of_linearity_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import linearity
+
+    text = (ROOT / "docs" / "measured.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "linearity.json").read_text())
+    for name, points in measured["sweep"].items():
+        for snr, found in points.items():
+            assert linearity.sweep_row(name, snr, found) in text
+            verdict, wrong = found["linearity"]["verdict"], found["error"] > found["linearity"]["tolerance"]
+            assert verdict == "undecided" or (verdict == "not linear") == wrong
+    for name, found in measured["low_snr"].items():
+        assert linearity.low_snr_row(name, found) in text
+
+
 @pytest.mark.parametrize(
     "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md"]
 )

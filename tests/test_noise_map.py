@@ -66,7 +66,9 @@ def test_every_quantity_has_unit_definition_and_shape():
     nm = noise_map(Sense(), ONE, n_samples=20)
     for name, (unit, definition) in QUANTITIES.items():
         value = nm.quantity(name)
-        assert value.shape == SHAPE and unit and definition
+        # A first-order map has no bias.
+        assert (value is None) == (name in ("bias", "bias_error"))
+        assert (value is None or value.shape == SHAPE) and unit and definition
     torch.testing.assert_close(nm.snr, nm.image.abs().double() / nm.magnitude_std)
     for quantity in WITH_INTERVAL:
         low, high = nm.confidence_interval(0.9, quantity)
@@ -213,4 +215,12 @@ def test_public_names():
     ]
     for name in mrnoise.__all__:
         assert getattr(mrnoise, name) is not None
-    assert mrnoise.estimators.names() == ("auto", "monte_carlo", "sketch", "probe", "lattice", "exact")
+    assert mrnoise.estimators.names() == (
+        "auto",
+        "monte_carlo",
+        "nonlinear",
+        "sketch",
+        "probe",
+        "lattice",
+        "exact",
+    )

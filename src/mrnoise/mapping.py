@@ -13,8 +13,9 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
-from mrnoise.estimators import Estimate, Plan, Progress
+from mrnoise.estimators import Estimate, Linearity, Plan, Progress
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
+from mrnoise.estimators.linearity import join
 from mrnoise.estimators.sampler import Distribution
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
@@ -27,6 +28,8 @@ from mrnoise.result import NoiseMap
 
 # Where neither a count nor a target is given.
 DEFAULT_TARGET_ERROR = 0.03
+# Methods that do not linearise.
+NONLINEAR = ("monte_carlo", "nonlinear")
 
 
 class MapProgress(Protocol):
@@ -64,9 +67,10 @@ def noise_map(
     method
         ``"sketch"``: mean |Jv|² over random probes. ``"lattice"``: image-space probing on alias sets, for regular
         sampling; without error where the reconstruction is linear. ``"probe"``: image-space probing of all voxels at
-        once. ``"exact"``: row by row.
-        ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan. ``"auto"``: ``sketch``
-        where the derivative passes the preflight, else ``monte_carlo``.
+        once. ``"exact"``: row by row. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
+        ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
+        ``sketch`` where the derivative passes the preflight, else ``monte_carlo``. A first-order map is checked at the
+        noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
     target_error
@@ -116,6 +120,7 @@ def noise_map(
     done: list[tuple[Tensor, Estimate]] = []
     chosen, why, checks = method, "", {}
     count = n_images(reconstruction, acquisition)
+    checked: list[Linearity] = []
     earlier = _earlier(resume, reconstruction, acquisition, seed, distribution, count)
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
@@ -127,6 +132,8 @@ def noise_map(
             if start is not None and start.method != chosen:
                 raise _cannot_resume(f"method {chosen}", start.method)
             region = foreground(operator.value)
+            if chosen not in NONLINEAR:
+                checked.append(estimators.linearity(operator, region=region, seed=(seed, index), batch_size=batch_size))
             plan = Plan(n_samples, target_error, region, batch_size, _within(progress, index, count))
             estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start)
             done.append((operator.value.cpu(), estimate.cpu()))
@@ -137,6 +144,7 @@ def noise_map(
         if not done:
             raise
     image, estimate = _join(done, count, acquisition)
+    linearity = _join_linearity(checked[: len(done)], count, acquisition, image.shape)
     return NoiseMap(
         image=image,
         estimate=estimate,
@@ -144,6 +152,7 @@ def noise_map(
         spatial_dims=acquisition.spatial_dims,
         reference_std=_reference_std(reconstruction, acquisition, image),
         acceleration=acquisition.acceleration,
+        linearity=linearity,
         provenance={
             "method": chosen,
             "why": why,
@@ -155,10 +164,11 @@ def noise_map(
             "certified_error": _worst(estimate.certified_error),
             "interrupted": estimate.interrupted,
             "noise_model": "replicas at the noise level of the scan"
-            if chosen == "monte_carlo"
+            if chosen in NONLINEAR
             else "first order in the noise",
             "reconstruction": name_of(reconstruction),
             "preflight": checks,
+            "linearity": None if linearity is None else linearity.describe(),
             **scan_record(acquisition, getattr(reconstruction, "estimates_coil_maps", False)),
             "seconds": round(time.perf_counter() - started, 3),
         },
@@ -177,7 +187,7 @@ def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:
 
 def _require(method: str, operator: NoiseToImage) -> None:
     """Refuse a method whose derivative the preflight does not trust."""
-    if method in ("sketch", "probe", "lattice") and operator.preflight.jvp_mode is None:
+    if method in ("nonlinear", "sketch", "probe", "lattice") and operator.preflight.jvp_mode is None:
         raise refuse(operator.preflight, "derivative")
     if method in ("probe", "lattice", "exact") and operator.preflight.vjp_mode is None:
         raise refuse(operator.preflight, "adjoint")
@@ -199,6 +209,8 @@ def _estimate(
         return estimators.probe(operator, plan, colours=_alias_colours(operator), seed=seed, method="lattice")
     if method == "exact":
         return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
+    if method == "nonlinear":
+        return estimators.nonlinear(operator, plan, seed=seed)
     return estimators.monte_carlo(operator, plan, seed=seed, start=start)
 
 
@@ -275,6 +287,14 @@ def _join(done: list[tuple[Tensor, Estimate]], count: int, acquisition: Acquisit
     return torch.stack(images).reshape(*acquisition.batch_shape, *first.shape), stack(parts, acquisition.batch_shape)
 
 
+def _join_linearity(
+    checked: list[Linearity], count: int, acquisition: Acquisition, shape: torch.Size
+) -> Linearity | None:
+    if not checked or checked[0].departure.shape == shape:
+        return checked[0] if checked else None
+    return join(checked, count, acquisition.batch_shape)
+
+
 def _geometry(acquisition: Acquisition, image: Tensor) -> Geometry:
     before = [n // 2 - m // 2 for n, m in zip(acquisition.spatial_shape, _spatial(acquisition, image), strict=True)]
     return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
@@ -312,4 +332,4 @@ def _distribution_name(method: str, distribution: str | Distribution) -> str:
     if method == "sketch":
         return distribution if isinstance(distribution, str) else distribution.__name__
     image_space = "phase (image space)"
-    return {"probe": image_space, "lattice": image_space, "exact": "none", "monte_carlo": "gaussian"}[method]
+    return {"probe": image_space, "lattice": image_space, "exact": "none"}.get(method, "gaussian")

@@ -54,6 +54,8 @@ STYLES = {
     "phase_std": Style("Phase noise", "σ of the phase", "inferno", False),
     "snr": Style("SNR", "|x| / σ of |x|", "viridis", True),
     "g_factor": Style("g-factor", "σ / (√R σ of full sampling)", "cividis", False),
+    "departure": Style("Departure", "|g(y+n) - g(y) - Jn| / |Jn|", "cividis", True, percent=True),
+    "bias": Style("Bias", "|E g(y+n) - g(y)|", "inferno", True),
     "relative_error": Style("Error of σ", "standard error / σ", "cividis", True, percent=True),
 }
 
@@ -332,7 +334,7 @@ def _unit_and_ticks(drawn: Any, name: str, low: float, high: float) -> None:
 
 def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
     """How the map was made, and how well it is known."""
-    samples = "replicas" if noise_map.method == "monte_carlo" else "probes"
+    samples = "replicas" if noise_map.method in ("monte_carlo", "nonlinear") else "probes"
     parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
     error = to_numpy(noise_map.relative_error)
     values = error[inside & np.isfinite(error)]

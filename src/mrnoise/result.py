@@ -16,6 +16,7 @@ from torch import Tensor
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.linearity import Linearity
 
 # name: (unit, definition, which states the convention in words)
 QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -32,6 +33,13 @@ QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "imaginary_std": ("image units", "standard deviation of the imaginary part of x"),
         "snr": ("1", "|x| / magnitude_std"),
         "relative_error": ("1", "standard error of std / std, from the number of probes"),
+        "departure": (
+            "1",
+            "rms|g(y+n) - g(y) - Jn| / rms|Jn| over a few n: departure of the reconstruction from its derivative; "
+            "bounds the relative error of a first-order std",
+        ),
+        "bias": ("image units", "|E g(y+n) - g(y)|, size of the noise-induced bias, itself known to bias_error"),
+        "bias_error": ("image units", "standard error of the complex noise-induced bias"),
         "g_factor": (
             "1",
             "std / (√R · std of the fully sampled reference), R the true acceleration; the reference is the "
@@ -63,13 +71,15 @@ class NoiseMap:
         coil maps and Ψ, unless the record names another.
     acceleration
         True acceleration R of the scan.
+    linearity
+        Whether the reconstruction is linear enough for the map; ``None`` where the map is not first-order.
     provenance
         How the map was made: method and why, seed, versions, input hash, preflight, noise source.
 
     Notes
     -----
-    All standard deviations are first-order (linearised) unless the method is ``monte_carlo``. ``magnitude_std``
-    and ``phase_std`` describe small noise and hold where SNR is above about 3.
+    All standard deviations are first-order (linearised) unless the method is ``monte_carlo`` or ``nonlinear``.
+    ``magnitude_std`` and ``phase_std`` describe small noise and hold where SNR is above about 3.
     """
 
     image: Tensor
@@ -78,6 +88,7 @@ class NoiseMap:
     spatial_dims: int = 2
     reference_std: Tensor | None = None
     acceleration: float = 1.0
+    linearity: Linearity | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     # -- noise -------------------------------------------------------------------------------------------
@@ -124,6 +135,21 @@ class NoiseMap:
         return 0.5 * self.estimate.variance_error / self.variance
 
     @property
+    def departure(self) -> Tensor | None:
+        """rms|g(y+n) - g(y) - Jn| / rms|Jn|; ``None`` where the map is not first-order."""
+        return None if self.linearity is None else self.linearity.departure
+
+    @property
+    def bias(self) -> Tensor | None:
+        """E g(y+n) - g(y), the noise-induced bias, complex; ``None`` where no replicas were made."""
+        return self.estimate.mean
+
+    @property
+    def bias_error(self) -> Tensor | None:
+        """Standard error of ``bias``, √E|error|²."""
+        return self.estimate.mean_error
+
+    @property
     def g_factor(self) -> Tensor | None:
         """σ / (√R σ_reference); ``None`` without a reference."""
         if self.reference_std is None:
@@ -132,7 +158,7 @@ class NoiseMap:
         return torch.where(reference > 0, self.std / (self.acceleration**0.5 * reference), torch.nan)
 
     def quantity(self, name: str) -> Tensor | None:
-        """The map called ``name``, one of `QUANTITIES`; the image as magnitude."""
+        """The map called ``name``, one of `QUANTITIES`; image and bias as magnitude."""
         if name not in QUANTITIES:
             raise InputError(
                 "unknown quantity",
@@ -140,8 +166,8 @@ class NoiseMap:
                 received=name,
                 remedy="See CONVENTIONS.md for their definitions.",
             )
-        value = getattr(self, name)
-        return value.abs() if name == "image" else value
+        value: Tensor | None = getattr(self, name)
+        return value.abs() if name in ("image", "bias") and value is not None else value
 
     def confidence_interval(
         self, level: float = 0.95, quantity: str = "std", *, simultaneous: Tensor | None = None

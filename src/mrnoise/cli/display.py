@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mrnoise.estimators import Linearity
     from mrnoise.mapping import MapProgress
     from mrnoise.measurement import Measurements
     from mrnoise.result import NoiseMap
@@ -127,6 +128,21 @@ def print_map(nm: NoiseMap, title: str) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if nm.linearity is not None:
+        _print_linearity(nm.linearity)
+
+
+def _print_linearity(linearity: Linearity) -> None:
+    from mrnoise.estimators.linearity import LINEAR
+
+    OUT.print(f"Reconstruction: {linearity.sentence}", soft_wrap=True, highlight=False)
+    if linearity.verdict != LINEAR:
+        ERR.print(
+            "[yellow]warning: this first-order map may be wrong at the noise level of this scan; "
+            "--method nonlinear gives the noise that it really has[/yellow]",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def print_measurements(found: Measurements, title: str) -> None:

@@ -41,7 +41,9 @@ Acceleration = Annotated[
 Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random_2d or poisson.")]
 Calibration = Annotated[int, typer.Option(help="Fully sampled central lines kept when undersampling.")]
 Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, counted from 0.", show_default=False)]
-Method = Annotated[str, typer.Option("--method", "-m", help="auto, sketch, lattice, probe, exact or monte_carlo.")]
+Method = Annotated[
+    str, typer.Option("--method", "-m", help="auto, sketch, lattice, probe, exact, monte_carlo or nonlinear.")
+]
 Samples = Annotated[
     int | None, typer.Option("--samples", "-n", help="Number of probes or replicas a slice.", show_default=False)
 ]

@@ -2,7 +2,9 @@
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
 from mrnoise.estimators.exact import exact
+from mrnoise.estimators.linearity import Finding, Linearity, linearity
 from mrnoise.estimators.monte_carlo import monte_carlo
+from mrnoise.estimators.nonlinear import nonlinear
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import probe
 from mrnoise.estimators.region_error import RegionError, region_error
@@ -13,22 +15,26 @@ from mrnoise.estimators.stream import Plan, Progress
 
 def names() -> tuple[str, ...]:
     """What ``method=`` accepts."""
-    return ("auto", "monte_carlo", "sketch", "probe", "lattice", "exact")
+    return ("auto", "monte_carlo", "nonlinear", "sketch", "probe", "lattice", "exact")
 
 
 __all__ = [
     "DISTRIBUTIONS",
     "EmpiricalError",
     "Estimate",
+    "Finding",
     "GaussianError",
+    "Linearity",
     "NoError",
     "NoiseOperator",
     "Plan",
     "Progress",
     "RegionError",
     "exact",
+    "linearity",
     "monte_carlo",
     "names",
+    "nonlinear",
     "probe",
     "region_error",
     "sketch",

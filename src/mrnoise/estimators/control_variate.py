@@ -120,7 +120,16 @@ class ControlledMoments:
             n_products=n,
             interrupted=interrupted,
             mean=None if self.known_mean else mean - explained,
+            mean_error=None if self.known_mean else self._mean_error(square, covariance),
         )
+
+    def _mean_error(self, v: Tensor, covariance: Tensor) -> Tensor:
+        """Standard error of the mean of δ - h, √E|error|²."""
+        rest = v.clone()
+        for block in self._blocks:
+            w, _ = block.expected(covariance)
+            rest = rest + (block.count * w - 2 * torch.as_tensor(block.with_conjugate).real) / self.count
+        return (rest.clamp_min(0) / self.count).sqrt()
 
     def _error(self, v: Tensor, p: Tensor, covariance: Tensor, nu: int) -> EmpiricalError:
         """Of Gaussian δ and h, from their second moments, by Isserlis' theorem.

@@ -181,6 +181,8 @@ class Estimate:
     certified_error
         What the run stopped on, see `mrnoise.estimators.RegionError`: one number an image, ``None`` without a
         target.
+    mean_error
+        Its standard error, √E|error|² of the complex value.
     """
 
     variance: Tensor
@@ -192,6 +194,7 @@ class Estimate:
     interrupted: bool = False
     mean: Tensor | None = None
     certified_error: Tensor | None = None
+    mean_error: Tensor | None = None
 
     def cpu(self) -> Estimate:
         """The same in host memory, where results are kept."""
@@ -205,6 +208,7 @@ class Estimate:
             pseudo_variance=self.pseudo_variance.cpu(),
             error=error,
             mean=None if self.mean is None else self.mean.cpu(),
+            mean_error=None if self.mean_error is None else self.mean_error.cpu(),
         )
 
     @property
@@ -248,6 +252,7 @@ def unknown(like: Estimate) -> Estimate:
         interrupted=True,
         mean=None if like.mean is None else torch.full_like(like.mean, torch.nan),
         certified_error=None if like.certified_error is None else torch.full_like(like.certified_error, torch.nan),
+        mean_error=None if like.mean_error is None else torch.full_like(like.mean_error, torch.nan),
     )
 
 
@@ -267,8 +272,11 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
             k: join([v if v.ndim else v.reshape(ones) for v in parts]) for k, parts in fields.items()
         }
         error = dataclasses.replace(error, **values)
-    means = [e.mean for e in estimates if e.mean is not None]
-    certified = [e.certified_error for e in estimates if e.certified_error is not None]
+
+    def join_known(parts: Sequence[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return join(known) if len(known) == len(parts) else None
+
     return Estimate(
         variance=join([e.variance for e in estimates]),
         pseudo_variance=join([e.pseudo_variance for e in estimates]),
@@ -277,8 +285,9 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
         n_samples=min(e.n_samples for e in estimates),
         n_products=sum(e.n_products for e in estimates),
         interrupted=any(e.interrupted for e in estimates),
-        mean=join(means) if len(means) == len(estimates) else None,
-        certified_error=join(certified) if len(certified) == len(estimates) else None,
+        mean=join_known([e.mean for e in estimates]),
+        mean_error=join_known([e.mean_error for e in estimates]),
+        certified_error=join_known([e.certified_error for e in estimates]),
     )
 
 
@@ -298,8 +307,8 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
     def split_or_none(values: Tensor | None) -> list[Tensor] | list[None]:
         return [None] * len(counts) if values is None else split(values)
 
-    means, certified = split_or_none(estimate.mean), split_or_none(estimate.certified_error)
-    parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, means, certified, strict=True)
+    optional = [split_or_none(v) for v in (estimate.mean, estimate.mean_error, estimate.certified_error)]
+    parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, *optional, strict=True)
     return [
         dataclasses.replace(
             estimate,
@@ -307,7 +316,8 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
             pseudo_variance=pseudo,
             error=GaussianError(dof.reshape(())),
             mean=mean,
+            mean_error=mean_error,
             certified_error=bound,
         )
-        for variance, pseudo, dof, mean, bound in parts
+        for variance, pseudo, dof, mean, mean_error, bound in parts
     ]

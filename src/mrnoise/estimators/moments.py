@@ -63,8 +63,9 @@ class SampleMoments:
         undefined = torch.nan if nu == 0 else 1.0
         # One sample has no spread to judge by: its error is NaN, never zero.
         dof = torch.tensor(float(nu if n > 1 else 0))
+        variance = (square / max(nu, 1)).clamp_min(0) * undefined
         return Estimate(
-            variance=(square / max(nu, 1)).clamp_min(0) * undefined,
+            variance=variance,
             pseudo_variance=pseudo / max(nu, 1) * undefined,
             error=GaussianError(dof),
             method=self.method,
@@ -73,6 +74,7 @@ class SampleMoments:
             interrupted=interrupted,
             mean=mean,
             certified_error=self._certified_error,
+            mean_error=None if mean is None else (variance / n).sqrt(),
         )
 
 

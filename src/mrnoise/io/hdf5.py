@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from torch import Tensor
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError, SamplingError
+from mrnoise.estimators.linearity import Finding, Linearity
 from mrnoise.io.atomic import replacing
 from mrnoise.io.record import to_json, to_numpy
 from mrnoise.result import QUANTITIES, NoiseMap
@@ -31,10 +34,10 @@ ERROR_FIELDS: dict[type, tuple[str, ...]] = {
 def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
     """Write everything `read_noise_map` needs, and under ``maps`` what other programs want.
 
-    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, certified_error}``,
-    ``estimate/error``, ``geometry``, ``provenance`` (JSON) and the attributes ``spatial_dims`` and
-    ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32 with the attributes ``units`` and
-    ``definition``. Image axes are (…, z, y, x) or (…, y, x).
+    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error, certified_error}``,
+    ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and the attributes
+    ``spatial_dims`` and ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32 with the
+    attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
     """
     import h5py
 
@@ -52,9 +55,12 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
         group = file.create_group("estimate")
         for name in ("method", "n_samples", "n_products", "interrupted"):
             group.attrs[name] = getattr(estimate, name)
-        for name in ("variance", "pseudo_variance", "mean", "certified_error"):
+        for name in ("variance", "pseudo_variance", "mean", "mean_error", "certified_error"):
             _put(group, name, getattr(estimate, name))
         _put_error(group.create_group("error"), estimate.error)
+
+        if noise_map.linearity is not None:
+            _put_linearity(file.create_group("linearity"), noise_map.linearity)
 
         place = file.create_group("geometry")
         place.attrs["voxel_size"] = geometry.voxel_size
@@ -122,6 +128,7 @@ def _read(file: h5py.File) -> NoiseMap:
         interrupted=bool(group.attrs["interrupted"]),
         mean=_get(group, "mean"),
         certified_error=_get(group, "certified_error"),
+        mean_error=_get(group, "mean_error"),
     )
     return NoiseMap(
         image=image,
@@ -134,6 +141,7 @@ def _read(file: h5py.File) -> NoiseMap:
         spatial_dims=int(file.attrs["spatial_dims"]),
         reference_std=_get(file, "reference_std"),
         acceleration=float(file.attrs["acceleration"]),
+        linearity=_get_linearity(file["linearity"]) if "linearity" in file else None,
         provenance=json.loads(file["provenance"].asstr()[()]),
     )
 
@@ -169,3 +177,17 @@ def _get_error(group: h5py.Group) -> SamplingError:
     kind = kinds[str(group.attrs["kind"])]
     error: SamplingError = kind(*(torch.as_tensor(group[name][()]) for name in ERROR_FIELDS[kind]))
     return error
+
+
+def _put_linearity(group: h5py.Group, linearity: Linearity) -> None:
+    _put(group, "departure", linearity.departure)
+    group["findings"] = to_json([dataclasses.asdict(found) for found in linearity.findings])
+
+
+def _get_linearity(group: h5py.Group) -> Linearity:
+    def known(value: Any) -> Any:
+        return math.nan if value is None else value  # JSON knows no NaN
+
+    findings = json.loads(group["findings"].asstr()[()])
+    findings = [Finding(**{name: known(value) for name, value in found.items()}) for found in findings]
+    return Linearity(torch.as_tensor(group["departure"][()]), tuple(findings))

@@ -11,7 +11,7 @@ from mrnoise.io.atomic import replacing
 from mrnoise.io.record import to_json, to_numpy
 from mrnoise.result import QUANTITIES, NoiseMap
 
-WRITTEN = ("image", "std", "magnitude_std", "phase_std", "snr", "relative_error", "g_factor")
+WRITTEN = ("image", "std", "magnitude_std", "phase_std", "snr", "relative_error", "g_factor", "departure", "bias")
 # NIFTI_XFORM_SCANNER_ANAT where the position is measured; where it is assumed, the files of a map are aligned
 # to each other only (NIFTI_XFORM_ALIGNED_ANAT).
 MEASURED_CODE, ASSUMED_CODE = 1, 2
@@ -80,6 +80,7 @@ def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any
         "n_samples": noise_map.n_samples,
         "n_products": noise_map.n_products,
         "seed": provenance.get("seed"),
+        "linearity": None if noise_map.linearity is None else noise_map.linearity.sentence,
         "interrupted": noise_map.estimate.interrupted,
         "acceleration": noise_map.acceleration,
         "geometry_measured": noise_map.geometry.measured,

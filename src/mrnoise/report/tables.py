@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mrnoise.estimators.linearity import LINEAR
 from mrnoise.io.record import to_numpy
 from mrnoise.result import QUANTITIES, NoiseMap
 
@@ -27,6 +28,7 @@ TITLES = {
     "seed": "Seed",
     "interrupted": "Interrupted",
     "preflight": "Preflight",
+    "linearity": "Linearity",
     "noise_covariance": "Noise covariance Ψ",
     "coil_maps": "Coil maps",
     "sampling": "Sampling",
@@ -73,6 +75,11 @@ def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
             "<b>Interrupted.</b> The run was stopped before it reached its target. The intervals hold for the "
             "probes that were made; slices that were not reached are empty."
         )
+    if noise_map.linearity is not None and noise_map.linearity.verdict != LINEAR:
+        messages.append(
+            f"<b>First order may not hold.</b> The reconstruction is {escape(noise_map.linearity.sentence)}. "
+            "A map by the method <code>nonlinear</code> holds at any noise level."
+        )
     if not noise_map.geometry.measured:
         messages.append(
             "<b>Geometry assumed.</b> The scan gave no voxel size and orientation: voxels are drawn as "
@@ -107,7 +114,7 @@ def summary(noise_map: NoiseMap, inside: np.ndarray) -> str:
         values = _values(noise_map, name, inside)
         if values is None:
             continue
-        percent = name == "relative_error"
+        percent = name in ("relative_error", "departure")
         figures = ["–"] * 4
         if values.size:
             scaled = values * 100 if percent else values
@@ -129,6 +136,8 @@ def scope(noise_map: NoiseMap, inside: np.ndarray) -> str:
             f" {significant(low, 2)} % of them have an SNR below {SMALL_NOISE_SNR:g}, where magnitude and phase "
             "noise of the small-noise formulas no longer hold."
         )
+    if noise_map.linearity is not None:
+        text += f" The reconstruction is {escape(noise_map.linearity.sentence)}."
     return text
 
 

@@ -14,7 +14,7 @@ from mrnoise.plot import STYLES, chosen_slice, window
 from mrnoise.report.packing import pack, pack_mask
 from mrnoise.result import QUANTITIES, NoiseMap
 
-SHOWN = ("std", "magnitude_std", "phase_std", "snr", "g_factor", "relative_error")
+SHOWN = ("std", "magnitude_std", "phase_std", "snr", "g_factor", "bias", "departure", "relative_error")
 # How the interval of a quantity follows from that of the noise it rests on.
 INTERVALS = {
     "std": ("std", "times"),
