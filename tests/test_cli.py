@@ -304,7 +304,7 @@ run()
 
 def test_interrupted_map_leaves_its_estimate(scan):
     out = scan.parent / "interrupted.h5"
-    command = [sys.executable, "-c", INTERRUPTED, "map", scan, "-n", "100000", "--batch-size", "2", "-o", out]
+    command = [sys.executable, "-c", INTERRUPTED, "map", scan, "-m", "sketch", "-n", "100000", "--batch-size", "2", "-o", out]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert result.returncode == 130, result.stdout + result.stderr
@@ -316,7 +316,7 @@ def test_interrupted_map_leaves_its_estimate(scan):
     # Going on from it is one run with as many probes.
     n = nm.n_samples + 10
     run("map", scan, "-n", n, "-o", out, "--resume")
-    run("map", scan, "-n", n, "-o", scan.parent / "whole.h5")
+    run("map", scan, "-m", "sketch", "-n", n, "-o", scan.parent / "whole.h5")
     resumed, whole = read_noise_map(out), read_noise_map(scan.parent / "whole.h5")
     assert resumed.n_samples == n
     assert not resumed.provenance["interrupted"]

@@ -111,3 +111,18 @@ def test_cropped_images_are_coloured_as_their_field_of_view():
     reconstruct = Sense().bind(acq)
     nm = noise_map(lambda k: reconstruct(k)[3:-3, 5:-4], acq, method="lattice", n_samples=1)
     assert float((nm.std / sense_std(acq)[3:-3, 5:-4] - 1).abs().max()) < 1e-3
+
+
+def test_auto_takes_alias_sets_where_they_are_apart():
+    acq = FULL.undersample(MASKS["CAIPI 2x2"])
+    nm = noise_map(CgSense(0.02), acq)
+    assert nm.method == "lattice" and "alias sets" in nm.provenance["why"]
+    assert nm.n_products == 8
+    assert float((nm.std / sense_std(acq, 0.02) - 1).abs().max()) < 1e-3
+    assert noise_map(CgSense(0.02), acq, n_samples=50).n_products == 8
+    # Not where it mixes them, nor for other sampling or improper noise.
+    reconstruct = Sense().bind(FULL.undersample(MASKS["R=2"]))
+    half = FULL.undersample(MASKS["R=2"])
+    assert noise_map(lambda k: blurred(k, reconstruct), half, n_samples=4).method == "sketch"
+    assert noise_map(lambda k: conjugate(k, reconstruct), half, n_samples=4).method == "sketch"
+    assert noise_map(CgSense(), FULL.undersample(equispaced(SHAPE, 2, 8)), n_samples=4).method == "sketch"

@@ -54,7 +54,7 @@ def test_a_cropping_reconstruction_keeps_its_place():
 
 
 def test_target_error_is_met_inside_the_object():
-    nm = noise_map(Sense(), ONE, target_error=0.05)
+    nm = noise_map(Sense(), ONE, method="sketch", target_error=0.05)
     # 1/(2√S) = 0.05 at S = 100; to certify it for the 120 or so voxels of the object takes up to half more.
     assert 100 < nm.n_samples <= 150
     assert nm.provenance["certified_error"] == float(nm.estimate.certified_error) <= 0.05
@@ -84,9 +84,9 @@ def test_interruption_keeps_whole_slices_and_the_part():
         if image == 1 and done >= 8:
             raise KeyboardInterrupt
 
-    nm = noise_map(Sense(), STACK, n_samples=40, batch_size=4, progress=interrupt)
+    nm = noise_map(Sense(), STACK, method="sketch", n_samples=40, batch_size=4, progress=interrupt)
     assert nm.provenance["interrupted"] and nm.estimate.interrupted
-    complete = noise_map(Sense(), STACK, n_samples=40)
+    complete = noise_map(Sense(), STACK, method="sketch", n_samples=40)
     torch.testing.assert_close(nm.std[0], complete.std[0])
     assert bool(torch.isfinite(nm.std[1]).all()) and bool(torch.isnan(nm.std[2]).all())
     assert float((nm.relative_error[1] / nm.relative_error[0]).mean()) == pytest.approx(5**0.5, rel=0.05)
@@ -139,7 +139,9 @@ def test_resuming_something_else_is_refused():
 def test_provenance_tells_the_whole_story():
     nm = noise_map(Sense(), ONE, n_samples=5, seed=3)
     p = nm.provenance
-    assert p["method"] == "sketch" and "preflight" in p["why"] and p["seed"] == 3
+    assert p["method"] == "lattice" and "alias sets" in p["why"] and p["seed"] == 3
+    why = noise_map(lambda k: k.sum(-3).abs(), ONE, n_samples=5).provenance["why"]
+    assert "preflight" in why
     assert p["preflight"]["mode"] == "vmap(jvp)" and all(c["passed"] for c in p["preflight"]["checks"])
     assert p["versions"]["torch"] == torch.__version__
     assert p["noise_covariance"]["condition_number"] > 1
@@ -150,8 +152,8 @@ def test_provenance_tells_the_whole_story():
 
 
 def test_comparison_of_two_maps():
-    a = noise_map(Sense(), ONE, n_samples=100, seed=0)
-    b = noise_map(Sense(), ONE, n_samples=300, seed=1)
+    a = noise_map(Sense(), ONE, method="sketch", n_samples=100, seed=0)
+    b = noise_map(Sense(), ONE, method="sketch", n_samples=300, seed=1)
     mask = torch.ones(SHAPE, dtype=torch.bool)
     found = compare(a, b, mask)
     expected = (1 / 400 + 1 / 1200) ** 0.5
@@ -163,7 +165,7 @@ def test_comparison_of_two_maps():
     direct = float((a.std - sigma).square().mean().sqrt() / sigma.max())
     assert found.paper_nrmse == pytest.approx(direct)
     # A map that is √2 too large must stand out.
-    wrong = noise_map(Sense(), ONE.replace(noise_covariance=ONE.noise_covariance.scaled(2.0, "mistake")), n_samples=100)
+    wrong = noise_map(Sense(), ONE.replace(noise_covariance=ONE.noise_covariance.scaled(2.0, "mistake")), method="sketch", n_samples=100)
     off = compare(wrong, b, mask)
     assert off.nrmse > 5 * off.floor and off.ratio == pytest.approx(2**0.5, rel=0.03)
 

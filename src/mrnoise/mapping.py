@@ -16,7 +16,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Linearity, Plan, Progress
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
 from mrnoise.estimators.linearity import join
-from mrnoise.estimators.sampler import Distribution
+from mrnoise.estimators.sampler import Distribution, sampler
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
 from mrnoise.linearization import NoiseToImage, linearize, n_images
@@ -24,12 +24,17 @@ from mrnoise.linearization.preflight import refuse
 from mrnoise.provenance import fingerprint, scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import shared_lattice
+from mrnoise.reconstruction.surrogate import Surrogate, surrogate
 from mrnoise.result import NoiseMap
 
 # Where neither a count nor a target is given.
 DEFAULT_TARGET_ERROR = 0.03
 # Methods that do not linearise.
 NONLINEAR = ("monte_carlo", "nonlinear")
+# Methods whose samples are noise images, for which control variates are known.
+SAMPLING = ("auto", "sketch", "monte_carlo")
+# Relative leakage into one colour of probes up to which alias sets count as apart: round-off and solver tolerance.
+APART = 1e-3
 
 
 class MapProgress(Protocol):
@@ -49,6 +54,7 @@ def noise_map(
     target_error: float | None = None,
     seed: int = 0,
     distribution: str | Distribution = "phase",
+    control_variate: bool = False,
     batch_size: int | None = None,
     progress: MapProgress | None = None,
     resume: NoiseMap | None = None,
@@ -69,8 +75,8 @@ def noise_map(
         sampling; without error where the reconstruction is linear. ``"probe"``: image-space probing of all voxels at
         once. ``"exact"``: row by row. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
-        ``sketch`` where the derivative passes the preflight, else ``monte_carlo``. A first-order map is checked at the
-        noise level of the scan: `NoiseMap.linearity`.
+        ``lattice`` where it is exact, else ``sketch`` where the derivative passes the preflight, else ``monte_carlo``.
+        A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
     target_error
@@ -80,6 +86,10 @@ def noise_map(
         Every probe has its own generator, seeded by (seed, slice, probe).
     distribution
         Probes of ``sketch``: ``"phase"``, ``"rademacher"`` or ``"gaussian"``.
+    control_variate
+        For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or CG-SENSE image of the same
+        slice explains, whose variance is known in closed form. Fewer samples for the same error; such a map cannot be
+        gone on from.
     batch_size
         Probes evaluated together; ``None``: from free memory. Does not change the result.
     progress
@@ -113,6 +123,13 @@ def noise_map(
             received=f"n_samples={n_samples}, target_error={target_error}",
             remedy="Leave both out; the result has no sampling error.",
         )
+    if control_variate and (method not in SAMPLING or resume is not None):
+        raise InputError(
+            "control variates are not possible here",
+            expected=f"one of {', '.join(SAMPLING)}, from the first sample on",
+            received=method if resume is None else f"{method}, going on from an earlier map",
+            remedy="Leave control_variate out.",
+        )
     if n_samples is None and target_error is None:
         target_error = DEFAULT_TARGET_ERROR
 
@@ -125,7 +142,7 @@ def noise_map(
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
             if index == 0:
-                chosen, why = _choose(method, operator)
+                chosen, why = _choose(method, operator, resume, control_variate)
                 checks = operator.preflight.describe()
             _require(chosen, operator)
             start = earlier[index]
@@ -134,8 +151,11 @@ def noise_map(
             region = foreground(operator.value)
             if chosen not in NONLINEAR:
                 checked.append(estimators.linearity(operator, region=region, seed=(seed, index), batch_size=batch_size))
-            plan = Plan(n_samples, target_error, region, batch_size, _within(progress, index, count))
-            estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start)
+            # One draw of all alias sets is all it takes.
+            most = 1 if (method, chosen) == ("auto", "lattice") else n_samples
+            plan = Plan(most, target_error, region, batch_size, _within(progress, index, count))
+            features = _features(operator) if control_variate else None
+            estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start, features)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
                 break
@@ -158,6 +178,7 @@ def noise_map(
             "why": why,
             "seed": seed,
             "distribution": _distribution_name(chosen, distribution),
+            "control_variate": control_variate,
             "n_samples": estimate.n_samples,
             "n_products": estimate.n_products,
             "target_error": target_error if chosen != "exact" else None,
@@ -175,14 +196,48 @@ def noise_map(
     )
 
 
-def _choose(method: str, operator: NoiseToImage) -> tuple[str, str]:
+def _choose(method: str, operator: NoiseToImage, resume: NoiseMap | None, control_variate: bool) -> tuple[str, str]:
     """Resolve ``"auto"`` on the first image, and say why."""
     mode = operator.preflight.jvp_mode
     if method != "auto":
         return method, "asked for"
     if mode is None:
         return "monte_carlo", "no derivative of the reconstruction agrees with finite differences"
+    if resume is None and not control_variate and _alias_sets_are_apart(operator):
+        return (
+            "lattice",
+            "a linear reconstruction that keeps the alias sets of regular sampling apart: no sampling error",
+        )
     return "sketch", f"the derivative passes the preflight ({mode})"
+
+
+def _alias_sets_are_apart(operator: NoiseToImage) -> bool:
+    """Whether one draw of lattice probes has no error, judged on its first colour."""
+    if not operator.complex_linear or operator.preflight.vjp_mode is None:
+        return False
+    try:
+        first = _alias_colours(operator) == 0
+    except InputError:
+        return False
+    probes = sampler(operator.image_shape, operator.image_dtype, seed=0, device=operator.device)([0]) * first
+    products = (probes.conj() * operator.apply(operator.adjoint(probes)))[0]
+    inside = foreground(operator.value) & first.to(operator.device)
+    # Im w*(LLᴴw) is leakage alone.
+    return float(products[inside].imag.norm()) < APART * float(products[inside].real.norm())
+
+
+def _features(operator: NoiseToImage) -> Surrogate:
+    """Cheap images for control variates."""
+    features = surrogate(operator.acquisition, operator.image_shape)
+    if features is None:
+        raise InputError(
+            "control variates need a Cartesian slice with coil maps",
+            expected="slices mapped one by one (a Reconstruction, not a callable over a stack), with coil maps or "
+            "calibration lines, and an image not larger than its k-space",
+            received=f"image {operator.image_shape} of k-space {operator.noise_shape}",
+            remedy="Leave control_variate out.",
+        )
+    return features
 
 
 def _require(method: str, operator: NoiseToImage) -> None:
@@ -200,9 +255,10 @@ def _estimate(
     seed: tuple[int, int],
     distribution: str | Distribution,
     start: Estimate | None,
+    features: Surrogate | None,
 ) -> Estimate:
     if method == "sketch":
-        return estimators.sketch(operator, plan, seed=seed, distribution=distribution, start=start)
+        return estimators.sketch(operator, plan, seed=seed, distribution=distribution, start=start, features=features)
     if method == "probe":
         return estimators.probe(operator, plan, seed=seed)
     if method == "lattice":
@@ -211,7 +267,7 @@ def _estimate(
         return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
     if method == "nonlinear":
         return estimators.nonlinear(operator, plan, seed=seed)
-    return estimators.monte_carlo(operator, plan, seed=seed, start=start)
+    return estimators.monte_carlo(operator, plan, seed=seed, start=start, features=features)
 
 
 def _alias_colours(operator: NoiseToImage) -> Tensor:

@@ -44,6 +44,9 @@ Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, cou
 Method = Annotated[
     str, typer.Option("--method", "-m", help="auto, sketch, lattice, probe, exact, monte_carlo or nonlinear.")
 ]
+ControlVariate = Annotated[
+    bool, typer.Option("--control-variate", help="Fewer samples: subtract noise that a CG-SENSE image explains.")
+]
 Samples = Annotated[
     int | None, typer.Option("--samples", "-n", help="Number of probes or replicas a slice.", show_default=False)
 ]

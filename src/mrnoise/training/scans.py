@@ -229,7 +229,7 @@ class SimulatedScans:
         key = (n_coils, int(draw.integers(N_ARRAYS)))
         if key not in self._arrays:
             member = np.random.default_rng([*self._key, 2, *key])
-            radius, z = float(member.uniform(0.9, 1.6)), float(member.uniform(-0.2, 0.2))
+            radius, z = float(member.uniform(1.2, 1.6)), float(member.uniform(-0.2, 0.2))
             array = biot_savart_coils(n_coils, (1, COARSE, COARSE), _integer(member), radius, [z])
             self._arrays[key] = array[:, 0]
         flipped = [axis + 1 for axis in range(2) if draw.integers(2)]
