@@ -64,9 +64,10 @@ class DeepReconstruction:
 
     def __repr__(self) -> str:
         name = self.name or type(self.network).__name__
-        maps = "its own coil maps" if self.estimates_coil_maps else "ESPIRiT maps, where estimated,"
+        maps = "its own" if self.estimates_coil_maps else "estimated"
         held = "propagated" if self.differentiate_coil_maps else "fixed"
-        return f"{name} {fingerprint(self.network)} (normalization {self.normalization}, {maps} {held})"
+        noise = f"noise of the normalization {self.normalization}, of {maps} coil maps {held}"
+        return f"{name} {fingerprint(self.network)} ({noise})"
 
     @property
     def estimates_coil_maps(self) -> bool:

@@ -14,7 +14,7 @@ from mrnoise.linearization import image_of
 from mrnoise.reconstruction import CgSense, Reconstruction, ZeroFilled
 from mrnoise.training.anatomy import Anatomy, read_anatomy
 from mrnoise.training.metrics import psnr, ssim
-from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, sampling_mask
+from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, calibration_scan, sampling_mask
 
 # Tikhonov weights of which CG-SENSE takes the best for each scan, knowing the truth: the strongest baseline.
 REGULARIZATIONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
@@ -82,6 +82,8 @@ def evaluate_scan(
 ) -> dict[int, dict[str, Quality]]:
     """PSNR and SSIM on a measured scan, undersampled; the reference is its fully sampled SENSE image, with its noise.
 
+    All methods have the same calibration, as in `held_out`: the centre of the scan.
+
     Parameters
     ----------
     networks
@@ -108,12 +110,12 @@ def evaluate_scan(
             received=f"k-space {tuple(acquisition.kspace.shape)}, R = {acquisition.acceleration:.2f}",
             remedy="Choose a slice with --slice, or another scan.",
         )
-    full = with_coil_maps(acquisition)
-    reference = image_of(ZeroFilled(), full)
+    reference = image_of(ZeroFilled(), with_coil_maps(acquisition))
     shape = (acquisition.spatial_shape[0], acquisition.spatial_shape[1])
+    calibrated = with_coil_maps(acquisition.replace(calibration=calibration_scan(acquisition.kspace)))
 
     def scans(acceleration: int, pattern: str) -> Iterator[tuple[Acquisition, Tensor]]:
-        yield full.undersample(sampling_mask(pattern, acceleration, shape, SEED)), reference
+        yield calibrated.undersample(sampling_mask(pattern, acceleration, shape, SEED)), reference
 
     return _table(networks, scans, accelerations, 1, None)
 

@@ -286,15 +286,20 @@ def _with_estimated_maps(
     acquisition: Acquisition, signal: Tensor, generator: torch.Generator
 ) -> tuple[Acquisition, Tensor]:
     """Acquisition with ESPIRiT maps of a separate calibration scan, and the target that belongs to them."""
-    half = CALIBRATION_SCAN // 2
-    rows, columns = (slice(max(n // 2 - half, 0), n // 2 + half) for n in signal.shape[1:])
-    lines = torch.zeros_like(signal)
     scan = signal + _noise(signal, acquisition.noise_covariance, generator)
-    lines[:, rows, columns] = scan[:, rows, columns]
-    acquisition = with_coil_maps(acquisition.replace(calibration=lines))
+    acquisition = with_coil_maps(acquisition.replace(calibration=calibration_scan(scan)))
     assert acquisition.coil_maps is not None
     maps = acquisition.whiten(acquisition.coil_maps)
     return acquisition, (maps.conj() * to_image(acquisition.whiten(signal))).sum(0)
+
+
+def calibration_scan(kspace: Tensor) -> Tensor:
+    """The central 24×24 samples of (coil, k1, k0), zero elsewhere."""
+    half = CALIBRATION_SCAN // 2
+    rows, columns = (slice(max(n // 2 - half, 0), n // 2 + half) for n in kspace.shape[1:])
+    lines = torch.zeros_like(kspace)
+    lines[:, rows, columns] = kspace[:, rows, columns]
+    return lines
 
 
 def _integer(draw: np.random.Generator) -> int:
