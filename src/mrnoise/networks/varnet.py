@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mrnoise import fourier
 from mrnoise.networks.encoding import AXES, Encoding
 from mrnoise.networks.layers import ConvNet, residual
+
+# Coil maps are smooth: they are estimated on MAP_GRID² points of the field of view, with a Gaussian window of MAP_WIDTH
+# samples (standard deviation) in k-space, in MAP_STEPS power iterations.
+MAP_GRID, MAP_WIDTH, MAP_STEPS = 64, 8.0, 3
+TINY = 1e-20
 
 
 class VarNet(nn.Module):
@@ -24,7 +32,7 @@ class VarNet(nn.Module):
     features, poolings
         Of the U-Net U_t in each of them.
     map_features, map_poolings
-        Of the U-Net that refines the coil maps.
+        Of the U-Net that refines the coil maps on their coarse grid.
     """
 
     estimates_coil_maps = True
@@ -32,10 +40,10 @@ class VarNet(nn.Module):
     def __init__(
         self,
         cascades: int = 6,
-        features: int = 12,
-        poolings: int = 3,
+        features: int = 16,
+        poolings: int = 2,
         map_features: int = 8,
-        map_poolings: int = 3,
+        map_poolings: int = 2,
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(ConvNet(features, poolings) for _ in range(cascades))
@@ -43,14 +51,16 @@ class VarNet(nn.Module):
         self.map_network = ConvNet(map_features, map_poolings)
 
     def coil_maps(self, calibration: Tensor) -> Tensor:
-        """S = s / √Σ_c |s_c|² with s_c = Fᴴ y_c + U(Fᴴ y_c) of the calibration lines y, zero elsewhere.
+        """S = s / √Σ_c |s_c|², s = v + U(v) for each coil, v the dominant eigenvector of Σ_r' w(r - r') y(r') y(r')ᴴ.
 
-        (coil, k1, k0) → (coil, y, x), both whitened.
+        y are the images of the calibration lines on a coarse grid and w a Gaussian (Walsh et al. 2000,
+        doi:10.1002/(SICI)1522-2594(200005)43:5<682::AID-MRM10>3.0.CO;2-G); v is found by power iterations, which are
+        smooth and do not depend on the order of coils. (coil, k1, k0) → (coil, y, x), both whitened.
         """
-        images = fourier.to_image(calibration)
-        maps = images + residual(self.map_network, images)
-        power = (maps.real.square() + maps.imag.square()).sum(-3, keepdim=True)
-        return maps * (power + 1e-8).rsqrt()
+        images = fourier.to_image(_centred(calibration, (MAP_GRID, MAP_GRID)))
+        vectors = _dominant(images)
+        maps = vectors + residual(self.map_network, vectors)
+        return _unit(fourier.to_image(_centred(fourier.to_kspace(maps), calibration.shape[-2:])))
 
     def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
@@ -68,3 +78,31 @@ class VarNet(nn.Module):
 
 def _combine(kspace: Tensor, maps: Tensor) -> Tensor:
     return (maps.conj() * torch.fft.ifftn(kspace, dim=AXES, norm="ortho")).sum(-3)
+
+
+def _dominant(images: Tensor) -> Tensor:
+    """Dominant eigenvector over coils of the covariance in a Gaussian window around each voxel, of norm 1."""
+    offset = (torch.arange(MAP_GRID, device=images.device) - MAP_GRID // 2).to(images.real.dtype)
+    window = torch.exp(-0.5 * (offset / MAP_WIDTH).square())
+    window = window[:, None] * window
+    # To start with, the same vector everywhere: the mean of the image.
+    vectors = images.mean(AXES, keepdim=True)
+    for _ in range(MAP_STEPS):
+        combined = (vectors.conj() * images).sum(-3, keepdim=True)
+        vectors = _unit(fourier.to_image(window * fourier.to_kspace(images * combined.conj())))
+    return vectors
+
+
+def _unit(maps: Tensor) -> Tensor:
+    power = (maps.real.square() + maps.imag.square()).sum(-3, keepdim=True)
+    return maps * (power + TINY).rsqrt()
+
+
+def _centred(kspace: Tensor, shape: Sequence[int]) -> Tensor:
+    """The centre of k-space (..., k1, k0) on another grid: cropped, or with zeros around it."""
+    for axis, n in zip(AXES, shape, strict=True):
+        before = n // 2 - kspace.shape[axis] // 2
+        after = n - kspace.shape[axis] - before
+        padding = (before, after) if axis == -1 else (0, 0, before, after)
+        kspace = functional.pad(kspace, padding)
+    return kspace

@@ -48,8 +48,8 @@ class ScanSettings:
     snr
         Range of `mrnoise.simulation.Simulation.snr`, log-uniform.
     augment
-        For training: random geometry and contrast, a phase of fat and tissue of their own, and maps that end at
-        the object in half of the examples.
+        For training: random geometry and contrast; in half of the examples, a phase of fat and tissue of their own,
+        and, in another half, maps that end at the object.
         Without, the whole anatomy fits the field of view, the slices come in order, and accelerations and
         patterns in turn.
     estimated_maps
@@ -168,7 +168,7 @@ class SimulatedScans:
         slice_index, magnitude = self._magnitude(index, shape, draw)
         phase = draw.uniform(0, 1.5) * smooth_phase((COARSE, COARSE), _integer(draw))
         phase = _stretch(phase, shape) + float(draw.uniform(0, 2 * np.pi))
-        if settings.augment:
+        if settings.augment and draw.random() < 0.5:
             phase = phase + _tissue_phase(magnitude, draw)
         image = torch.polar(magnitude, phase)
 
