@@ -304,7 +304,8 @@ run()
 
 def test_interrupted_map_leaves_its_estimate(scan):
     out = scan.parent / "interrupted.h5"
-    command = [sys.executable, "-c", INTERRUPTED, "map", scan, "-m", "sketch", "-n", "100000", "--batch-size", "2", "-o", out]
+    options = ["-m", "sketch", "-n", "100000", "--batch-size", "2", "-o", out]
+    command = [sys.executable, "-c", INTERRUPTED, "map", scan, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert result.returncode == 130, result.stdout + result.stderr

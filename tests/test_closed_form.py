@@ -126,7 +126,10 @@ def test_fully_sampled_reference_follows_averages():
         (lambda: sense_std(FULL.undersample(equispaced(SHAPE, 2, calibration=6))), "not a regular lattice"),
         (lambda: sense_std(FULL.replace(averages=1 + torch.eye(*SHAPE))), "averages differ"),
         (lambda: g_factor(*[noise_map(Sense(), FULL, n_samples=2)] * 2, acceleration=0.5), "R ≥ 1"),
-        (lambda: noise_map(Sense(), FULL, method="magic"), "one of auto, monte_carlo, sketch"),
+        (
+            lambda: noise_map(Sense(), FULL, method="magic"),
+            "one of auto, monte_carlo, nonlinear, sketch, probe, lattice, exact",
+        ),
         (lambda: noise_map(Sense(), FULL, method="exact", n_samples=3), "exact takes no stopping rule"),
     ],
 )

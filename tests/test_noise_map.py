@@ -165,7 +165,8 @@ def test_comparison_of_two_maps():
     direct = float((a.std - sigma).square().mean().sqrt() / sigma.max())
     assert found.paper_nrmse == pytest.approx(direct)
     # A map that is √2 too large must stand out.
-    wrong = noise_map(Sense(), ONE.replace(noise_covariance=ONE.noise_covariance.scaled(2.0, "mistake")), method="sketch", n_samples=100)
+    twice = ONE.replace(noise_covariance=ONE.noise_covariance.scaled(2.0, "mistake"))
+    wrong = noise_map(Sense(), twice, method="sketch", n_samples=100)
     off = compare(wrong, b, mask)
     assert off.nrmse > 5 * off.floor and off.ratio == pytest.approx(2**0.5, rel=0.03)
 
