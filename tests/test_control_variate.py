@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mrnoise import InputError, estimators, noise_map
+from mrnoise import InputError, estimators, noise_map, read_noise_map
 from mrnoise.acquisition.sampling import equispaced, pattern
 from mrnoise.estimators import Plan
 from mrnoise.reconstruction import CgSense
@@ -156,15 +156,27 @@ def test_noise_map_with_control_variates(method):
     assert to_target[1] < 0.85 * to_target[0]  # certified for an object of few voxels
 
 
+@pytest.mark.parametrize("method", ["sketch", "monte_carlo"])
+def test_going_on_with_control_variates(method, tmp_path):
+    """60 samples and then 60 more: unbiased, its error as stated, below that of the 60 alone. Floor: 6.5 % of σ."""
+    acq = simulate((24, 20), 5, snr=30, seed=1).undersample(equispaced((24, 20), 3, 6))
+    truth = noise_map(CgSense(0.05), acq, method="exact").std
+    part = noise_map(CgSense(0.05), acq, method=method, n_samples=60, control_variate=True)
+    part.save(tmp_path / "part.h5")
+    whole = noise_map(CgSense(0.05), acq, method=method, n_samples=120, resume=read_noise_map(tmp_path / "part.h5"))
+    assert whole.n_samples == 120 and whole.provenance["control_variate"]
+    error, before = (float((nm.std / truth - 1).square().mean().sqrt()) for nm in (whole, part))
+    assert error < 0.85 * before
+    assert 0.75 < error / float(whole.relative_error.square().mean().sqrt()) < 1.3
+    assert float((whole.std / truth).square().mean()) == pytest.approx(1, abs=0.03)
+
+
 def test_where_control_variates_are_refused():
     acq = simulate((24, 20), 5, snr=30, seed=1).undersample(equispaced((24, 20), 3, 6))
-    earlier = noise_map(CgSense(0.05), acq, method="sketch", n_samples=4, control_variate=True)
-    with pytest.raises(InputError, match="sketch or monte_carlo"):
-        noise_map(CgSense(0.05), acq, method="sketch", n_samples=8, resume=earlier)
     with pytest.raises(InputError, match="not possible here"):
         noise_map(CgSense(0.05), acq, method="lattice", n_samples=8, control_variate=True)
     plain = noise_map(CgSense(0.05), acq, method="sketch", n_samples=4)
-    with pytest.raises(InputError, match="not possible here"):
+    with pytest.raises(InputError, match="control_variate True"):
         noise_map(CgSense(0.05), acq, method="sketch", n_samples=8, control_variate=True, resume=plain)
     blind = acq.replace(coil_maps=None, mask=equispaced((24, 20), 3))
     with pytest.raises(InputError, match="with coil maps"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Linearity, Plan, Progress
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
-from mrnoise.estimators.linearity import join
+from mrnoise.estimators.linearity import LINEAR, join
 from mrnoise.estimators.sampler import Distribution, sampler
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
@@ -33,6 +35,10 @@ DEFAULT_TARGET_ERROR = 0.03
 NONLINEAR = ("monte_carlo", "nonlinear")
 # Methods whose samples are noise images, for which control variates are known.
 SAMPLING = ("auto", "sketch", "monte_carlo")
+# Samples below which a pilot would cost a good part of the map.
+FEWEST_AFTER_PILOT = 64
+# Replicas have to be cheaper by this factor: a first-order map holds for every noise level, and says how linear it is.
+FIRST_ORDER_PREFERRED = 1.1
 # Relative leakage into one colour of probes up to which alias sets count as apart: round-off and solver tolerance.
 APART = 1e-3
 
@@ -54,7 +60,7 @@ def noise_map(
     target_error: float | None = None,
     seed: int = 0,
     distribution: str | Distribution = "phase",
-    control_variate: bool = False,
+    control_variate: bool | None = None,
     batch_size: int | None = None,
     progress: MapProgress | None = None,
     resume: NoiseMap | None = None,
@@ -75,7 +81,9 @@ def noise_map(
         sampling; without error where the reconstruction is linear. ``"probe"``: image-space probing of all voxels at
         once. ``"exact"``: row by row. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
-        ``lattice`` where it is exact, else ``sketch`` where the derivative passes the preflight, else ``monte_carlo``.
+        ``lattice`` where it is exact; ``monte_carlo`` where no derivative passes the preflight or the noise is not
+        first order; else what a pilot of 8 samples on the first slice predicts to be cheapest, ``sketch`` or
+        ``monte_carlo``, each with or without control variates: ``provenance["why"]`` has the figures.
         A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
@@ -88,8 +96,8 @@ def noise_map(
         Probes of ``sketch``: ``"phase"``, ``"rademacher"`` or ``"gaussian"``.
     control_variate
         For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or CG-SENSE image of the same
-        slice explains, whose variance is known in closed form. Fewer samples for the same error; such a map cannot be
-        gone on from.
+        slice explains, whose variance is known in closed form: fewer samples for the same error. ``None``: where
+        ``auto`` finds that it pays, or the map that is gone on from has them.
     batch_size
         Probes evaluated together; ``None``: from free memory. Does not change the result.
     progress
@@ -97,7 +105,8 @@ def noise_map(
     resume
         An earlier map of the same scan, reconstruction, method and seed, e.g. an interrupted one: its probes
         are not repeated, and the result is that of one uninterrupted run; with a target it may take more of them,
-        since how voxels vary together is measured anew. For ``sketch`` and ``monte_carlo``.
+        since how voxels vary together is measured anew, and control variates are fitted anew. For ``sketch`` and
+        ``monte_carlo``.
 
     Returns
     -------
@@ -123,11 +132,11 @@ def noise_map(
             received=f"n_samples={n_samples}, target_error={target_error}",
             remedy="Leave both out; the result has no sampling error.",
         )
-    if control_variate and (method not in SAMPLING or resume is not None):
+    if control_variate and method not in SAMPLING:
         raise InputError(
             "control variates are not possible here",
-            expected=f"one of {', '.join(SAMPLING)}, from the first sample on",
-            received=method if resume is None else f"{method}, going on from an earlier map",
+            expected=f"one of {', '.join(SAMPLING)}",
+            received=method,
             remedy="Leave control_variate out.",
         )
     if n_samples is None and target_error is None:
@@ -135,26 +144,36 @@ def noise_map(
 
     started = time.perf_counter()
     done: list[tuple[Tensor, Estimate]] = []
-    chosen, why, checks = method, "", {}
+    checks: dict[str, Any] = {}
     count = n_images(reconstruction, acquisition)
     checked: list[Linearity] = []
     earlier = _earlier(resume, reconstruction, acquisition, seed, distribution, count)
+    if resume is not None:
+        controlled = bool(resume.provenance.get("control_variate"))
+        if control_variate is not None and control_variate != controlled:
+            raise _cannot_resume(f"control_variate {control_variate}", str(controlled))
+        control_variate = controlled
+    choice = _Choice(method, bool(control_variate), "asked for")
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
+            start, region = earlier[index], foreground(operator.value)
+            plan = Plan(n_samples, target_error, region, batch_size, _within(progress, index, count))
             if index == 0:
-                chosen, why = _choose(method, operator, resume, control_variate)
                 checks = operator.preflight.describe()
+                if method == "auto":
+                    choice = _choose(operator, plan, seed, control_variate, start)
+            chosen = choice.method
             _require(chosen, operator)
-            start = earlier[index]
             if start is not None and start.method != chosen:
                 raise _cannot_resume(f"method {chosen}", start.method)
-            region = foreground(operator.value)
-            if chosen not in NONLINEAR:
+            if index == 0 and choice.linearity is not None:
+                checked.append(choice.linearity)
+            elif chosen not in NONLINEAR:
                 checked.append(estimators.linearity(operator, region=region, seed=(seed, index), batch_size=batch_size))
             # One draw of all alias sets is all it takes.
-            most = 1 if (method, chosen) == ("auto", "lattice") else n_samples
-            plan = Plan(most, target_error, region, batch_size, _within(progress, index, count))
-            features = _features(operator) if control_variate else None
+            if (method, chosen) == ("auto", "lattice"):
+                plan = dataclasses.replace(plan, n_samples=1)
+            features = _features(operator) if choice.control_variate else None
             estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start, features)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
@@ -174,18 +193,18 @@ def noise_map(
         acceleration=acquisition.acceleration,
         linearity=linearity,
         provenance={
-            "method": chosen,
-            "why": why,
+            "method": choice.method,
+            "why": choice.why,
             "seed": seed,
-            "distribution": _distribution_name(chosen, distribution),
-            "control_variate": control_variate,
+            "distribution": _distribution_name(choice.method, distribution),
+            "control_variate": choice.control_variate,
             "n_samples": estimate.n_samples,
             "n_products": estimate.n_products,
-            "target_error": target_error if chosen != "exact" else None,
+            "target_error": target_error if choice.method != "exact" else None,
             "certified_error": _worst(estimate.certified_error),
             "interrupted": estimate.interrupted,
             "noise_model": "replicas at the noise level of the scan"
-            if chosen in NONLINEAR
+            if choice.method in NONLINEAR
             else "first order in the noise",
             "reconstruction": name_of(reconstruction),
             "preflight": checks,
@@ -196,19 +215,51 @@ def noise_map(
     )
 
 
-def _choose(method: str, operator: NoiseToImage, resume: NoiseMap | None, control_variate: bool) -> tuple[str, str]:
-    """Resolve ``"auto"`` on the first image, and say why."""
+@dataclass(frozen=True)
+class _Choice:
+    """An estimator, the reason for it, and what was found of the linearity of the first image on the way."""
+
+    method: str
+    control_variate: bool
+    why: str
+    linearity: Linearity | None = None
+
+
+def _choose(
+    operator: NoiseToImage, plan: Plan, seed: int, control_variate: bool | None, start: Estimate | None
+) -> _Choice:
+    """Resolve ``"auto"`` on the first image."""
+    asked = bool(control_variate)
     mode = operator.preflight.jvp_mode
-    if method != "auto":
-        return method, "asked for"
     if mode is None:
-        return "monte_carlo", "no derivative of the reconstruction agrees with finite differences"
-    if resume is None and not control_variate and _alias_sets_are_apart(operator):
-        return (
-            "lattice",
-            "a linear reconstruction that keeps the alias sets of regular sampling apart: no sampling error",
-        )
-    return "sketch", f"the derivative passes the preflight ({mode})"
+        return _Choice("monte_carlo", asked, "no derivative of the reconstruction agrees with finite differences")
+    if start is not None:
+        return _Choice(start.method, False, "going on from a map by this method")
+    if not asked and _alias_sets_are_apart(operator):
+        why = "a linear reconstruction that keeps the alias sets of regular sampling apart: no sampling error"
+        return _Choice("lattice", False, why)
+    if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
+        return _Choice("sketch", asked, f"the derivative passes the preflight ({mode}); too few samples for a pilot")
+    features = _features(operator) if asked else None
+    if control_variate is None:
+        features = surrogate(operator.acquisition, operator.image_shape)
+    tried = estimators.pilot(operator, plan, features=features, seed=(seed, 0))
+    checked = estimators.linearity(
+        operator,
+        region=plan.region,
+        seed=(seed, 0),
+        batch_size=plan.batch_size,
+        start=(tried.replicas, tried.products),
+    )
+    linear = checked.verdict == LINEAR
+    possible = [p for p in tried.prospects if (linear or p.method != "sketch") and (p.control_variate or not asked)]
+    best = min(possible, key=lambda p: p.seconds * (1 if p.method == "sketch" else FIRST_ORDER_PREFERRED))
+    predicted = ", ".join(str(prospect) for prospect in tried.prospects)
+    goal = f"{plan.target_error:.2g} error" if plan.target_error is not None else f"{plan.n_samples} plain samples"
+    why = f"cheapest in a pilot, predicted for {goal}: {predicted}"
+    if not linear:
+        why += f"; first order is {checked.verdict} at the noise level of the scan"
+    return _Choice(best.method, best.control_variate, why, checked if best.method == "sketch" else None)
 
 
 def _alias_sets_are_apart(operator: NoiseToImage) -> bool:
@@ -296,7 +347,8 @@ def _earlier(
     """For each image the estimate to go on from."""
     if resume is None:
         return [None] * count
-    if not isinstance(resume.estimate.error, GaussianError):
+    controlled = bool(resume.provenance.get("control_variate"))
+    if not controlled and not isinstance(resume.estimate.error, GaussianError):
         raise _cannot_resume("a map by sketch or monte_carlo", resume.method)
     expected = {
         "input sha256": fingerprint(acquisition),

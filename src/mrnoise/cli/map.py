@@ -29,7 +29,7 @@ def map_(
     method: options.Method = "auto",
     samples: options.Samples = None,
     target_error: options.TargetError = None,
-    control_variate: options.ControlVariate = False,
+    control_variate: options.ControlVariate = None,
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     output: options.Output = None,

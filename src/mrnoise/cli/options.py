@@ -45,7 +45,12 @@ Method = Annotated[
     str, typer.Option("--method", "-m", help="auto, sketch, lattice, probe, exact, monte_carlo or nonlinear.")
 ]
 ControlVariate = Annotated[
-    bool, typer.Option("--control-variate", help="Fewer samples: subtract noise that a CG-SENSE image explains.")
+    bool | None,
+    typer.Option(
+        "--control-variate/--no-control-variate",
+        help="Fewer samples: subtract noise that a CG-SENSE image explains. Otherwise where auto finds that it pays.",
+        show_default=False,
+    ),
 ]
 Samples = Annotated[
     int | None, typer.Option("--samples", "-n", help="Number of probes or replicas a slice.", show_default=False)

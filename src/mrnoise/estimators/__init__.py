@@ -6,6 +6,7 @@ from mrnoise.estimators.linearity import Finding, Linearity, linearity
 from mrnoise.estimators.monte_carlo import monte_carlo
 from mrnoise.estimators.nonlinear import nonlinear
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.pilot import Pilot, Prospect, pilot
 from mrnoise.estimators.probe import probe
 from mrnoise.estimators.region_error import RegionError, region_error
 from mrnoise.estimators.sampler import DISTRIBUTIONS
@@ -27,14 +28,17 @@ __all__ = [
     "Linearity",
     "NoError",
     "NoiseOperator",
+    "Pilot",
     "Plan",
     "Progress",
+    "Prospect",
     "RegionError",
     "exact",
     "linearity",
     "monte_carlo",
     "names",
     "nonlinear",
+    "pilot",
     "probe",
     "region_error",
     "sketch",

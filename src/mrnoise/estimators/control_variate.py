@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import EmpiricalError, Estimate, pooled
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever their number has doubled.
 SAMPLES_PER_COEFFICIENT = 2
@@ -47,11 +48,13 @@ class ControlledMoments:
         Name recorded in the estimate.
     known_mean
         True for linear responses; False for replicas, whose mean is estimated too.
+    start
+        An earlier estimate from the samples before these, averaged with theirs; coefficients are fitted anew.
     """
 
-    def __init__(self, features: Features, method: str, known_mean: bool) -> None:
+    def __init__(self, features: Features, method: str, known_mean: bool, start: Estimate | None = None) -> None:
         self.method, self.known_mean = method, known_mean
-        self.count = 0
+        self.start, self._own = start, 0
         self._features = features
         # Of z = (δ, f, f*): Σ z zᴴ, Σ δ², Σ δ.
         self._moments: Tensor | float = 0.0
@@ -60,6 +63,11 @@ class ControlledMoments:
         # As many as the number of samples was doubled.
         self._blocks = [_Block(None)]
 
+    @property
+    def count(self) -> int:
+        """Samples, those of the earlier estimate included."""
+        return self._own + (0 if self.start is None else self.start.n_samples)
+
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image), and the noise it is the response to."""
         d = samples.to(torch.complex128)
@@ -67,11 +75,11 @@ class ControlledMoments:
         f = torch.cat([f, f.conj()], 1)
         first = end = SAMPLES_PER_COEFFICIENT * f.shape[1]
         while len(d):
-            while end <= self.count:
+            while end <= self._own:
                 end *= 2
-            if self.count >= first and 2 * self.count == end:
+            if self._own >= first and 2 * self._own == end:
                 self._blocks.append(_Block(self._fit()))
-            part = min(len(d), end - self.count)
+            part = min(len(d), end - self._own)
             self._take(d[:part], f[:part])
             d, f = d[part:], f[part:]
 
@@ -81,7 +89,7 @@ class ControlledMoments:
         self._square = self._square + d.square().sum(0)
         self._sum = self._sum + d.sum(0)
         self._blocks[-1].add(d, f)
-        self.count += len(d)
+        self._own += len(d)
 
     def _fit(self) -> Tensor:
         """Coefficients (2K, *image) of f and f*, by least squares over all samples so far."""
@@ -97,7 +105,14 @@ class ControlledMoments:
 
     def estimate(self, interrupted: bool) -> Estimate:
         """Variance and pseudo-variance; NaN error where too few samples tell."""
-        n = self.count
+        if self.start is None:
+            return self._of_own(interrupted)
+        if self._own == 0:
+            return dataclasses.replace(self.start, interrupted=interrupted, certified_error=None)
+        return pooled(self.start, self._of_own(interrupted).cpu())
+
+    def _of_own(self, interrupted: bool) -> Estimate:
+        n = self._own
         covariance = self._features.covariance.to(torch.complex128)
         square = torch.as_tensor(self._moments)[0, 0].real / n
         pseudo, mean = torch.as_tensor(self._square) / n, torch.as_tensor(self._sum) / n
@@ -128,8 +143,8 @@ class ControlledMoments:
         rest = v.clone()
         for block in self._blocks:
             w, _ = block.expected(covariance)
-            rest = rest + (block.count * w - 2 * torch.as_tensor(block.with_conjugate).real) / self.count
-        return (rest.clamp_min(0) / self.count).sqrt()
+            rest = rest + (block.count * w - 2 * torch.as_tensor(block.with_conjugate).real) / self._own
+        return (rest.clamp_min(0) / self._own).sqrt()
 
     def _error(self, v: Tensor, p: Tensor, covariance: Tensor, nu: int) -> EmpiricalError:
         """Of Gaussian δ and h, from their second moments, by Isserlis' theorem.
@@ -144,7 +159,7 @@ class ControlledMoments:
             c, e = torch.as_tensor(block.with_conjugate) / m, torch.as_tensor(block.with_h) / m
             # |c|² and |e|² of a mean are too large by its variance.
             excess = (2 * v * w + c.abs().square() + e.abs().square()) / m
-            share = m / self.count
+            share = m / self._own
             total[0] = total[0] + share * (
                 w.square() + q.abs().square() - 2 * (c.abs().square() + e.abs().square() - excess).clamp_min(0)
             )

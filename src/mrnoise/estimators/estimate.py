@@ -234,6 +234,33 @@ class Estimate:
         return self.error.effective_degrees_of_freedom(self.variance, self.pseudo_variance, direction, level)
 
 
+def pooled(first: Estimate, second: Estimate) -> Estimate:
+    """Mean of two independent estimates with an `EmpiricalError`, weighted by their numbers of samples."""
+    n = first.n_samples + second.n_samples
+    a, b = first.n_samples / n, second.n_samples / n
+    assert isinstance(first.error, EmpiricalError) and isinstance(second.error, EmpiricalError)
+    moments = {
+        f.name: a**2 * getattr(first.error, f.name) + b**2 * getattr(second.error, f.name)
+        for f in dataclasses.fields(EmpiricalError)
+    }
+    moments["degrees_of_freedom"] = first.error.degrees_of_freedom + second.error.degrees_of_freedom
+    mean = mean_error = None
+    if first.mean is not None and second.mean is not None:
+        mean = a * first.mean + b * second.mean
+    if first.mean_error is not None and second.mean_error is not None:
+        mean_error = torch.hypot(a * first.mean_error, b * second.mean_error)
+    return dataclasses.replace(
+        second,
+        variance=a * first.variance + b * second.variance,
+        pseudo_variance=a * first.pseudo_variance + b * second.pseudo_variance,
+        error=EmpiricalError(**moments),
+        n_samples=n,
+        n_products=first.n_products + second.n_products,
+        mean=mean,
+        mean_error=mean_error,
+    )
+
+
 def unknown(like: Estimate) -> Estimate:
     """An estimate shaped as ``like`` of which nothing is known: NaN, no samples."""
     nan = torch.full_like(like.variance, torch.nan)

@@ -36,7 +36,7 @@ def monte_carlo(
     seed
         Entropy of the noise.
     start
-        An earlier estimate of the same operator and seed to go on from; not with ``features``.
+        An earlier estimate of the same operator and seed to go on from, with ``features`` if that had them.
     features
         Cheap images for control variates, see `ControlledMoments`.
     """
@@ -50,5 +50,5 @@ def monte_carlo(
 
     moments: Accumulator = SampleMoments("monte_carlo", known_mean=False, start=start)
     if features is not None:
-        moments = ControlledMoments(features, "monte_carlo", known_mean=False)
+        moments = ControlledMoments(features, "monte_carlo", known_mean=False, start=start)
     return stream(evaluate, moments, plan, operator, smallest=3)

@@ -39,7 +39,8 @@ def sketch(
     distribution
         One of `DISTRIBUTIONS`, or a function with the same signature.
     start
-        An earlier estimate of the same operator, seed and distribution to go on from; not with ``features``.
+        An earlier estimate of the same operator, seed and distribution to go on from, with ``features`` if
+        that had them.
     features
         Cheap images for control variates, see `ControlledMoments`.
     """
@@ -57,5 +58,5 @@ def sketch(
 
     moments: Accumulator = SampleMoments("sketch", known_mean=True, start=start)
     if features is not None:
-        moments = ControlledMoments(features, "sketch", known_mean=True)
+        moments = ControlledMoments(features, "sketch", known_mean=True, start=start)
     return stream(evaluate, moments, plan, operator)

@@ -39,7 +39,10 @@ class Progress(Protocol):
 class Accumulator(Protocol):
     """Running sums of an estimator."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        ...
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in a batch of responses to a batch of probes."""
