@@ -15,7 +15,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
-from mrnoise.estimators import Estimate, Linearity, Plan, Progress
+from mrnoise.estimators import Estimate, Linearity, Plan, Progress, Sublattice
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
 from mrnoise.estimators.linearity import LINEAR, join
 from mrnoise.estimators.sampler import Distribution, sampler
@@ -78,12 +78,13 @@ def noise_map(
         The scan.
     method
         ``"sketch"``: mean |Jv|² over random probes. ``"lattice"``: image-space probing on alias sets, for regular
-        sampling; without error where the reconstruction is linear. ``"probe"``: image-space probing of all voxels at
-        once. ``"exact"``: row by row. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
+        sampling; without error where the reconstruction is linear. ``"coloured"``: the same on a sublattice of voxels
+        whose noise is not correlated, found from a pilot. ``"probe"``: of all voxels at once. ``"exact"``: row by row.
+        ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
         ``lattice`` where it is exact; ``monte_carlo`` where no derivative passes the preflight or the noise is not
-        first order; else what a pilot of 8 samples on the first slice predicts to be cheapest, ``sketch`` or
-        ``monte_carlo``, each with or without control variates: ``provenance["why"]`` has the figures.
+        first order; else what a pilot of 8 samples on the first slice predicts to be cheapest, ``coloured``,
+        ``sketch`` or ``monte_carlo``, these with or without control variates: ``provenance["why"]`` has the figures.
         A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
@@ -174,7 +175,7 @@ def noise_map(
             if (method, chosen) == ("auto", "lattice"):
                 plan = dataclasses.replace(plan, n_samples=1)
             features = _features(operator) if choice.control_variate else None
-            estimate = _estimate(operator, chosen, plan, (seed, index), distribution, start, features)
+            estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
                 break
@@ -223,6 +224,7 @@ class _Choice:
     control_variate: bool
     why: str
     linearity: Linearity | None = None
+    sublattice: Sublattice | None = None
 
 
 def _choose(
@@ -243,7 +245,8 @@ def _choose(
     features = _features(operator) if asked else None
     if control_variate is None:
         features = surrogate(operator.acquisition, operator.image_shape)
-    tried = estimators.pilot(operator, plan, features=features, seed=(seed, 0))
+    with_adjoint = not asked and operator.preflight.vjp_mode is not None
+    tried = estimators.pilot(operator, plan, features=features, with_adjoint=with_adjoint, seed=(seed, 0))
     checked = estimators.linearity(
         operator,
         region=plan.region,
@@ -252,14 +255,15 @@ def _choose(
         start=(tried.replicas, tried.products),
     )
     linear = checked.verdict == LINEAR
-    possible = [p for p in tried.prospects if (linear or p.method != "sketch") and (p.control_variate or not asked)]
-    best = min(possible, key=lambda p: p.seconds * (1 if p.method == "sketch" else FIRST_ORDER_PREFERRED))
+    possible = [p for p in tried.prospects if (linear or p.method in NONLINEAR) and (p.control_variate or not asked)]
+    best = min(possible, key=lambda p: p.seconds * (FIRST_ORDER_PREFERRED if p.method in NONLINEAR else 1))
     predicted = ", ".join(str(prospect) for prospect in tried.prospects)
     goal = f"{plan.target_error:.2g} error" if plan.target_error is not None else f"{plan.n_samples} plain samples"
     why = f"cheapest in a pilot, predicted for {goal}: {predicted}"
     if not linear:
         why += f"; first order is {checked.verdict} at the noise level of the scan"
-    return _Choice(best.method, best.control_variate, why, checked if best.method == "sketch" else None)
+    kept = None if best.method in NONLINEAR else checked
+    return _Choice(best.method, best.control_variate, why, kept, tried.sublattice)
 
 
 def _alias_sets_are_apart(operator: NoiseToImage) -> bool:
@@ -293,27 +297,30 @@ def _features(operator: NoiseToImage) -> Surrogate:
 
 def _require(method: str, operator: NoiseToImage) -> None:
     """Refuse a method whose derivative the preflight does not trust."""
-    if method in ("nonlinear", "sketch", "probe", "lattice") and operator.preflight.jvp_mode is None:
+    if method in ("nonlinear", "sketch", "probe", "coloured", "lattice") and operator.preflight.jvp_mode is None:
         raise refuse(operator.preflight, "derivative")
-    if method in ("probe", "lattice", "exact") and operator.preflight.vjp_mode is None:
+    if method in ("probe", "coloured", "lattice", "exact") and operator.preflight.vjp_mode is None:
         raise refuse(operator.preflight, "adjoint")
 
 
 def _estimate(
     operator: NoiseToImage,
-    method: str,
+    choice: _Choice,
     plan: Plan,
     seed: tuple[int, int],
     distribution: str | Distribution,
     start: Estimate | None,
     features: Surrogate | None,
 ) -> Estimate:
+    method = choice.method
     if method == "sketch":
         return estimators.sketch(operator, plan, seed=seed, distribution=distribution, start=start, features=features)
     if method == "probe":
         return estimators.probe(operator, plan, seed=seed)
     if method == "lattice":
         return estimators.probe(operator, plan, colours=_alias_colours(operator), seed=seed, method="lattice")
+    if method == "coloured":
+        return estimators.coloured(operator, plan, choice.sublattice, seed=seed)
     if method == "exact":
         return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
     if method == "nonlinear":
@@ -439,5 +446,6 @@ def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:
 def _distribution_name(method: str, distribution: str | Distribution) -> str:
     if method == "sketch":
         return distribution if isinstance(distribution, str) else distribution.__name__
-    image_space = "phase (image space)"
-    return {"probe": image_space, "lattice": image_space, "exact": "none"}.get(method, "gaussian")
+    if method in ("probe", "coloured", "lattice"):
+        return "phase (image space)"
+    return "none" if method == "exact" else "gaussian"

@@ -42,7 +42,7 @@ Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random
 Calibration = Annotated[int, typer.Option(help="Fully sampled central lines kept when undersampling.")]
 Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, counted from 0.", show_default=False)]
 Method = Annotated[
-    str, typer.Option("--method", "-m", help="auto, sketch, lattice, probe, exact, monte_carlo or nonlinear.")
+    str, typer.Option("--method", "-m", help="auto, sketch, coloured, lattice, probe, exact, monte_carlo or nonlinear.")
 ]
 ControlVariate = Annotated[
     bool | None,

@@ -1,5 +1,6 @@
 """Estimators of voxel-wise noise. They know no MRI: unit noise in, image out."""
 
+from mrnoise.estimators.colouring import Sublattice, coloured
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
 from mrnoise.estimators.exact import exact
 from mrnoise.estimators.linearity import Finding, Linearity, linearity
@@ -16,7 +17,7 @@ from mrnoise.estimators.stream import Plan, Progress
 
 def names() -> tuple[str, ...]:
     """What ``method=`` accepts."""
-    return ("auto", "monte_carlo", "nonlinear", "sketch", "probe", "lattice", "exact")
+    return ("auto", "monte_carlo", "nonlinear", "sketch", "probe", "coloured", "lattice", "exact")
 
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Progress",
     "Prospect",
     "RegionError",
+    "Sublattice",
+    "coloured",
     "exact",
     "linearity",
     "monte_carlo",

@@ -10,6 +10,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from mrnoise.estimators.colouring import Sublattice, colouring
 from mrnoise.estimators.control_variate import SAMPLES_PER_COEFFICIENT, ControlledMoments, Features
 from mrnoise.estimators.linearity import STREAM
 from mrnoise.estimators.operator import NoiseOperator
@@ -29,7 +30,7 @@ class Prospect:
     Parameters
     ----------
     method
-        ``"sketch"`` or ``"monte_carlo"``.
+        ``"sketch"``, ``"monte_carlo"`` or ``"coloured"``.
     control_variate
         Whether with control variates.
     n_samples
@@ -44,7 +45,8 @@ class Prospect:
     seconds: float
 
     def __str__(self) -> str:
-        name = {"sketch": "sketch", "monte_carlo": "replicas"}[self.method]
+        names = {"sketch": "sketch", "monte_carlo": "replicas", "coloured": f"{self.n_samples} coloured probes"}
+        name = names[self.method]
         return f"{name}{' with control variates' if self.control_variate else ''} {self.seconds:.2g} s"
 
 
@@ -58,15 +60,23 @@ class Pilot:
         g(y+n) - g(y) and Jn of the same n, (B, *image): the first pairs of `linearity` with the same seed.
     prospects
         The cheapest first.
+    sublattice
+        Of coloured probes, where they are cheapest.
     """
 
     replicas: Tensor
     products: Tensor
     prospects: tuple[Prospect, ...]
+    sublattice: Sublattice | None
 
 
 def pilot(
-    operator: NoiseOperator, plan: Plan, *, features: Features | None = None, seed: Sequence[int] = (0,)
+    operator: NoiseOperator,
+    plan: Plan,
+    *,
+    features: Features | None = None,
+    with_adjoint: bool = False,
+    seed: Sequence[int] = (0,),
 ) -> Pilot:
     """Time replicas, products and control variates, and predict what each way costs.
 
@@ -83,6 +93,8 @@ def pilot(
         Costs are predicted for its target error; without one, for the error of its samples without control variates.
     features
         Of the control variates, if there are any.
+    with_adjoint
+        Whether coloured probes, which need the adjoint and a target error, are a choice for a complex image (y, x).
     seed
         Entropy of the noise, as for `linearity`.
     """
@@ -123,7 +135,23 @@ def pilot(
         explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
         fewer = _with_control_variates(wanted, explained, 2 * features.covariance.shape[0])
         found += [Prospect(name, True, ceil(fewer), fewer * (seconds + extra)) for name, seconds in costs.items()]
-    return Pilot(replica, product, tuple(sorted(found, key=lambda prospect: prospect.seconds)))
+    chosen = None
+    if with_adjoint and plan.target_error is not None and plan.n_samples is None and _is_plane(operator):
+        sides = 1 if operator.complex_linear else 2
+        chosen = colouring(
+            operator,
+            product,
+            inside,
+            plan.target_error,
+            seed=seed,
+            probe_seconds=2 * sides * product_seconds,
+            most_seconds=min(prospect.seconds for prospect in found),
+        )
+    if chosen is not None:
+        probes = chosen.draws * chosen.sublattice.n_colours
+        found.append(Prospect("coloured", False, probes, chosen.seconds))
+    cells = None if chosen is None else chosen.sublattice
+    return Pilot(replica, product, tuple(sorted(found, key=lambda prospect: prospect.seconds)), cells)
 
 
 def _timed(
@@ -136,6 +164,10 @@ def _timed(
     if operator.device.type == "cuda":
         torch.cuda.synchronize(operator.device)
     return torch.cat(parts), (time.perf_counter() - started) / (N_PAIRS - 1)
+
+
+def _is_plane(operator: NoiseOperator) -> bool:
+    return len(operator.image_shape) == 2 and operator.image_dtype.is_complex
 
 
 def _impropriety_squared(d: Tensor) -> float:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from scipy import stats
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.region_error import CERTIFIED_LEVEL
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import Plan, stream
 
 # A voxel knows its own leakage from as many values as draws. Where these are few, the mean over its neighbourhood,
 # so many voxels wide, counts as so many draws more.
 NEIGHBOURHOOD, NEIGHBOURS_COUNT_AS = 5, 5
+# Colours from which on the error of a region is judged by how they differ.
+FEWEST_COLOURS = 6
 
 
 def probe(
@@ -30,11 +34,10 @@ def probe(
     """Voxel variance (LLᵀ)_ii from random-phase images w that are zero but on one colour of voxels.
 
     V_i = Re w*_i (LLᵀ w)_i is unbiased; its error is leakage, what the other voxels of the same colour are
-    correlated with voxel i, Σ_{j≠i} |Σ_ij|² / 2Σ_ii² a draw. Without colours that is Hutchinson's estimator: good
-    for unregularised parallel imaging at low R, worse than `sketch` for networks. Where no two voxels of a colour
-    are correlated, one draw is exact. One vjp and one jvp a colour; for real-linear L two, of w and iw, whose mean
-    has no part of the pseudo-variance (Bekas et al. 2007, doi:10.1016/j.apnum.2007.01.003; Tang and Saad 2012,
-    doi:10.1002/nla.779; Dalmaz et al. 2026, arXiv:2605.09590).
+    correlated with voxel i, Σ_{j≠i} |Σ_ij|² / 2Σ_ii² a draw. Without colours that is Hutchinson's estimator. Where
+    no two voxels of a colour are correlated, one draw is exact. One vjp and one jvp a colour; for real-linear L two,
+    of w and iw, whose mean has no part of the pseudo-variance (Bekas et al. 2007, doi:10.1016/j.apnum.2007.01.003;
+    Tang and Saad 2012, doi:10.1002/nla.779; Dalmaz et al. 2026, arXiv:2605.09590).
 
     Parameters
     ----------
@@ -59,6 +62,50 @@ def probe(
     colours = colours.expand(operator.image_shape).to(operator.device)
     n_colours = int(colours.max()) + 1
     is_complex = operator.image_dtype.is_complex
+    # The error of a draw is known when all colours had their turn.
+    enough = n_colours if is_complex else 2 * n_colours
+    limit = None if plan.n_samples is None else plan.n_samples * n_colours
+    certificate = None
+    if is_complex and n_colours >= FEWEST_COLOURS:
+        certificate = _ColourError(colours, n_colours, plan.region)
+    return stream(
+        _evaluation(operator, colours, n_colours, seed),
+        _Diagonal(operator, colours, n_colours, method),
+        replace(plan, n_samples=limit),
+        operator,
+        smallest=enough,
+        certificate=certificate,
+    )
+
+
+def leakage(
+    operator: NoiseOperator, colours: Tensor, which: Sequence[int], inside: Tensor, *, seed: int | Sequence[int] = 0
+) -> float:
+    """Σ(V̂-V)² / ΣV² of one draw, expected from the imaginary part, over voxels of some colours of a complex image.
+
+    Parameters
+    ----------
+    operator, colours, seed
+        As for `probe`.
+    which
+        Colours to try.
+    inside
+        Bool, image-shaped.
+    """
+    colours = colours.to(operator.device)
+    n_colours = int(colours.max()) + 1
+    moments = _Diagonal(operator, colours, n_colours, "probe")
+    moments.add(*_evaluation(operator, colours, n_colours, seed)(list(which)))
+    tried = inside.to(operator.device) & torch.isin(colours, torch.tensor(list(which), device=operator.device))
+    square, power = (float(values[tried].sum()) for values in (moments.square, moments.variance.square()))
+    return square / power if power > 0 else 0.0
+
+
+def _evaluation(
+    operator: NoiseOperator, colours: Tensor, n_colours: int, seed: int | Sequence[int]
+) -> Callable[[Sequence[int]], tuple[Tensor, Tensor]]:
+    """Indices of probes, colours fastest → what `_Diagonal` takes in."""
+    is_complex = operator.image_dtype.is_complex
     draw = sampler(
         operator.image_shape,
         operator.image_dtype if is_complex else operator.image_dtype.to_complex(),
@@ -74,11 +121,35 @@ def probe(
         sides = [probes] if operator.complex_linear or not is_complex else [probes, 1j * probes]
         return torch.stack([operator.apply(operator.adjoint(side)) for side in sides], 1), probes
 
-    moments = _Diagonal(operator, colours, n_colours, method)
-    # The error of a draw is known when all colours had their turn.
-    enough = n_colours if is_complex else 2 * n_colours
-    limit = None if plan.n_samples is None else plan.n_samples * n_colours
-    return stream(evaluate, moments, replace(plan, n_samples=limit), operator, smallest=enough)
+    return evaluate
+
+
+class _ColourError:
+    """As `RegionError`, from a single draw on: colours are probed independently of each other.
+
+    The mean square error of a colour is that of its imaginary part. Over K colours its mean is known to s/√K, and
+    what the real parts came to scatters as much again.
+    """
+
+    def __init__(self, colours: Tensor, n_colours: int, region: Tensor | None) -> None:
+        self._colours, self._n_colours, self._region = colours, n_colours, region
+
+    def add(self, estimate: Estimate) -> None:
+        """Nothing is kept."""
+
+    def bound(self, estimate: Estimate) -> float:
+        """The bound for an estimate."""
+        inside = estimate.variance > 0
+        if self._region is not None:
+            inside = inside & self._region.to(inside.device)
+        relative = 0.25 * (estimate.variance_error[inside] / estimate.variance[inside]).square()
+        which = self._colours[inside].flatten()
+        count = torch.bincount(which, minlength=self._n_colours)
+        mean = torch.bincount(which, relative, self._n_colours)[count > 0] / count[count > 0]
+        if len(mean) < 2:
+            return float("nan")
+        reach = float(stats.t.ppf(CERTIFIED_LEVEL, len(mean) - 1)) * (2 / len(mean)) ** 0.5
+        return float((relative.mean() + reach * mean.std()).sqrt())
 
 
 class _Diagonal:
@@ -88,7 +159,7 @@ class _Diagonal:
         self._operator, self._colours, self._n_colours, self._method = operator, colours, n_colours, method
         self.count = 0
         zero = torch.zeros(operator.image_shape, dtype=torch.float64, device=operator.device)
-        self._v, self._square = zero, zero
+        self.variance, self.square = zero, zero
         self._p = zero.to(torch.complex128)
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
@@ -106,9 +177,9 @@ class _Diagonal:
             b = w.conj() * s[:, 1]
             v, p = 0.5 * (a - 1j * b), 0.5 * w.square() * (a + 1j * b)
             square = v.imag.square()
-        self._v = self._v + v.real.sum(0)
+        self.variance = self.variance + v.real.sum(0)
         self._p = self._p + p.sum(0)
-        self._square = self._square + square.sum(0)
+        self.square = self.square + square.sum(0)
         self.count += len(probes)
 
     def estimate(self, interrupted: bool) -> Estimate:
@@ -116,13 +187,13 @@ class _Diagonal:
         whole, part = divmod(self.count, self._n_colours)
         draws = whole + (self._colours < part).double()
         draws = torch.where(draws > 0, draws, torch.nan)
-        v, p = self._v / draws, self._p / draws
+        v, p = self.variance / draws, self._p / draws
         if self._operator.image_dtype.is_complex:
-            nearby = _local_mean(self._square / draws) / _local_mean(v.square()) * v.square()
+            nearby = _local_mean(self.square / draws) / _local_mean(v.square()) * v.square()
             weight = NEIGHBOURS_COUNT_AS / (NEIGHBOURS_COUNT_AS + draws)
-            error = torch.lerp(self._square / draws, nearby, weight) / draws
+            error = torch.lerp(self.square / draws, nearby, weight) / draws
         else:
-            error = torch.where(draws > 1, (self._square / draws - v.square()) / (draws - 1), torch.nan)
+            error = torch.where(draws > 1, (self.square / draws - v.square()) / (draws - 1), torch.nan)
         improper = error if not self._operator.complex_linear else torch.zeros_like(error)
         real = not self._operator.image_dtype.is_complex
         return Estimate(

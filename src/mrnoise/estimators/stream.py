@@ -53,6 +53,18 @@ class Accumulator(Protocol):
         ...
 
 
+class Certificate(Protocol):
+    """Upper confidence bound of the error of a region, see `RegionError`."""
+
+    def add(self, estimate: Estimate) -> None:
+        """Take in the estimate after one more batch."""
+        ...
+
+    def bound(self, estimate: Estimate) -> float:
+        """The bound for an estimate."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """When to stop and how much to do at once.
@@ -109,6 +121,7 @@ def stream(
     operator: NoiseOperator,
     *,
     smallest: int = 2,
+    certificate: Certificate | None = None,
 ) -> Estimate:
     """Feed batches to an accumulator until the plan is met.
 
@@ -124,6 +137,8 @@ def stream(
         What is evaluated; the batch size depends on its size and its device.
     smallest
         Samples below which the error is not judged.
+    certificate
+        Judges the error of the region; ``None``: `RegionError`.
 
     Notes
     -----
@@ -131,7 +146,7 @@ def stream(
     """
     limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
     done, interrupted = accumulator.count, False
-    certificate, error_now = RegionError(plan.region), math.nan
+    certificate, error_now = certificate or RegionError(plan.region), math.nan
     # Some estimates are good enough as soon as they can be judged.
     first = min(smallest, limit) if plan.target_error is not None else 0
 

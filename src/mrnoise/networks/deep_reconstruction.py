@@ -15,7 +15,7 @@ from mrnoise.acquisition.espirit import calibration_block
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
 
-# How far the median norm of coil maps may be from 1, and what is not divided by.
+# How far below 1 the median norm of coil maps may be, and how far above any; and what is not divided by.
 UNIT, TINY = 0.02, 1e-30
 
 
@@ -105,8 +105,9 @@ class DeepReconstruction:
                 return lambda kspace, normalized: given(kspace), None
             maps = given(acquisition.kspace)
             norm = maps.abs().square().sum(-3).sqrt()
-            # The soft edge of ESPIRiT maps is a support, not a norm.
-            if bool((norm > 0).any()) and abs(float(norm[norm > 0].median()) - 1) > UNIT:
+            # Below 1, the soft edge of ESPIRiT maps is a support, not a norm.
+            seen = norm[norm > 0]
+            if bool(seen.numel()) and (float(seen.median()) < 1 - UNIT or float(seen.max()) > 1 + UNIT):
                 unit = maps / norm.clamp_min(TINY)
                 return lambda kspace, normalized: unit, norm
             return lambda kspace, normalized: maps, None

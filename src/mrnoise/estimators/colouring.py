@@ -1,0 +1,233 @@
+"""Colours of voxels for image-space probing, from how far noise is correlated."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrnoise.errors import InputError
+from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.probe import leakage, probe
+from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.stream import Plan
+
+# Without a pilot: products that colours are found from, and what keeps their noise apart from that of estimators.
+N_PRODUCTS, STREAM = 8, (0, 3)
+# Numbers of colours, fewest and most, of which the best sublattice is tried, one after the other.
+LADDER = ((3, 5), (7, 11), (15, 21), (30, 42))
+# Squared correlations above so many standard deviations of their sampling noise count.
+SIGNIFICANT = 4.0
+# Draws are planned for so much more leakage than measured: it is certified, not expected, to be below the target.
+MARGIN = 1.3
+GOAL = 0.03
+
+
+@dataclass(frozen=True)
+class Sublattice:
+    """Voxels (y, x) of one colour differ by (a i, s i + b j): a·b colours.
+
+    Parameters
+    ----------
+    rows, columns, shear
+        a, b and s.
+    """
+
+    rows: int
+    columns: int
+    shear: int
+
+    @property
+    def n_colours(self) -> int:
+        """a·b."""
+        return self.rows * self.columns
+
+    def colours(self, shape: Sequence[int]) -> Tensor:
+        """Colour of every voxel of an image (y, x), integers from 0."""
+        y, x = torch.arange(shape[0])[:, None], torch.arange(shape[1])
+        cell = torch.div(y, self.rows, rounding_mode="floor")
+        return (y % self.rows) * self.columns + (x - self.shear * cell) % self.columns
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """A sublattice that was tried.
+
+    Parameters
+    ----------
+    sublattice
+        Of the colours.
+    draws
+        Of all colours, for the target.
+    seconds
+        For these.
+    """
+
+    sublattice: Sublattice
+    draws: int
+    seconds: float
+
+
+def coloured(
+    operator: NoiseOperator, plan: Plan, chosen: Sublattice | None = None, *, seed: int | Sequence[int] = 0
+) -> Estimate:
+    """`probe` with the colours of a sublattice: voxels of a colour are those whose noise is not correlated.
+
+    Parameters
+    ----------
+    operator
+        L and its adjoint; complex images (y, x).
+    plan
+        Stopping rule; a sample is one draw of all colours.
+    chosen
+        Of the colours; ``None``: by `colouring` from eight products, for the target error or 3 %.
+    seed
+        Entropy of the probes.
+
+    Raises
+    ------
+    InputError
+        If the image is not complex with two axes.
+    """
+    if len(operator.image_shape) != 2 or not operator.image_dtype.is_complex:
+        raise InputError(
+            "coloured probes need a complex image of two axes",
+            expected="complex (y, x), slices mapped one by one",
+            received=f"{operator.image_dtype} {tuple(operator.image_shape)}",
+            remedy='Use method="sketch".',
+        )
+    if chosen is None:
+        entropy = [seed] if isinstance(seed, int) else list(seed)
+        draw = sampler(operator.noise_shape, operator.noise_dtype, seed=[*entropy, *STREAM], device=operator.device)
+        products = torch.cat([operator.apply(draw([index])) for index in range(N_PRODUCTS)])
+        inside = torch.ones(operator.image_shape, dtype=torch.bool)
+        if plan.region is not None and bool(plan.region.any()):
+            inside = plan.region
+        found = colouring(operator, products, inside, plan.target_error or GOAL, seed=seed)
+        assert found is not None
+        chosen = found.sublattice
+    return probe(operator, plan, colours=chosen.colours(operator.image_shape), seed=seed, method="coloured")
+
+
+def colouring(
+    operator: NoiseOperator,
+    samples: Tensor,
+    inside: Tensor,
+    target_error: float,
+    *,
+    seed: int | Sequence[int] = 0,
+    probe_seconds: float = 0.0,
+    most_seconds: float = math.inf,
+) -> Colouring | None:
+    """The colouring with which probing to a target costs least; each is tried on one of its colours.
+
+    Parameters
+    ----------
+    operator
+        L and its adjoint.
+    samples
+        Noise images, complex (B, y, x), B ≥ 2: where their correlation stands out, offsets are avoided.
+    inside
+        Bool, (y, x): the object.
+    target_error
+        Relative error of σ. A draw gives V̂/V the variance ½ Σ|ρ|², the sum over voxels of the same colour.
+    seed
+        Entropy of the probes.
+    probe_seconds
+        For one probe, until one was timed.
+    most_seconds
+        What costs more is not tried.
+
+    Returns
+    -------
+    Colouring
+        ``None`` where all cost more.
+    """
+    best: Colouring | None = None
+    local, tried = 0.0, 1
+    for cells, expected in _candidates(samples, inside):
+        # What was not expected is of nearby voxels, and falls at least so fast with their distance.
+        leaked = expected + local * (tried / cells.n_colours) ** 2
+        limit = best.seconds if best else most_seconds
+        if _draws(leaked, target_error) * cells.n_colours * probe_seconds >= limit:
+            continue
+        colours = cells.colours(operator.image_shape)
+        started = time.perf_counter()
+        leaked = leakage(operator, colours, [cells.n_colours // 2], inside, seed=seed)
+        probe_seconds = time.perf_counter() - started
+        local, tried = max(0.0, leaked - expected), cells.n_colours
+        draws = _draws(leaked, target_error)
+        seconds = draws * cells.n_colours * probe_seconds
+        if seconds < limit:
+            best = Colouring(cells, draws, seconds)
+        if draws == 1:
+            break
+    return best
+
+
+def _draws(leaked: float, target_error: float) -> int:
+    return max(1, math.ceil(MARGIN * leaked / (4 * target_error**2)))
+
+
+def _candidates(samples: Tensor, inside: Tensor) -> Iterator[tuple[Sublattice, float]]:
+    """For every rung, the sublattice whose offsets have the least squared correlation, and its expected leakage.
+
+    Among equals, the one whose shortest offset is longest.
+
+    The mean over the object of |ρ(r, r+d)|² comes from pairs i ≠ j of noise images: the autocorrelation of u_i u_j* at
+    d, which has no bias however few they are.
+    """
+    squared, density = _squared_correlation(samples, inside)
+    n_y, n_x = inside.shape
+    dy, dx = torch.meshgrid(_offsets(n_y), _offsets(n_x), indexing="ij")
+    away = ((dy != 0) | (dx != 0)) & (density > 0.01)
+    spread = squared / density.clamp_min(1e-12).sqrt()
+    noise = float(spread[away].abs().median()) / 0.6745
+    strong = away & (spread > SIGNIFICANT * noise)
+    weight, strong_dy, strong_dx = squared[strong], dy[strong], dx[strong]
+    near = away & (dy.abs() <= LADDER[-1][1]) & (dx.abs() <= LADDER[-1][1])
+    length, near_dy, near_dx = torch.hypot(dy[near].double(), dx[near].double()), dy[near], dx[near]
+
+    for fewest, most in LADDER:
+        found: list[tuple[float, float, Sublattice]] = []
+        for n_colours in range(fewest, most + 1):
+            for a in (a for a in range(1, n_colours + 1) if n_colours % a == 0):
+                b = n_colours // a
+                leaked = (_of_one_colour(strong_dy, strong_dx, a, b) * weight).sum(1)
+                shortest = torch.where(_of_one_colour(near_dy, near_dx, a, b), length, math.inf).amin(1)
+                found += [(float(leaked[s]), -float(shortest[s]), Sublattice(a, b, s)) for s in range(b)]
+        squared_sum, _, cells = min(found, key=lambda one: one[:2])
+        yield cells, 0.5 * squared_sum
+
+
+def _of_one_colour(dy: Tensor, dx: Tensor, a: int, b: int) -> Tensor:
+    """Whether offsets join voxels of one colour, for every shear, (b, offset)."""
+    shear = torch.arange(b)[:, None]
+    return (dy % a == 0) & ((dx - shear * torch.div(dy, a, rounding_mode="floor")) % b == 0)
+
+
+def _squared_correlation(samples: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_r |ρ(r, r+d)|² / N over voxels r and r+d of the object, at every offset d, and the fraction of such voxels."""
+    inside, d = inside.cpu(), samples.to(torch.complex128).cpu()
+    tiny = torch.finfo(torch.float64).tiny
+    u = torch.where(inside, d / d.abs().square().mean(0).sqrt().clamp_min(tiny), 0)
+    size = [2 * n for n in inside.shape]
+
+    def autocorrelation(x: Tensor) -> Tensor:
+        return torch.fft.ifft2(torch.fft.fft2(x, size).abs().square()).real
+
+    total = torch.zeros(size, dtype=torch.float64)
+    for i in range(len(u) - 1):
+        total += autocorrelation(u[i] * u[i + 1 :].conj()).sum(0)
+    total = total / float(total[0, 0].clamp_min(tiny))
+    return total, autocorrelation(inside.to(torch.float64)) / float(inside.sum())
+
+
+def _offsets(n: int) -> Tensor:
+    """Of the entries of an autocorrelation of length 2n."""
+    return (torch.arange(2 * n) + n) % (2 * n) - n
