@@ -11,7 +11,7 @@ from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.simulation import simulate
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SHAPE, COILS, R = (10, 7), 4, 2
+SHAPE, COILS, R = (14, 11), 5, 2
 SAMPLES = {"paper": 400, "replicas": 400, "batched replicas": 400, "pico": 400, "xdiag": 40}
 
 
@@ -76,7 +76,7 @@ def test_peer_agrees_with_the_exact_map(case, name):
     *_, (samples, variance, seconds) = peers.PEERS[name](problem, (count // 2, count), 1)
     assert samples == count and seconds > 0
     # Relative error of σ: √((1+κ²) / 4S) with κ ≤ 1 for samples of the noise, the leakage for probes of the image.
-    # XDiag with 40 probes has no more than plain probing with as many.
+    # XDiag with 40 probes of 154 unknowns has about that of plain probing with as many; near full rank it has more.
     floor = (leakage(problem) if name in ("pico", "xdiag") else (0.25 if problem.linear else 0.5) ** 0.5) / count**0.5
     assert error_of(variance, exact) < 1.3 * floor
     assert abs(float((variance.sqrt() / exact.sqrt()).mean()) - 1) < 0.5 * floor
