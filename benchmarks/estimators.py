@@ -571,6 +571,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     """A panel a case, and one of memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     cases = {name: record["cases"][name] for name in CASES if name in record["cases"]}
     n_rows = math.ceil((len(cases) + 1) / COLUMNS)
@@ -588,7 +589,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
         ax.set_title(f"{name}, {'×'.join(map(str, case['shape']))}, {case['coils']} coils", fontsize=9)
         ax.set_xlabel("seconds", fontsize=8)
         ax.set_ylabel("error of σ, %", fontsize=8)
-        ax.tick_params(labelsize=7)
+        ax.tick_params(which="both", labelsize=7)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.25)
     shown = next(name for name in ("n2r-r4", *reversed(cases)) if name in cases)
     for method in ("sketch", "paper"):
@@ -597,6 +599,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         x, y = ([p[key] for p in points] for key in ("samples", "peak_mib"))
         axes[len(cases)].plot(x, y, color=colour, marker=marker, linestyle=line, markersize=4, label=method)
     axes[len(cases)].set_title(f"memory, {shown}", fontsize=9)
+    axes[len(cases)].set_ylim(bottom=0)
     axes[len(cases)].set_xlabel("samples", fontsize=8)
     axes[len(cases)].set_ylabel("MiB above one reconstruction", fontsize=8)
     axes[len(cases)].tick_params(labelsize=7)
