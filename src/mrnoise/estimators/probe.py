@@ -62,15 +62,16 @@ def probe(
     colours = colours.expand(operator.image_shape).to(operator.device)
     n_colours = int(colours.max()) + 1
     is_complex = operator.image_dtype.is_complex
+    moments = _Diagonal(operator, colours, n_colours, method)
     # The error of a draw is known when all colours had their turn.
     enough = n_colours if is_complex else 2 * n_colours
     limit = None if plan.n_samples is None else plan.n_samples * n_colours
     certificate = None
     if is_complex and n_colours >= FEWEST_COLOURS:
-        certificate = _ColourError(colours, n_colours, plan.region)
+        certificate = _ColourError(moments, plan.region)
     return stream(
         _evaluation(operator, colours, n_colours, seed),
-        _Diagonal(operator, colours, n_colours, method),
+        moments,
         replace(plan, n_samples=limit),
         operator,
         smallest=enough,
@@ -131,8 +132,8 @@ class _ColourError:
     what the real parts came to scatters as much again.
     """
 
-    def __init__(self, colours: Tensor, n_colours: int, region: Tensor | None) -> None:
-        self._colours, self._n_colours, self._region = colours, n_colours, region
+    def __init__(self, moments: _Diagonal, region: Tensor | None) -> None:
+        self._moments, self._region = moments, region
 
     def add(self, estimate: Estimate) -> None:
         """Nothing is kept."""
@@ -142,10 +143,10 @@ class _ColourError:
         inside = estimate.variance > 0
         if self._region is not None:
             inside = inside & self._region.to(inside.device)
-        relative = 0.25 * (estimate.variance_error[inside] / estimate.variance[inside]).square()
-        which = self._colours[inside].flatten()
-        count = torch.bincount(which, minlength=self._n_colours)
-        mean = torch.bincount(which, relative, self._n_colours)[count > 0] / count[count > 0]
+        relative = 0.25 * (self._moments.square / self._moments.variance.square())[inside]
+        which = self._moments.colours[inside]
+        count = torch.bincount(which)
+        mean = torch.bincount(which, relative)[count > 0] / count[count > 0]
         if len(mean) < 2:
             return float("nan")
         reach = float(stats.t.ppf(CERTIFIED_LEVEL, len(mean) - 1)) * (2 / len(mean)) ** 0.5
@@ -156,7 +157,7 @@ class _Diagonal:
     """Running sums, for each voxel over the draws of its colour, of V, P and the squares that tell the error of V."""
 
     def __init__(self, operator: NoiseOperator, colours: Tensor, n_colours: int, method: str) -> None:
-        self._operator, self._colours, self._n_colours, self._method = operator, colours, n_colours, method
+        self._operator, self.colours, self._n_colours, self._method = operator, colours, n_colours, method
         self.count = 0
         zero = torch.zeros(operator.image_shape, dtype=torch.float64, device=operator.device)
         self.variance, self.square = zero, zero
@@ -185,7 +186,7 @@ class _Diagonal:
     def estimate(self, interrupted: bool) -> Estimate:
         """Means over the draws; voxels whose colour had no turn are NaN."""
         whole, part = divmod(self.count, self._n_colours)
-        draws = whole + (self._colours < part).double()
+        draws = whole + (self.colours < part).double()
         draws = torch.where(draws > 0, draws, torch.nan)
         v, p = self.variance / draws, self._p / draws
         if self._operator.image_dtype.is_complex:
