@@ -245,6 +245,14 @@ class NoiseMap:
         direction = None if component in ("std", "variance", "g_factor") else self._direction(component)
         return self.estimate.effective_degrees_of_freedom(direction, level)
 
+    # -- derived maps ------------------------------------------------------------------------------------
+
+    def preview(self) -> NoiseMap:
+        """The map from few samples, smoothed inside the object as far as that helps; see `mrnoise.preview.preview`."""
+        from mrnoise.preview import preview
+
+        return preview(self)
+
     # -- record ------------------------------------------------------------------------------------------
 
     @property

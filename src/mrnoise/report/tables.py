@@ -11,6 +11,7 @@ import numpy as np
 
 from mrnoise.estimators.linearity import LINEAR
 from mrnoise.io.record import to_numpy
+from mrnoise.preview import sentence
 from mrnoise.result import QUANTITIES, NoiseMap
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -29,6 +30,7 @@ TITLES = {
     "interrupted": "Interrupted",
     "preflight": "Preflight",
     "linearity": "Linearity",
+    "preview": "Preview",
     "noise_covariance": "Noise covariance Ψ",
     "coil_maps": "Coil maps",
     "sampling": "Sampling",
@@ -75,6 +77,8 @@ def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
             "<b>Interrupted.</b> The run was stopped before it reached its target. The intervals hold for the "
             "probes that were made; slices that were not reached are empty."
         )
+    if "preview" in noise_map.provenance:
+        messages.append(f"<b>Preview.</b> {escape(sentence(noise_map.provenance['preview']))}.")
     if noise_map.linearity is not None and noise_map.linearity.verdict != LINEAR:
         messages.append(
             f"<b>First order may not hold.</b> The reconstruction is {escape(noise_map.linearity.sentence)}. "
