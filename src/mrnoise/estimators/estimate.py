@@ -217,6 +217,25 @@ class Estimate:
             error_sample=None if self.error_sample is None else self.error_sample.cpu(),
         )
 
+    def scaled(self, alpha: float) -> Estimate:
+        """To first order that of noise ``alpha`` times as strong: variances times α², relative errors as before."""
+        error = self.error
+        if isinstance(error, EmpiricalError):
+            error = EmpiricalError(
+                error.variance * alpha**4,
+                error.cross * alpha**4,
+                error.pseudo_abs * alpha**4,
+                error.pseudo_square * alpha**4,
+                error.degrees_of_freedom,
+            )
+        return dataclasses.replace(
+            self,
+            variance=self.variance * alpha**2,
+            pseudo_variance=self.pseudo_variance * alpha**2,
+            error=error,
+            error_sample=None if self.error_sample is None else self.error_sample * alpha**2,
+        )
+
     @property
     def variance_error(self) -> Tensor:
         """Standard error of ``variance``; NaN where one sample cannot tell."""

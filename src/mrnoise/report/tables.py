@@ -31,6 +31,7 @@ TITLES = {
     "preflight": "Preflight",
     "linearity": "Linearity",
     "preview": "Preview",
+    "noise_scale": "Noise relative to that of the scan",
     "noise_covariance": "Noise covariance Ψ",
     "coil_maps": "Coil maps",
     "sampling": "Sampling",
@@ -76,6 +77,11 @@ def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
         messages.append(
             "<b>Interrupted.</b> The run was stopped before it reached its target. The intervals hold for the "
             "probes that were made; slices that were not reached are empty."
+        )
+    if noise_map.provenance.get("noise_scale", 1.0) != 1.0:
+        messages.append(
+            f"<b>Another noise level.</b> The noise is {noise_map.provenance['noise_scale']:.4g} times that "
+            "of the scan, to first order; whether first order holds there was not checked."
         )
     if "preview" in noise_map.provenance:
         messages.append(f"<b>Preview.</b> {escape(sentence(noise_map.provenance['preview']))}.")
