@@ -28,7 +28,7 @@ TRUTH_SAMPLES = 1000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--networks", nargs="*", default=["varnet"])
+    parser.add_argument("--networks", nargs="*", default=[])
     options = parser.parse_args()
     regular = simulated_head(SHAPE, COILS, snr=SNR, mask=equispaced(SHAPE, 2), seed=1).acquire()
     irregular = simulated_head(SHAPE, COILS, snr=SNR, mask=equispaced(SHAPE, 3, 10), seed=1).acquire()

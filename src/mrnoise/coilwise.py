@@ -111,7 +111,9 @@ def coil_sketch(
         V = Σ_cd Ψ_cd (A_c A_dᴴ + B_d B_cᴴ)_rr
 
     follows for any Ψ from the mean of the products of these responses. A sample costs C jvps (2C where J is not
-    complex-linear) and is worth between 1 and C samples of ``sketch``.
+    complex-linear). It is worth between 1 sample of ``sketch``, where the responses to the coils differ by factors
+    only, and C, where they are unrelated; 1.2 for CG-SENSE at R = 3 with 8 coils. It pays where more than about C
+    covariances are asked for, or one that is not yet known.
 
     Parameters
     ----------
