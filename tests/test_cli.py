@@ -326,3 +326,12 @@ def test_interrupted_map_leaves_its_estimate(scan):
 
 def test_nothing_to_resume(scan):
     assert "nothing to resume" in run("map", scan, "-o", scan.parent / "none.h5", "--resume", code=2)
+
+
+def test_preview_of_few_samples(scan, tmp_path):
+    common = ["map", scan, "-R", 2, "--calibration", 16, "-m", "sketch", "--preview"]
+    for samples in ([], ["-n", 31]):
+        assert "2 ≤ S ≤ 30" in run(*common, *samples, "-o", tmp_path / "out.h5", code=2)
+    text = run(*common, "-n", 12, "-o", tmp_path / "out.h5")
+    assert re.search(r"Preview: σ is smoothed .* predicted to be wrong by \d+\.\d% instead of 1\d\.\d%", text)
+    assert read_noise_map(tmp_path / "out.h5").provenance["preview"]["width_voxels"] > 0

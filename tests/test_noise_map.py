@@ -197,6 +197,7 @@ def test_no_g_factor_without_coil_maps():
 def test_public_names():
     assert sorted(mrnoise.__all__) == [
         "Acquisition",
+        "CoilSketch",
         "GFactor",
         "Geometry",
         "InputError",
@@ -204,6 +205,7 @@ def test_public_names():
         "NoiseMap",
         "acquisition",
         "baselines",
+        "coil_sketch",
         "estimators",
         "g_factor",
         "measurement",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mrnoise import acquisition, baselines, estimators, measurement, networks, reconstruction, simulation, training
     from mrnoise.acquisition import Acquisition, Geometry, NoiseCovariance
+    from mrnoise.coilwise import CoilSketch, coil_sketch
     from mrnoise.errors import InputError
     from mrnoise.io import read, read_noise_map
     from mrnoise.mapping import noise_map
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 # Imported on first use: `mrnoise --help` must not wait for torch.
 _HOME = {
     "Acquisition": "mrnoise.acquisition",
+    "CoilSketch": "mrnoise.coilwise",
     "GFactor": "mrnoise.ratio",
     "Geometry": "mrnoise.acquisition",
     "InputError": "mrnoise.errors",
     "NoiseCovariance": "mrnoise.acquisition",
     "NoiseMap": "mrnoise.result",
+    "coil_sketch": "mrnoise.coilwise",
     "g_factor": "mrnoise.ratio",
     "noise_map": "mrnoise.mapping",
     "read": "mrnoise.io",
@@ -42,6 +45,7 @@ _ROOMS = (
 
 __all__ = [
     "Acquisition",
+    "CoilSketch",
     "GFactor",
     "Geometry",
     "InputError",
@@ -49,6 +53,7 @@ __all__ = [
     "NoiseMap",
     "acquisition",
     "baselines",
+    "coil_sketch",
     "estimators",
     "g_factor",
     "measurement",

@@ -27,12 +27,11 @@ from mrnoise.provenance import fingerprint, scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import shared_lattice
 from mrnoise.reconstruction.surrogate import Surrogate, surrogate
+from mrnoise.result import NOT_FIRST_ORDER as NONLINEAR
 from mrnoise.result import NoiseMap
 
 # Where neither a count nor a target is given.
 DEFAULT_TARGET_ERROR = 0.03
-# Methods that do not linearise.
-NONLINEAR = ("monte_carlo", "nonlinear")
 # Methods whose samples are noise images, for which control variates are known.
 SAMPLING = ("auto", "sketch", "monte_carlo")
 # Samples below which a pilot would cost a good part of the map.
@@ -362,6 +361,7 @@ def _earlier(
         "reconstruction": name_of(reconstruction),
         "seed": seed,
         "distribution": _distribution_name(resume.method, distribution),
+        "noise_scale": None,
     }
     for name, wanted in expected.items():
         source = resume.provenance.get("input", {}) if name == "input sha256" else resume.provenance

@@ -336,6 +336,8 @@ def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
     """How the map was made, and how well it is known."""
     samples = "replicas" if noise_map.method in ("monte_carlo", "nonlinear") else "probes"
     parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
+    if "preview" in noise_map.provenance:
+        parts.insert(0, "PREVIEW")
     error = to_numpy(noise_map.relative_error)
     values = error[inside & np.isfinite(error)]
     if values.size == 0 or values.max() > 0:

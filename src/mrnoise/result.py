@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -48,6 +50,8 @@ QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 
+# Methods whose maps hold at the noise level of the scan and at no other.
+NOT_FIRST_ORDER = ("monte_carlo", "nonlinear")
 # Quantities that carry a confidence interval.
 WITH_INTERVAL = ("std", "variance", "magnitude_std", "phase_std", "real_std", "imaginary_std", "snr", "g_factor")
 
@@ -244,6 +248,54 @@ class NoiseMap:
         component = {"snr": "magnitude_std"}.get(quantity, quantity)
         direction = None if component in ("std", "variance", "g_factor") else self._direction(component)
         return self.estimate.effective_degrees_of_freedom(direction, level)
+
+    # -- derived maps ------------------------------------------------------------------------------------
+
+    def preview(self) -> NoiseMap:
+        """The map from few samples, smoothed inside the object as far as that helps; see `mrnoise.preview.preview`."""
+        from mrnoise.preview import preview
+
+        return preview(self)
+
+    def scaled(self, alpha: float) -> NoiseMap:
+        """The map for noise ``alpha`` times as strong as that of this one, without another product.
+
+        To first order σ(α) = α σ(1): standard deviations times α, variances, their errors and covariances times α²,
+        SNR divided by α; relative errors and g-factor do not change. Whether first order holds was found out for
+        one noise level only: the verdict is dropped.
+
+        Parameters
+        ----------
+        alpha
+            Positive; 2 for noise of twice the standard deviation, Ψ times 4.
+
+        Raises
+        ------
+        InputError
+            If the map is not first-order (``monte_carlo``, ``nonlinear``), or α not positive and finite.
+        """
+        if self.method in NOT_FIRST_ORDER:
+            raise InputError(
+                "this map holds for one noise level only",
+                expected="a map to first order in the noise, e.g. by sketch",
+                received=self.method,
+                remedy="Scale the noise covariance of the acquisition and map again.",
+            )
+        if not 0 < alpha < math.inf:
+            raise InputError(
+                "invalid noise scale",
+                expected="a positive, finite factor on the standard deviation of the noise",
+                received=str(alpha),
+                remedy="Use 2 for noise twice as strong.",
+            )
+        scale = alpha * self.provenance.get("noise_scale", 1.0)
+        return dataclasses.replace(
+            self,
+            estimate=self.estimate.scaled(alpha),
+            reference_std=None if self.reference_std is None else alpha * self.reference_std,
+            linearity=None,
+            provenance={**self.provenance, "noise_scale": scale, "linearity": None},
+        )
 
     # -- record ------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class NoiseCovariance:
     n_samples: int | None = field(default=None)
 
     def __post_init__(self) -> None:
-        matrix = torch.as_tensor(self.matrix).to(torch.complex128)
+        matrix = torch.as_tensor(self.matrix).to(torch.complex128).resolve_conj()
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
             raise InputError(
                 "noise covariance has the wrong shape",

@@ -128,6 +128,10 @@ def print_map(nm: NoiseMap, title: str) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if "preview" in p:
+        from mrnoise.preview import sentence
+
+        OUT.print(f"Preview: {sentence(p['preview'])}", soft_wrap=True, highlight=False)
     if nm.linearity is not None:
         _print_linearity(nm.linearity)
 

@@ -32,6 +32,9 @@ def map_(
     control_variate: options.ControlVariate = None,
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="From at most 30 samples: σ smoothed inside the object where that helps.")
+    ] = False,
     output: options.Output = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the .h5 that an interrupted run left in the output.")
@@ -46,7 +49,10 @@ def map_(
     from mrnoise.cli.output import targets, write
     from mrnoise.cli.scan import load_reconstruction, load_scan
     from mrnoise.mapping import noise_map
+    from mrnoise.preview import check_few
 
+    if preview:
+        check_few(samples)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
     method_of = load_reconstruction(reconstruction, regularization, weights, normalization)
@@ -73,6 +79,8 @@ def map_(
             progress=progress,
             resume=earlier,
         )
+    if preview:
+        nm = nm.preview()
     written = write(nm, files)
     print_map(nm, f"{scan.name}: {reconstruction}")
     print_written(written)

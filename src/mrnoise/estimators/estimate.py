@@ -183,6 +183,10 @@ class Estimate:
         target.
     mean_error
         Its standard error, √E|error|² of the complex value.
+    error_sample
+        One realisation of the sampling error of ``variance``, from samples of alternating sign: mean 0, the covariance
+        of ``variance`` between any two voxels, uncorrelated with it; of replicas with the bias b, larger by about
+        1 + 2|b|²/V. ``None`` where the estimator has no such samples.
     """
 
     variance: Tensor
@@ -195,6 +199,7 @@ class Estimate:
     mean: Tensor | None = None
     certified_error: Tensor | None = None
     mean_error: Tensor | None = None
+    error_sample: Tensor | None = None
 
     def cpu(self) -> Estimate:
         """The same in host memory, where results are kept."""
@@ -209,6 +214,26 @@ class Estimate:
             error=error,
             mean=None if self.mean is None else self.mean.cpu(),
             mean_error=None if self.mean_error is None else self.mean_error.cpu(),
+            error_sample=None if self.error_sample is None else self.error_sample.cpu(),
+        )
+
+    def scaled(self, alpha: float) -> Estimate:
+        """To first order that of noise ``alpha`` times as strong: variances times α², relative errors as before."""
+        error = self.error
+        if isinstance(error, EmpiricalError):
+            error = EmpiricalError(
+                error.variance * alpha**4,
+                error.cross * alpha**4,
+                error.pseudo_abs * alpha**4,
+                error.pseudo_square * alpha**4,
+                error.degrees_of_freedom,
+            )
+        return dataclasses.replace(
+            self,
+            variance=self.variance * alpha**2,
+            pseudo_variance=self.pseudo_variance * alpha**2,
+            error=error,
+            error_sample=None if self.error_sample is None else self.error_sample * alpha**2,
         )
 
     @property
@@ -280,6 +305,7 @@ def unknown(like: Estimate) -> Estimate:
         mean=None if like.mean is None else torch.full_like(like.mean, torch.nan),
         certified_error=None if like.certified_error is None else torch.full_like(like.certified_error, torch.nan),
         mean_error=None if like.mean_error is None else torch.full_like(like.mean_error, torch.nan),
+        error_sample=None if like.error_sample is None else nan,
     )
 
 
@@ -315,6 +341,7 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
         mean=join_known([e.mean for e in estimates]),
         mean_error=join_known([e.mean_error for e in estimates]),
         certified_error=join_known([e.certified_error for e in estimates]),
+        error_sample=join_known([e.error_sample for e in estimates]),
     )
 
 
@@ -334,7 +361,8 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
     def split_or_none(values: Tensor | None) -> list[Tensor] | list[None]:
         return [None] * len(counts) if values is None else split(values)
 
-    optional = [split_or_none(v) for v in (estimate.mean, estimate.mean_error, estimate.certified_error)]
+    fields = (estimate.mean, estimate.mean_error, estimate.certified_error, estimate.error_sample)
+    optional = [split_or_none(v) for v in fields]
     parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, *optional, strict=True)
     return [
         dataclasses.replace(
@@ -345,6 +373,7 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
             mean=mean,
             mean_error=mean_error,
             certified_error=bound,
+            error_sample=error_sample,
         )
-        for variance, pseudo, dof, mean, mean_error, bound in parts
+        for variance, pseudo, dof, mean, mean_error, bound, error_sample in parts
     ]

@@ -9,7 +9,9 @@ from mrnoise.estimators.estimate import Estimate, GaussianError
 
 
 class SampleMoments:
-    """Running Σ|δ|², Σδ² and, where the mean is unknown, Σδ of image noise samples δ.
+    """Running Σ|δ|², Σδ², Σ±|δ|² and, where the mean is unknown, Σδ of image noise samples δ.
+
+    The signs alternate. Σ±|δ|² holds the sampling error of Σ|δ|² without its mean: `Estimate.error_sample`.
 
     Parameters
     ----------
@@ -28,6 +30,7 @@ class SampleMoments:
         self._square: Tensor | float = 0.0
         self._pseudo: Tensor | float = 0.0
         self._sum: Tensor | float = 0.0
+        self._alternating: Tensor | float | None = 0.0
         self._certified_error: Tensor | None = None
         if start is not None and isinstance(start.error, GaussianError):
             nu = int(start.error.degrees_of_freedom)
@@ -37,12 +40,20 @@ class SampleMoments:
                 self._sum = self.count * mean
                 self._square = nu * start.variance + self.count * mean.abs().square()
                 self._pseudo = nu * start.pseudo_variance + self.count * mean.square()
+                self._alternating = None
+                if start.error_sample is not None:
+                    odd, scale = _contrast(self.count, nu)
+                    self._alternating = scale * start.error_sample + odd * self._square / self.count
                 self._certified_error = start.certified_error
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image)."""
         z = samples.to(torch.complex128)
-        self._square = _on(self._square, z) + (z.real.square() + z.imag.square()).sum(0)
+        power = z.real.square() + z.imag.square()
+        self._square = _on(self._square, z) + power.sum(0)
+        if self._alternating is not None:
+            even = self.count % 2
+            self._alternating = _on(self._alternating, z) + power[even::2].sum(0) - power[1 - even :: 2].sum(0)
         self._pseudo = _on(self._pseudo, z) + z.square().sum(0)
         if not self.known_mean:
             self._sum = _on(self._sum, z) + z.sum(0)
@@ -60,6 +71,10 @@ class SampleMoments:
             square = square - n * mean.abs().square()
             pseudo = pseudo - n * mean.square()
             nu = n - 1
+        error_sample = None
+        if self._alternating is not None and n > 1:
+            odd, scale = _contrast(n, nu)
+            error_sample = (torch.as_tensor(self._alternating) - odd * torch.as_tensor(self._square) / n) / scale
         undefined = torch.nan if nu == 0 else 1.0
         # One sample has no spread to judge by: its error is NaN, never zero.
         dof = torch.tensor(float(nu if n > 1 else 0))
@@ -75,7 +90,14 @@ class SampleMoments:
             mean=mean,
             certified_error=self._certified_error,
             mean_error=None if mean is None else (variance / n).sqrt(),
+            error_sample=error_sample,
         )
+
+
+def _contrast(n: int, nu: int) -> tuple[int, float]:
+    """Of n alternating signs ±1 their sum p, 0 or 1, and the scale with var(Σ(±1 - p/n) x / scale) = var(x) / ν."""
+    odd = n % 2
+    return odd, (nu * (n - odd / n)) ** 0.5
 
 
 def _on(total: Tensor | float, like: Tensor) -> Tensor:

@@ -34,10 +34,10 @@ ERROR_FIELDS: dict[type, tuple[str, ...]] = {
 def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
     """Write everything `read_noise_map` needs, and under ``maps`` what other programs want.
 
-    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error, certified_error}``,
-    ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and the attributes
-    ``spatial_dims`` and ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32 with the
-    attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
+    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error, certified_error,
+    error_sample}``, ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and
+    the attributes ``spatial_dims`` and ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32
+    with the attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
     """
     import h5py
 
@@ -55,7 +55,7 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
         group = file.create_group("estimate")
         for name in ("method", "n_samples", "n_products", "interrupted"):
             group.attrs[name] = getattr(estimate, name)
-        for name in ("variance", "pseudo_variance", "mean", "mean_error", "certified_error"):
+        for name in ("variance", "pseudo_variance", "mean", "mean_error", "certified_error", "error_sample"):
             _put(group, name, getattr(estimate, name))
         _put_error(group.create_group("error"), estimate.error)
 
@@ -129,6 +129,7 @@ def _read(file: h5py.File) -> NoiseMap:
         mean=_get(group, "mean"),
         certified_error=_get(group, "certified_error"),
         mean_error=_get(group, "mean_error"),
+        error_sample=_get(group, "error_sample"),
     )
     return NoiseMap(
         image=image,

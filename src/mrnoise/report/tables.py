@@ -11,6 +11,7 @@ import numpy as np
 
 from mrnoise.estimators.linearity import LINEAR
 from mrnoise.io.record import to_numpy
+from mrnoise.preview import sentence
 from mrnoise.result import QUANTITIES, NoiseMap
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -29,6 +30,8 @@ TITLES = {
     "interrupted": "Interrupted",
     "preflight": "Preflight",
     "linearity": "Linearity",
+    "preview": "Preview",
+    "noise_scale": "Noise relative to that of the scan",
     "noise_covariance": "Noise covariance Ψ",
     "coil_maps": "Coil maps",
     "sampling": "Sampling",
@@ -75,6 +78,13 @@ def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
             "<b>Interrupted.</b> The run was stopped before it reached its target. The intervals hold for the "
             "probes that were made; slices that were not reached are empty."
         )
+    if noise_map.provenance.get("noise_scale", 1.0) != 1.0:
+        messages.append(
+            f"<b>Another noise level.</b> The noise is {noise_map.provenance['noise_scale']:.4g} times that "
+            "of the scan, to first order; whether first order holds there was not checked."
+        )
+    if "preview" in noise_map.provenance:
+        messages.append(f"<b>Preview.</b> {escape(sentence(noise_map.provenance['preview']))}.")
     if noise_map.linearity is not None and noise_map.linearity.verdict != LINEAR:
         messages.append(
             f"<b>First order may not hold.</b> The reconstruction is {escape(noise_map.linearity.sentence)}. "

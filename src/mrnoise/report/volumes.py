@@ -62,8 +62,8 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
     freedoms: dict[str, str | float | None] = {}
     for name in ("image", *SHOWN):
         value = noise_map.quantity(name)
-        if value is None or (name == "relative_error" and not bool(value.any())):
-            continue  # an exact map has no error to show
+        if value is None or (name == "relative_error" and not bool((value > 0).any())):
+            continue  # an exact map has no error to show, a preview none a voxel
         style = STYLES[name]
         array = to_numpy(value).astype(float) * (100 if style.percent else 1)
         volumes[name] = pack(grid.take(array))
