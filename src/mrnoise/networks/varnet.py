@@ -15,6 +15,8 @@ from mrnoise.networks.layers import ConvNet, residual
 # Coil maps are smooth: they are estimated on MAP_GRID² points of the field of view, with a Gaussian window of MAP_WIDTH
 # samples (standard deviation) in k-space, in MAP_STEPS power iterations.
 MAP_GRID, MAP_WIDTH, MAP_STEPS = 64, 8.0, 3
+# Squared norm, relative to that of tissue, below which maps fade: those of air are noise, and follow none linearly.
+FADE_VECTORS, FADE_MAPS = 1e-5, 0.1
 TINY = 1e-20
 
 
@@ -51,7 +53,7 @@ class VarNet(nn.Module):
         self.map_network = ConvNet(map_features, map_poolings)
 
     def coil_maps(self, calibration: Tensor) -> Tensor:
-        """S = s / √Σ_c |s_c|², s = v + U(v) for each coil, v the dominant eigenvector of Σ_r' w(r - r') y(r') y(r')ᴴ.
+        """S ∝ v + U(v), v(r) the dominant eigenvector of Σ_r' w(r - r') y(r') y(r')ᴴ, with norm 1 in tissue, 0 in air.
 
         y are the images of the calibration lines on a coarse grid and w a Gaussian (Walsh et al. 2000,
         doi:10.1002/(SICI)1522-2594(200005)43:5<682::AID-MRM10>3.0.CO;2-G); v is found by power iterations, which are
@@ -60,7 +62,8 @@ class VarNet(nn.Module):
         images = fourier.to_image(_centred(calibration, (MAP_GRID, MAP_GRID)))
         vectors = _dominant(images)
         maps = vectors + residual(self.map_network, vectors)
-        return _unit(fourier.to_image(_centred(fourier.to_kspace(maps), calibration.shape[-2:])))
+        kspace = _centred(fourier.to_kspace(maps), calibration.shape[-2:])
+        return _faded(fourier.to_image(kspace) * (kspace[0].numel() / maps[0].numel()) ** 0.5, FADE_MAPS)
 
     def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
@@ -81,7 +84,7 @@ def _combine(kspace: Tensor, maps: Tensor) -> Tensor:
 
 
 def _dominant(images: Tensor) -> Tensor:
-    """Dominant eigenvector over coils of the covariance in a Gaussian window around each voxel, of norm 1."""
+    """Dominant eigenvector over coils of the covariance in a Gaussian window around each voxel."""
     offset = (torch.arange(MAP_GRID, device=images.device) - MAP_GRID // 2).to(images.real.dtype)
     window = torch.exp(-0.5 * (offset / MAP_WIDTH).square())
     window = window[:, None] * window
@@ -89,13 +92,20 @@ def _dominant(images: Tensor) -> Tensor:
     vectors = images.mean(AXES, keepdim=True)
     for _ in range(MAP_STEPS):
         combined = (vectors.conj() * images).sum(-3, keepdim=True)
-        vectors = _unit(fourier.to_image(window * fourier.to_kspace(images * combined.conj())))
+        found = fourier.to_image(window * fourier.to_kspace(images * combined.conj()))
+        power = _power(found)
+        vectors = _faded(found * ((power + TINY).sum() / (power.square().sum() + TINY**2)).sqrt(), FADE_VECTORS)
     return vectors
 
 
-def _unit(maps: Tensor) -> Tensor:
-    power = (maps.real.square() + maps.imag.square()).sum(-3, keepdim=True)
-    return maps * (power + TINY).rsqrt()
+def _faded(maps: Tensor, fade: float) -> Tensor:
+    """Norm 1 where Σ_c |s_c|² is 1 or far above ``fade``, and 0 far below."""
+    return maps * ((1 + fade) / (_power(maps) + fade)).sqrt()
+
+
+def _power(maps: Tensor) -> Tensor:
+    """Σ_c |s_c|², (1, y, x)."""
+    return (maps.real.square() + maps.imag.square()).sum(-3, keepdim=True)
 
 
 def _centred(kspace: Tensor, shape: Sequence[int]) -> Tensor:
