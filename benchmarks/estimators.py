@@ -14,8 +14,8 @@ errors. Peak memory is that of the process above the peak of one reconstruction.
 
 Seconds to 3 %: the number of samples from the errors, interpolated in log-log, ∝ error⁻² beyond the last; its seconds
 linear in samples. Never below those of the fewest samples taken. "auto" and "coloured" are asked for 3 % and certify
-it with 95 % probability: their seconds are their own. The call of "paper" grows with S; from where it would exceed 8 GiB, or half of
-what is free, it is extrapolated.
+it with 95 % probability: their seconds are their own. The call of "paper" grows with S; from where it would exceed
+8 GiB, or half of what is free, it is extrapolated.
 
 Results are written after every method, and found ones not repeated (``--again`` does) unless scan, reconstruction,
 reference or numbers of samples changed. References are kept in benchmarks/out, and gone on with after an interruption.

@@ -18,7 +18,7 @@ from mrnoise.estimators.channels import ChannelCovariance, ChannelMoments
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import Plan, batches
 from mrnoise.linearization import NoiseToImage, linearize, n_images
-from mrnoise.mapping import MapProgress, _geometry, _join, _reference_std, name_of
+from mrnoise.mapping import MapProgress, geometry_of, join_slices, name_of, reference_std_of
 from mrnoise.provenance import scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result import NoiseMap
@@ -83,13 +83,13 @@ class CoilSketch:
             (value, found.estimate(psi.matrix, METHOD, found.n_samples * len(found.matrix), self.interrupted))
             for value, found in self.parts
         ]
-        image, estimate = _join(done, n_images(self.reconstruction, scan), scan)
+        image, estimate = join_slices(done, n_images(self.reconstruction, scan), scan)
         return NoiseMap(
             image=image,
             estimate=estimate,
-            geometry=_geometry(scan, image),
+            geometry=geometry_of(scan, image),
             spatial_dims=scan.spatial_dims,
-            reference_std=_reference_std(self.reconstruction, scan.replace(noise_covariance=psi), image),
+            reference_std=reference_std_of(self.reconstruction, scan.replace(noise_covariance=psi), image),
             acceleration=scan.acceleration,
             provenance={**self.record, "noise_covariance": psi.describe()},
         )

@@ -182,14 +182,14 @@ def noise_map(
         # Whole slices are kept; before the first there is nothing to return.
         if not done:
             raise
-    image, estimate = _join(done, count, acquisition)
+    image, estimate = join_slices(done, count, acquisition)
     linearity = _join_linearity(checked[: len(done)], count, acquisition, image.shape)
     return NoiseMap(
         image=image,
         estimate=estimate,
-        geometry=_geometry(acquisition, image),
+        geometry=geometry_of(acquisition, image),
         spatial_dims=acquisition.spatial_dims,
-        reference_std=_reference_std(reconstruction, acquisition, image),
+        reference_std=reference_std_of(reconstruction, acquisition, image),
         acceleration=acquisition.acceleration,
         linearity=linearity,
         provenance={
@@ -392,7 +392,7 @@ def _within(progress: MapProgress | None, index: int, count: int) -> Progress | 
     return lambda done, total, error: progress(index, count, done, total, error)
 
 
-def _join(done: list[tuple[Tensor, Estimate]], count: int, acquisition: Acquisition) -> tuple[Tensor, Estimate]:
+def join_slices(done: list[tuple[Tensor, Estimate]], count: int, acquisition: Acquisition) -> tuple[Tensor, Estimate]:
     """Slices as one result; those not reached are NaN."""
     first, estimate = done[0]
     if first.ndim == acquisition.spatial_dims + len(acquisition.batch_shape):
@@ -410,12 +410,13 @@ def _join_linearity(
     return join(checked, count, acquisition.batch_shape)
 
 
-def _geometry(acquisition: Acquisition, image: Tensor) -> Geometry:
+def geometry_of(acquisition: Acquisition, image: Tensor) -> Geometry:
+    """Geometry of an image whose matrix is that of k-space or its central part."""
     before = [n // 2 - m // 2 for n, m in zip(acquisition.spatial_shape, _spatial(acquisition, image), strict=True)]
     return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
 
 
-def _reference_std(
+def reference_std_of(
     reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, image: Tensor
 ) -> Tensor | None:
     """σ of the fully sampled SENSE image, where it may be compared with that of ``image``.
