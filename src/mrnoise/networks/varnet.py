@@ -35,6 +35,8 @@ class VarNet(nn.Module):
         Of the U-Net U_t in each of them.
     map_features, map_poolings
         Of the U-Net that refines the coil maps on their coarse grid.
+    consistency
+        Steps x - Aᴴ(A x - y) after the last cascade, whose U-Net may have moved measured samples.
     """
 
     estimates_coil_maps = True
@@ -46,8 +48,10 @@ class VarNet(nn.Module):
         poolings: int = 2,
         map_features: int = 8,
         map_poolings: int = 2,
+        consistency: int = 4,
     ) -> None:
         super().__init__()
+        self.consistency = consistency
         self.networks = nn.ModuleList(ConvNet(features, poolings) for _ in range(cascades))
         self.step = nn.Parameter(torch.ones(cascades))
         self.map_network = ConvNet(map_features, map_poolings)
@@ -68,7 +72,8 @@ class VarNet(nn.Module):
     def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
         encoding = Encoding(maps, mask)
-        start = encoding.unfold(encoding.adjoint(kspace))
+        b = encoding.adjoint(kspace)
+        start = encoding.unfold(b)
         # Inside the loop both origins are at index 0: shifting one image is cheaper than shifting all coils.
         kspace, mask, maps, start = (torch.fft.ifftshift(t, dim=AXES) for t in (kspace, mask, maps, start))
         k = torch.fft.fftn(maps * start, dim=AXES, norm="ortho")
@@ -76,7 +81,10 @@ class VarNet(nn.Module):
             image = torch.fft.fftshift(_combine(k, maps), dim=AXES)
             change = torch.fft.ifftshift(residual(network, image), dim=AXES)
             k = k - step * mask * (k - kspace) + torch.fft.fftn(maps * change, dim=AXES, norm="ortho")
-        return torch.fft.fftshift(_combine(k, maps), dim=AXES)
+        x = torch.fft.fftshift(_combine(k, maps), dim=AXES)
+        for _ in range(self.consistency):
+            x = x + b - encoding.gram(x)
+        return x
 
 
 def _combine(kspace: Tensor, maps: Tensor) -> Tensor:
