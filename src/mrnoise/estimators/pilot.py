@@ -20,7 +20,7 @@ from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches
 # Of replica and product of the same noise; the first warms up and is not timed.
 N_PAIRS = 8
 # Coefficients fitted to n samples explain ρ⁴ (1 - FITTING p/n) of the variance of |δ|², p the number of them.
-FITTING = 2.0
+FITTING = 0.5
 
 
 @dataclass(frozen=True)
