@@ -226,6 +226,7 @@ def test_public_names():
         "nonlinear",
         "sketch",
         "probe",
+        "coloured",
         "lattice",
         "exact",
     )

@@ -38,6 +38,8 @@ SAMPLING = ("auto", "sketch", "monte_carlo")
 FEWEST_AFTER_PILOT = 64
 # Replicas have to be cheaper by this factor: a first-order map holds for every noise level, and says how linear it is.
 FIRST_ORDER_PREFERRED = 1.1
+# Pairs of the linearity check after which replicas, which need none, are as good.
+MOST_PAIRS = 16
 # Relative leakage into one colour of probes up to which alias sets count as apart: round-off and solver tolerance.
 APART = 1e-3
 
@@ -252,6 +254,7 @@ def _choose(
         seed=(seed, 0),
         batch_size=plan.batch_size,
         start=(tried.replicas, tried.products),
+        most_pairs=MOST_PAIRS,
     )
     linear = checked.verdict == LINEAR
     possible = [p for p in tried.prospects if (linear or p.method in NONLINEAR) and (p.control_variate or not asked)]

@@ -19,8 +19,8 @@ LINEAR, UNDECIDED, NOT_LINEAR = "linear", "undecided", "not linear"
 TOLERANCE = 0.05
 # The departure bounds the error of σ: from a single pair it is believed where it is this fraction of the tolerance.
 NEGLIGIBLE = 0.2
-# Numbers of pairs after which the verdict is tried, and the level of the interval that decides: 3 · 0.5 % a side.
-LOOKS, LEVEL = (8, 16, 32), 0.99
+# Numbers of pairs after which the verdict is tried, and the level of the interval that decides: 4 · 0.5 % a side.
+LOOKS, LEVEL = (8, 16, 32, 64), 0.99
 # Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
 MOST_VOXELS = 2**14
 # Keeps the noise apart from that of the estimators, which use (seed, slice, probe).
@@ -118,11 +118,12 @@ def linearity(
     batch_size: int | None = None,
     tolerance: float = TOLERANCE,
     start: tuple[Tensor, Tensor] | None = None,
+    most_pairs: int = LOOKS[-1],
 ) -> Linearity:
     """Compare g(y+n) - g(y) with Jn for a few n at the noise level of the scan.
 
-    One pair where the departure is below a fifth of the tolerance, as for every linear reconstruction; else 8, 16
-    or 32, until the 99 % interval of the error of σ lies on one side of the tolerance. The two halves of the
+    One pair where the departure is below a fifth of the tolerance, as for every linear reconstruction; else 8, 16,
+    32 or 64, until the 99 % interval of the error of σ lies on one side of the tolerance. The two halves of the
     pairs give independent V - V₁, whose product has the mean (V - V₁)² without the noise of either; d and Jn of
     the same n make both precise. Standard errors are jackknives over pairs: voxels are correlated, pairs are not.
 
@@ -140,6 +141,8 @@ def linearity(
         On the relative error of the first-order σ, root mean square over the object.
     start
         The first pairs with the same seed where they are known already: g(y+n) - g(y) and Jn, (B, *image).
+    most_pairs
+        Undecided after these.
     """
     draw = sampler(
         operator.noise_shape,
@@ -163,7 +166,7 @@ def linearity(
     done = 0
     known = [] if start is None else [start]
     n_known = 0 if start is None else len(start[0])
-    for n_pairs in (n_known or 1, *(look for look in LOOKS if look > n_known)):
+    for n_pairs in (n_known or 1, *(look for look in LOOKS if n_known < look <= most_pairs)):
         for replicas, products in [*known, *pairs(range(max(done, n_known), n_pairs))]:
             excess, power = excess + _power(replicas - products), power + _power(products)
             kept.append((_some(replicas, inside), _some(products, inside)))
