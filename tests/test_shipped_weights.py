@@ -70,9 +70,8 @@ def test_networks_beat_cg_sense_on_a_held_out_scan(anatomy, shared):
     example = next(held_out(read_anatomy(shared / "data" / file), 8, "poisson"))
     found = compare({name: pretrained(name, anatomy) for name in SHIPPED}, example.acquisition, example.target)
     gain = {name: quality[0] - found["cg-sense"][0] for name, quality in found.items()}
-    # Trained with a phase as rough as that of real scans, MoDL and SSDU lose up to 1.5 dB on these smooth ones
-    # (docs/networks.md): 3 dB is what they are meant to gain.
-    least = {"modl": 1.5, "ssdu": 2.0}
+    # The mean of four slices is above 3 dB but for MoDL of the brain, 2.6 (docs/networks.md); this is one slice.
+    least = {"modl": 2, "ssdu": 2.5}
     assert all(gain[name] > least.get(name, 3) for name in UNROLLED), gain
     assert gain["unet"] > 1
 
