@@ -17,6 +17,8 @@ SAMPLES_PER_COEFFICIENT = 2
 # Voxels along a side of the window in which they are fitted: neighbours filter noise alike. With the unrolled network
 # at R = 4, 128 samples are worth 1.87 times as many without control variates; with each voxel fitted alone, 1.65.
 WINDOW = 3
+# No standard error is below this fraction of that of the voxels around.
+ERROR_WINDOW, LEAST_ERROR = 5, 0.5
 # Added to the moments of the features for the fit, relative to their mean.
 RIDGE = 1e-2
 
@@ -97,7 +99,7 @@ class ControlledMoments:
 
     def _fit(self) -> Tensor:
         """Coefficients (2K, *image) of f and f*, by least squares over all samples and the voxels around each."""
-        moments = _around(torch.as_tensor(self._moments)).movedim((0, 1), (-2, -1))
+        moments = _around(torch.as_tensor(self._moments), 2, WINDOW).movedim((0, 1), (-2, -1))
         with_d, among = moments[..., :1, 1:], moments[..., 1:, 1:]
         mean = among.diagonal(dim1=-2, dim2=-1).real.mean(-1)[..., None, None]
         eye = torch.eye(among.shape[-1], dtype=among.dtype, device=among.device)
@@ -172,8 +174,12 @@ class ControlledMoments:
             total[3] = total[3] + share * (2 * q.square() - 4 * e.square())
         scale = 1 / nu if nu else torch.nan
         error = [scale * t for t in total]
+        # What features explain of a single voxel is known poorly: where it looks like all, the error is not zero.
+        power = v.square().clamp_min(torch.finfo(v.dtype).tiny)
+        nearby = power * _around((error[0].real / power).to(torch.complex128), 0, ERROR_WINDOW).real
+        error[0] = torch.maximum(error[0].real, LEAST_ERROR**2 * nearby)
         freedom = torch.tensor(float(nu), device=v.device)
-        return EmpiricalError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
+        return EmpiricalError(error[0].clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
 
 @dataclass
@@ -212,13 +218,13 @@ class _Block:
         return square, 2 * (through * beta).sum(0)
 
 
-def _around(moments: Tensor) -> Tensor:
-    """Mean over the window around every voxel in its plane, (..., *image)."""
-    planes = torch.view_as_real(moments).movedim(-1, 0)
+def _around(values: Tensor, leading: int, window: int) -> Tensor:
+    """Mean over the window around every voxel in its plane, (``leading`` axes, *image)."""
+    if values.ndim < leading + 2:
+        return values
+    planes = torch.view_as_real(values).movedim(-1, 0)
     shape = planes.shape
-    if moments.ndim < 4:
-        return moments
-    mean = avg_pool2d(planes.reshape(-1, 1, *shape[-2:]), WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    mean = avg_pool2d(planes.reshape(-1, 1, *shape[-2:]), window, 1, window // 2, count_include_pad=False)
     return torch.view_as_complex(mean.reshape(shape).movedim(0, -1).contiguous())
 
 

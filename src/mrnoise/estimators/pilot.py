@@ -130,7 +130,9 @@ def pilot(
     if features is not None:
         started = time.perf_counter()
         noise = draw(range(N_PAIRS))
-        ControlledMoments(features, "pilot", known_mean=True).add(product, noise)
+        moments = ControlledMoments(features, "pilot", known_mean=True)
+        moments.add(product, noise)
+        moments.estimate(False)  # once a batch, to judge the error
         extra = (time.perf_counter() - started) / N_PAIRS
         explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
         fewer = _with_control_variates(wanted, explained, 2 * features.covariance.shape[0])
