@@ -18,7 +18,7 @@ SAMPLES_PER_COEFFICIENT = 2
 # at R = 4, 128 samples are worth 1.87 times as many without control variates; with each voxel fitted alone, 1.65.
 WINDOW = 3
 # No standard error is below this fraction of that of the voxels around.
-ERROR_WINDOW, LEAST_ERROR = 5, 0.5
+ERROR_WINDOW, LEAST_ERROR = 5, 0.3
 # Added to the moments of the features for the fit, relative to their mean.
 RIDGE = 1e-2
 
