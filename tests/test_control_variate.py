@@ -165,6 +165,10 @@ def test_going_on_with_control_variates(method, tmp_path):
     part.save(tmp_path / "part.h5")
     whole = noise_map(CgSense(0.05), acq, method=method, n_samples=120, resume=read_noise_map(tmp_path / "part.h5"))
     assert whole.n_samples == 120 and whole.provenance["control_variate"]
+    # auto goes on in the same way, with nothing said of control variates.
+    same = noise_map(CgSense(0.05), acq, n_samples=120, resume=part)
+    assert (same.method, same.provenance["control_variate"]) == (method, True)
+    torch.testing.assert_close(same.variance, whole.variance)
     error, before = (float((nm.std / truth - 1).square().mean().sqrt()) for nm in (whole, part))
     assert error < 0.85 * before
     assert 0.75 < error / float(whole.relative_error.square().mean().sqrt()) < 1.3

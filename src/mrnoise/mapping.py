@@ -175,7 +175,9 @@ def noise_map(
             # One draw of all alias sets is all it takes.
             if (method, chosen) == ("auto", "lattice"):
                 plan = dataclasses.replace(plan, n_samples=1)
-            features = _features(operator) if choice.control_variate else None
+            features = None
+            if choice.control_variate:
+                features = choice.features if index == 0 and choice.features else _features(operator)
             estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
@@ -219,13 +221,14 @@ def noise_map(
 
 @dataclass(frozen=True)
 class _Choice:
-    """An estimator, the reason for it, and what was found of the linearity of the first image on the way."""
+    """An estimator, the reason for it, and what was found of the first image on the way."""
 
     method: str
     control_variate: bool
     why: str
     linearity: Linearity | None = None
     sublattice: Sublattice | None = None
+    features: Surrogate | None = None
 
 
 def _choose(
@@ -237,7 +240,7 @@ def _choose(
     if mode is None:
         return _Choice("monte_carlo", asked, "no derivative of the reconstruction agrees with finite differences")
     if start is not None:
-        return _Choice(start.method, False, "going on from a map by this method")
+        return _Choice(start.method, asked, "going on from a map by this method")
     if not asked and _alias_sets_are_apart(operator):
         why = "a linear reconstruction that keeps the alias sets of regular sampling apart: no sampling error"
         return _Choice("lattice", False, why)
@@ -265,7 +268,7 @@ def _choose(
     if not linear:
         why += f"; first order is {checked.verdict} at the noise level of the scan"
     kept = None if best.method in NONLINEAR else checked
-    return _Choice(best.method, best.control_variate, why, kept, tried.sublattice)
+    return _Choice(best.method, best.control_variate, why, kept, tried.sublattice, features)
 
 
 def _alias_sets_are_apart(operator: NoiseToImage) -> bool:

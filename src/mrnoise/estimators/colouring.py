@@ -14,6 +14,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import leakage, probe
+from mrnoise.estimators.region_error import object_of
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import Plan
 
@@ -94,7 +95,7 @@ def coloured(
     InputError
         If the image is not complex with two axes.
     """
-    if len(operator.image_shape) != 2 or not operator.image_dtype.is_complex:
+    if not is_plane(operator):
         raise InputError(
             "coloured probes need a complex image of two axes",
             expected="complex (y, x), slices mapped one by one",
@@ -105,13 +106,15 @@ def coloured(
         entropy = [seed] if isinstance(seed, int) else list(seed)
         draw = sampler(operator.noise_shape, operator.noise_dtype, seed=[*entropy, *STREAM], device=operator.device)
         products = torch.cat([operator.apply(draw([index])) for index in range(N_PRODUCTS)])
-        inside = torch.ones(operator.image_shape, dtype=torch.bool)
-        if plan.region is not None and bool(plan.region.any()):
-            inside = plan.region
-        found = colouring(operator, products, inside, plan.target_error or GOAL, seed=seed)
+        found = colouring(operator, products, object_of(operator, plan.region), plan.target_error or GOAL, seed=seed)
         assert found is not None
         chosen = found.sublattice
     return probe(operator, plan, colours=chosen.colours(operator.image_shape), seed=seed, method="coloured")
+
+
+def is_plane(operator: NoiseOperator) -> bool:
+    """Whether the image is one that `coloured` takes: complex (y, x)."""
+    return len(operator.image_shape) == 2 and operator.image_dtype.is_complex
 
 
 def colouring(

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, pooled
+from mrnoise.estimators.moments import local_mean
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever their number has doubled.
 SAMPLES_PER_COEFFICIENT = 2
@@ -99,7 +99,10 @@ class ControlledMoments:
 
     def _fit(self) -> Tensor:
         """Coefficients (2K, *image) of f and f*, by least squares over all samples and the voxels around each."""
-        moments = _around(torch.as_tensor(self._moments), 2, WINDOW).movedim((0, 1), (-2, -1))
+        moments = torch.as_tensor(self._moments)
+        if moments.ndim >= 4:
+            moments = local_mean(moments, WINDOW)
+        moments = moments.movedim((0, 1), (-2, -1))
         with_d, among = moments[..., :1, 1:], moments[..., 1:, 1:]
         mean = among.diagonal(dim1=-2, dim2=-1).real.mean(-1)[..., None, None]
         eye = torch.eye(among.shape[-1], dtype=among.dtype, device=among.device)
@@ -176,8 +179,10 @@ class ControlledMoments:
         error = [scale * t for t in total]
         # What features explain of a single voxel is known poorly: where it looks like all, the error is not zero.
         power = v.square().clamp_min(torch.finfo(v.dtype).tiny)
-        nearby = power * _around((error[0].real / power).to(torch.complex128), 0, ERROR_WINDOW).real
-        error[0] = torch.maximum(error[0].real, LEAST_ERROR**2 * nearby)
+        error[0] = error[0].real
+        if v.ndim >= 2:
+            nearby = power * local_mean(error[0] / power, ERROR_WINDOW)
+            error[0] = torch.maximum(error[0], LEAST_ERROR**2 * nearby)
         freedom = torch.tensor(float(nu), device=v.device)
         return EmpiricalError(error[0].clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
@@ -216,16 +221,6 @@ class _Block:
         square = (through * alpha.conj()).sum(0).real
         square = square + ((beta.unsqueeze(1) * covariance.conj()).sum(0) * beta.conj()).sum(0).real
         return square, 2 * (through * beta).sum(0)
-
-
-def _around(values: Tensor, leading: int, window: int) -> Tensor:
-    """Mean over the window around every voxel in its plane, (``leading`` axes, *image)."""
-    if values.ndim < leading + 2:
-        return values
-    planes = torch.view_as_real(values).movedim(-1, 0)
-    shape = planes.shape
-    mean = avg_pool2d(planes.reshape(-1, 1, *shape[-2:]), window, 1, window // 2, count_include_pad=False)
-    return torch.view_as_complex(mean.reshape(shape).movedim(0, -1).contiguous())
 
 
 def _outer(z: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from scipy import stats
 from torch import Tensor
 
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.region_error import object_of
+from mrnoise.estimators.sampler import Draw, sampler
 from mrnoise.estimators.stream import batches
 
 LINEAR, UNDECIDED, NOT_LINEAR = "linear", "undecided", "not linear"
@@ -144,13 +145,7 @@ def linearity(
     most_pairs
         Undecided after these.
     """
-    draw = sampler(
-        operator.noise_shape,
-        operator.noise_dtype,
-        seed=(*seed, *STREAM),
-        distribution="gaussian",
-        device=operator.device,
-    )
+    draw = check_noise(operator, seed)
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
@@ -159,8 +154,7 @@ def linearity(
     def pairs(indices: range) -> Iterator[tuple[Tensor, Tensor]]:
         return batches(evaluate, indices, batch_size, operator)
 
-    inside = torch.ones(operator.image_shape, dtype=torch.bool) if region is None or not region.any() else region
-    inside = inside.to(operator.device)
+    inside = object_of(operator, region)
     excess, power = (torch.zeros(operator.image_shape, dtype=torch.float64, device=operator.device) for _ in "ab")
     kept: list[tuple[Tensor, Tensor]] = []
     done = 0
@@ -182,6 +176,17 @@ def linearity(
             if finding.verdict != UNDECIDED:
                 break
     return Linearity(_root_ratio(excess, power).cpu(), (finding,))
+
+
+def check_noise(operator: NoiseOperator, seed: Sequence[int]) -> Draw:
+    """The noise of the pairs of `linearity`, by their indices."""
+    return sampler(
+        operator.noise_shape,
+        operator.noise_dtype,
+        seed=(*seed, *STREAM),
+        distribution="gaussian",
+        device=operator.device,
+    )
 
 
 def _power(samples: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from mrnoise.estimators.estimate import Estimate, GaussianError
 
@@ -92,6 +93,14 @@ class SampleMoments:
             mean_error=None if mean is None else (variance / n).sqrt(),
             error_sample=error_sample,
         )
+
+
+def local_mean(values: Tensor, window: int) -> Tensor:
+    """Mean over the window of ``window``² voxels around each in its plane, (..., y, x), real or complex."""
+    if values.is_complex():
+        return torch.complex(local_mean(values.real, window), local_mean(values.imag, window))
+    planes = values.reshape(-1, 1, *values.shape[-2:])
+    return avg_pool2d(planes, window, 1, window // 2, count_include_pad=False).reshape(values.shape)
 
 
 def _contrast(n: int, nu: int) -> tuple[int, float]:

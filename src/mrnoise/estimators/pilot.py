@@ -10,11 +10,11 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.colouring import Sublattice, colouring
+from mrnoise.estimators.colouring import Sublattice, colouring, is_plane
 from mrnoise.estimators.control_variate import SAMPLES_PER_COEFFICIENT, ControlledMoments, Features
-from mrnoise.estimators.linearity import STREAM
+from mrnoise.estimators.linearity import check_noise
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.region_error import object_of
 from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches
 
 # Of replica and product of the same noise; the first warms up and is not timed.
@@ -98,13 +98,7 @@ def pilot(
     seed
         Entropy of the noise, as for `linearity`.
     """
-    draw = sampler(
-        operator.noise_shape,
-        operator.noise_dtype,
-        seed=(*seed, *STREAM),
-        distribution="gaussian",
-        device=operator.device,
-    )
+    draw = check_noise(operator, seed)
 
     def replicas(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
@@ -116,10 +110,7 @@ def pilot(
 
     replica, replica_seconds = _timed(replicas, plan.batch_size, operator)
     product, product_seconds = _timed(products, plan.batch_size, operator)
-    inside = torch.ones(operator.image_shape, dtype=torch.bool)
-    if plan.region is not None and bool(plan.region.any()):
-        inside = plan.region
-    inside = inside.to(operator.device)
+    inside = object_of(operator, plan.region)
     d = product[:, inside].to(torch.complex128)
     wanted = float(plan.n_samples or MOST_SAMPLES)
     if plan.target_error is not None:
@@ -138,7 +129,7 @@ def pilot(
         fewer = _with_control_variates(wanted, explained, 2 * features.covariance.shape[0])
         found += [Prospect(name, True, ceil(fewer), fewer * (seconds + extra)) for name, seconds in costs.items()]
     chosen = None
-    if with_adjoint and plan.target_error is not None and plan.n_samples is None and _is_plane(operator):
+    if with_adjoint and plan.target_error is not None and plan.n_samples is None and is_plane(operator):
         sides = 1 if operator.complex_linear else 2
         chosen = colouring(
             operator,
@@ -166,10 +157,6 @@ def _timed(
     if operator.device.type == "cuda":
         torch.cuda.synchronize(operator.device)
     return torch.cat(parts), (time.perf_counter() - started) / (N_PAIRS - 1)
-
-
-def _is_plane(operator: NoiseOperator) -> bool:
-    return len(operator.image_shape) == 2 and operator.image_dtype.is_complex
 
 
 def _impropriety_squared(d: Tensor) -> float:

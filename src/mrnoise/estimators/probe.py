@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.moments import local_mean
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.region_error import CERTIFIED_LEVEL
 from mrnoise.estimators.sampler import sampler
@@ -217,14 +217,9 @@ class _Diagonal:
 
 def _local_mean(values: Tensor) -> Tensor:
     """Mean over the neighbours of each voxel in its plane, of those that are known; tiny rather than zero."""
-    planes = values.reshape(-1, 1, *((1,) * (2 - values.ndim) + values.shape[-2:]))
+    planes = values.reshape((1,) * (2 - values.ndim) + tuple(values.shape))
     known = ~planes.isnan()
-    reach = NEIGHBOURHOOD // 2
-
-    def pooled(x: Tensor) -> Tensor:
-        return avg_pool2d(x.double(), NEIGHBOURHOOD, 1, reach, count_include_pad=False)
-
-    mean = pooled(planes.nan_to_num(0)) / pooled(known)
+    mean = local_mean(planes.nan_to_num(0), NEIGHBOURHOOD) / local_mean(known.double(), NEIGHBOURHOOD)
     return mean.reshape(values.shape).clamp_min(torch.finfo(torch.float64).tiny)
 
 

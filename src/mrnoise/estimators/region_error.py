@@ -7,6 +7,7 @@ from scipy import stats
 from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.operator import NoiseOperator
 
 CERTIFIED_LEVEL = 0.95
 
@@ -17,6 +18,12 @@ def region_error(estimate: Estimate, region: Tensor | None) -> float:
     if not bool(inside.any()):
         return 0.0
     return float(0.5 * _relative_variance(estimate, inside).mean().sqrt())
+
+
+def object_of(operator: NoiseOperator, region: Tensor | None) -> Tensor:
+    """The region on the device of the operator; every voxel where there is none, or no voxel in it."""
+    everywhere = torch.ones(operator.image_shape, dtype=torch.bool)
+    return (everywhere if region is None or not bool(region.any()) else region).to(operator.device)
 
 
 class RegionError:
