@@ -19,7 +19,9 @@ SAMPLES_PER_COEFFICIENT = 2
 WINDOW = 3
 # No standard error is below this fraction of that of the voxels around.
 ERROR_WINDOW, LEAST_ERROR = 5, 0.3
-# Added to the moments of the features for the fit, relative to their mean.
+# Voxels whose products stay in the cache of a processor.
+CHUNK = 2048
+# Added to the second moments of the features for the fit, relative to their mean.
 RIDGE = 1e-2
 
 
@@ -39,12 +41,12 @@ class Features(Protocol):
 class ControlledMoments:
     """Running sums of |δ|² - |h|² and δ² - h², with h = αf + βf* the part of δ that the features f explain.
 
-        V = E(|δ|² - |h|²) + α C αᴴ + β C* βᴴ,    P = E(δ² - h²) + 2 α C βᵀ,    C = E f fᴴ,
+        V = E(|δ|² - |h|²) + c G cᴴ,    P = E(δ² - h²) + c G cᵀ,    h = c g,    g = (Re f, Im f),
 
-    C known. The coefficients of a voxel are fitted to the samples before those they are used
-    for: the mean is unbiased whatever they are. Where h explains the fraction ρ² of Gaussian noise, the variance of V
-    falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and Welch 1981,
-    doi:10.1287/mnsc.27.3.322).
+    c complex, and G = E g gᵀ known from E f fᴴ of complex-linear f. The coefficients of a voxel are fitted to the
+    samples before those they are used for: the mean is unbiased whatever they are. Where h explains the fraction ρ²
+    of Gaussian noise, the variance of V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and
+    Welch 1981, doi:10.1287/mnsc.27.3.322).
 
     Parameters
     ----------
@@ -62,12 +64,12 @@ class ControlledMoments:
         self.method, self.known_mean = method, known_mean
         self.start, self._own = start, 0
         self._features = features
-        # Of z = (δ, f, f*): Σ z zᴴ, Σ δ², Σ δ.
-        self._moments: Tensor | float = 0.0
-        self._square: Tensor | float = 0.0
-        self._sum: Tensor | float = 0.0
-        # As many as the number of samples was doubled.
-        self._blocks = [_Block(None)]
+        self._covariance = _of_parts(features.covariance.to(torch.complex128))
+        # Samples with coefficients of their own, as many times as their number was doubled; and those of the last.
+        self._blocks: list[_Block] = []
+        self._sums, self._past = (_Sums(self._covariance) for _ in "ab")
+        zero = torch.zeros_like(self._covariance[0])
+        self._coefficients, self._expected = torch.complex(zero, zero), (zero[0], torch.complex(zero[0], zero[0]))
 
     @property
     def count(self) -> int:
@@ -76,39 +78,33 @@ class ControlledMoments:
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image), and the noise it is the response to."""
-        d = samples.to(torch.complex128)
-        f = self._features(probes).to(torch.complex128)
-        f = torch.cat([f, f.conj()], 1)
-        first = end = SAMPLES_PER_COEFFICIENT * f.shape[1]
-        while len(d):
+        f = self._features(probes)
+        z = torch.stack([samples.real, samples.imag if samples.is_complex() else torch.zeros_like(samples)], 1)
+        z = torch.cat([z, f.real.to(z), f.imag.to(z)], 1)
+        first = end = SAMPLES_PER_COEFFICIENT * len(self._covariance)
+        while len(z):
             while end <= self._own:
                 end *= 2
             if self._own >= first and 2 * self._own == end:
-                self._blocks.append(_Block(self._fit()))
-            part = min(len(d), end - self._own)
-            self._take(d[:part], f[:part])
-            d, f = d[part:], f[part:]
+                self._fit()
+            part = min(len(z), end - self._own)
+            self._sums.add(z[:part])
+            self._own += part
+            z = z[part:]
 
-    def _take(self, d: Tensor, f: Tensor) -> None:
-        z = torch.cat([d.unsqueeze(1), f], 1)
-        self._moments = self._moments + _outer(z)
-        self._square = self._square + d.square().sum(0)
-        self._sum = self._sum + d.sum(0)
-        self._blocks[-1].add(d, f)
-        self._own += len(d)
-
-    def _fit(self) -> Tensor:
-        """Coefficients (2K, *image) of f and f*, by least squares over all samples and the voxels around each."""
-        moments = torch.as_tensor(self._moments)
+    def _fit(self) -> None:
+        """Coefficients by least squares over all samples and the voxels around each, for the samples that follow."""
+        self._blocks.append(self._block())
+        self._past.merge(self._sums)
+        moments = self._past.moments
         if moments.ndim >= 4:
             moments = local_mean(moments, WINDOW)
-        moments = moments.movedim((0, 1), (-2, -1))
-        with_d, among = moments[..., :1, 1:], moments[..., 1:, 1:]
-        mean = among.diagonal(dim1=-2, dim2=-1).real.mean(-1)[..., None, None]
-        eye = torch.eye(among.shape[-1], dtype=among.dtype, device=among.device)
-        # Where no coil sees anything, there is nothing to fit.
-        among = among + (RIDGE * mean + torch.finfo(torch.float64).tiny) * eye
-        return torch.linalg.solve(among, with_d, left=False)[..., 0, :].movedim(-1, 0)
+        self._coefficients = _least_squares(moments)
+        through = (self._covariance * self._coefficients.unsqueeze(1)).sum(0)
+        self._expected = (through * self._coefficients.conj()).sum(0).real, (through * self._coefficients).sum(0)
+
+    def _block(self) -> _Block:
+        return _Block.of(self._sums, self._coefficients, *self._expected)
 
     # -- what they say -----------------------------------------------------------------------------------------
 
@@ -122,50 +118,48 @@ class ControlledMoments:
 
     def _of_own(self, interrupted: bool) -> Estimate:
         n = self._own
-        covariance = self._features.covariance.to(torch.complex128)
-        square = torch.as_tensor(self._moments)[0, 0].real / n
-        pseudo, mean = torch.as_tensor(self._square) / n, torch.as_tensor(self._sum) / n
+        blocks = [*self._blocks, self._block()]
+        square = torch.stack([b.d_square for b in blocks]).sum(0) / n
+        pseudo, mean = (torch.stack([getattr(b, name) for b in blocks]).sum(0) / n for name in ("d_pseudo", "d_sum"))
         nu = n
         if not self.known_mean:
             nu = n - 1
             square = (square - mean.abs().square()) * n / max(nu, 1)
             pseudo = (pseudo - mean.square()) * n / max(nu, 1)
-        parts = [(block.count / n, block, *block.expected(covariance)) for block in self._blocks]
-        v = square + sum(share * (w - block.square / block.count) for share, block, w, _ in parts)
-        p = pseudo + sum(share * (q - block.pseudo / block.count) for share, block, _, q in parts)
-        explained = sum(share * block.sum / block.count for share, block, _, _ in parts)
+        blocks = [b for b in blocks if b.count]
+        v = square + torch.stack([(b.count * b.expected - b.square) / n for b in blocks]).sum(0)
+        p = pseudo + torch.stack([(b.count * b.expected_pseudo - b.pseudo) / n for b in blocks]).sum(0)
+        explained = torch.stack([b.sum / n for b in blocks]).sum(0)
         undefined = torch.nan if nu == 0 else 1.0
         return Estimate(
             variance=v.clamp_min(0) * undefined,
             pseudo_variance=p * undefined,
-            error=self._error(square, pseudo, covariance, nu if n > 1 else 0),
+            error=self._error(blocks, square, pseudo, nu if n > 1 else 0),
             method=self.method,
             n_samples=n,
             n_products=n,
             interrupted=interrupted,
             mean=None if self.known_mean else mean - explained,
-            mean_error=None if self.known_mean else self._mean_error(square, covariance),
+            mean_error=None if self.known_mean else self._mean_error(blocks, square),
         )
 
-    def _mean_error(self, v: Tensor, covariance: Tensor) -> Tensor:
+    def _mean_error(self, blocks: list[_Block], v: Tensor) -> Tensor:
         """Standard error of the mean of δ - h, √E|error|²."""
         rest = v.clone()
-        for block in self._blocks:
-            w, _ = block.expected(covariance)
-            rest = rest + (block.count * w - 2 * torch.as_tensor(block.with_conjugate).real) / self._own
+        for block in blocks:
+            rest = rest + (block.count * block.expected - 2 * block.with_conjugate.real) / self._own
         return (rest.clamp_min(0) / self._own).sqrt()
 
-    def _error(self, v: Tensor, p: Tensor, covariance: Tensor, nu: int) -> EmpiricalError:
+    def _error(self, blocks: list[_Block], v: Tensor, p: Tensor, nu: int) -> EmpiricalError:
         """Of Gaussian δ and h, from their second moments, by Isserlis' theorem.
 
         var(|δ|² - |h|²) = V² + |P|² + W² + |Q|² - 2 (|c|² + |e|²), and so on, with W and Q those of h, c = E δh* and
         e = E δh.
         """
         total = [v.square() + p.abs().square(), 2 * v * p, 2 * v.square(), 2 * p.square()]
-        for block in self._blocks:
-            w, q = block.expected(covariance)
-            m = block.count
-            c, e = torch.as_tensor(block.with_conjugate) / m, torch.as_tensor(block.with_h) / m
+        for block in blocks:
+            w, q, m = block.expected, block.expected_pseudo, block.count
+            c, e = block.with_conjugate / m, block.with_h / m
             # |c|² and |e|² of a mean are too large by its variance.
             excess = (2 * v * w + c.abs().square() + e.abs().square()) / m
             share = m / self._own
@@ -187,45 +181,101 @@ class ControlledMoments:
         return EmpiricalError(error[0].clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
 
-@dataclass
+class _Sums:
+    """Σ z and the upper triangle of Σ z zᵀ over samples of z = (Re δ, Im δ, g), zeros below."""
+
+    def __init__(self, covariance: Tensor) -> None:
+        m, image = len(covariance) + 2, covariance.shape[2:]
+        self.count = 0
+        self.sum = covariance.new_zeros(m, *image)
+        self.moments = covariance.new_zeros(m, m, *image)
+
+    def add(self, z: Tensor) -> None:
+        """Take in (B, 2 + 2K, *image)."""
+        self.count += len(z)
+        z, moments = z.flatten(2), self.moments.flatten(2)
+        self.sum += z.sum(0).reshape(self.sum.shape)
+        for start in range(0, z.shape[-1], CHUNK):
+            part = z[..., start : start + CHUNK].contiguous()
+            for i in range(part.shape[1]):
+                moments[i, i:, start : start + CHUNK] += (part[:, i : i + 1] * part[:, i:]).sum(0)
+
+    def merge(self, other: _Sums) -> None:
+        """Take over all samples of other sums, which are empty then."""
+        self.count += other.count
+        self.sum += other.sum
+        self.moments += other.moments
+        other.count = 0
+        other.sum.zero_()
+        other.moments.zero_()
+
+
+@dataclass(frozen=True)
 class _Block:
-    """Samples with the same coefficients: Σ|h|², Σh², Σh, Σδh*, Σδh."""
+    """Samples with the same coefficients: sums of |δ|², δ², δ, |h|², h², h, δh*, δh, and E|h|² and E h²."""
 
-    coefficients: Tensor | None
-    count: int = 0
-    square: Tensor | float = 0.0
-    pseudo: Tensor | float = 0.0
-    sum: Tensor | float = 0.0
-    with_conjugate: Tensor | float = 0.0
-    with_h: Tensor | float = 0.0
+    count: int
+    d_square: Tensor
+    d_pseudo: Tensor
+    d_sum: Tensor
+    square: Tensor
+    pseudo: Tensor
+    sum: Tensor
+    with_conjugate: Tensor
+    with_h: Tensor
+    expected: Tensor
+    expected_pseudo: Tensor
 
-    def add(self, d: Tensor, f: Tensor) -> None:
-        """Take in δ, (B, *image), and the features with their conjugates, (B, 2K, *image)."""
-        self.count += len(d)
-        if self.coefficients is None:
-            return
-        h = (self.coefficients * f).sum(1)
-        self.square = self.square + (h.real.square() + h.imag.square()).sum(0)
-        self.pseudo = self.pseudo + h.square().sum(0)
-        self.sum = self.sum + h.sum(0)
-        self.with_conjugate = self.with_conjugate + (d * h.conj()).sum(0)
-        self.with_h = self.with_h + (d * h).sum(0)
+    @staticmethod
+    def of(sums: _Sums, c: Tensor, expected: Tensor, expected_pseudo: Tensor) -> _Block:
+        """From sums over its samples, c (2K, *image), and what is expected with it."""
+        z, zz = sums.sum, sums.moments
+        with_re, with_im = ((c * zz[i, 2:]).sum(0) for i in range(2))
+        square, pseudo = torch.zeros_like(expected), torch.zeros_like(expected_pseudo)
+        for i in range(len(c)):
+            row = zz[2 + i, 2 + i :]
+            # The diagonal once, what lies beside it twice.
+            re, im = (2 * (part[i:] * row).sum(0) - part[i] * row[0] for part in (c.real, c.imag))
+            square += c.real[i] * re + c.imag[i] * im
+            pseudo += torch.complex(c.real[i] * re - c.imag[i] * im, c.real[i] * im + c.imag[i] * re)
+        return _Block(
+            count=sums.count,
+            d_square=zz[0, 0] + zz[1, 1],
+            d_pseudo=torch.complex(zz[0, 0] - zz[1, 1], 2 * zz[0, 1]),
+            d_sum=torch.complex(z[0], z[1]),
+            square=square,
+            pseudo=pseudo,
+            sum=(c * z[2:]).sum(0),
+            with_conjugate=with_re.conj() + 1j * with_im.conj(),
+            with_h=with_re + 1j * with_im,
+            expected=expected,
+            expected_pseudo=expected_pseudo,
+        )
 
-    def expected(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """E|h|² and E h² from E f fᴴ, (K, K, *image)."""
-        if self.coefficients is None:
-            zero = torch.zeros(covariance.shape[2:], dtype=covariance.dtype, device=covariance.device)
-            return zero.real, zero
-        alpha, beta = self.coefficients.chunk(2)
-        through = (alpha.unsqueeze(1) * covariance).sum(0)  # α C
-        square = (through * alpha.conj()).sum(0).real
-        square = square + ((beta.unsqueeze(1) * covariance.conj()).sum(0) * beta.conj()).sum(0).real
-        return square, 2 * (through * beta).sum(0)
+
+def _least_squares(moments: Tensor) -> Tensor:
+    """Coefficients c (2K, *image) that minimise E|δ - c g|² + ridge |c|², from the upper triangle of E z zᵀ.
+
+    Elimination without pivots, all voxels at once: the matrix is positive definite.
+    """
+    among, with_d = moments[2:, 2:].clone(), torch.complex(moments[0, 2:], moments[1, 2:])
+    n = len(among)
+    # Where no coil sees anything, there is nothing to fit.
+    ridge = RIDGE * among.diagonal().mean(-1) + torch.finfo(among.dtype).tiny
+    for i in range(n):
+        among[i, i] += ridge
+    for i in range(n):
+        for j in range(i + 1, n):
+            factor = among[i, j] / among[i, i]
+            among[j, j:] -= factor * among[i, j:]
+            with_d[j] -= factor * with_d[i]
+    c = torch.zeros_like(with_d)
+    for i in reversed(range(n)):
+        c[i] = (with_d[i] - (among[i, i + 1 :] * c[i + 1 :]).sum(0)) / among[i, i]
+    return c
 
 
-def _outer(z: Tensor) -> Tensor:
-    """Σ z zᴴ over the batch, (B, K, *image) → (K, K, *image)."""
-    k = z.shape[1]
-    below = {(i, j): (z[:, i] * z[:, j].conj()).sum(0) for i in range(k) for j in range(i + 1)}
-    rows = [[below[i, j] if j <= i else below[j, i].conj() for j in range(k)] for i in range(k)]
-    return torch.stack([torch.stack(row) for row in rows])
+def _of_parts(covariance: Tensor) -> Tensor:
+    """E g gᵀ of g = (Re f, Im f), (2K, 2K, *image), from E f fᴴ of proper f."""
+    re, im = covariance.real, covariance.imag
+    return 0.5 * torch.cat([torch.cat([re, -im], 1), torch.cat([im, re], 1)])
