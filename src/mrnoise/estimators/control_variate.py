@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 import torch
@@ -12,13 +14,12 @@ from torch import Tensor
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, pooled
 from mrnoise.estimators.moments import local_mean
 
-# Coefficients are fitted for the first time after this many samples for each, then whenever their number has doubled.
-SAMPLES_PER_COEFFICIENT = 2
+# Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
+# as many.
+SAMPLES_PER_COEFFICIENT, GROWTH = 2, 1.25
 # Voxels along a side of the window in which they are fitted: neighbours filter noise alike. With the unrolled network
 # at R = 4, 128 samples are worth 1.87 times as many without control variates; with each voxel fitted alone, 1.65.
 WINDOW = 3
-# No standard error is below this fraction of that of the voxels around.
-ERROR_WINDOW, LEAST_ERROR = 5, 0.3
 # Voxels whose products stay in the cache of a processor.
 CHUNK = 2048
 # Added to the second moments of the features for the fit, relative to their mean.
@@ -43,10 +44,10 @@ class ControlledMoments:
 
         V = E(|δ|² - |h|²) + c G cᴴ,    P = E(δ² - h²) + c G cᵀ,    h = c g,    g = (Re f, Im f),
 
-    c complex, and G = E g gᵀ known from E f fᴴ of complex-linear f. The coefficients of a voxel are fitted to the
-    samples before those they are used for: the mean is unbiased whatever they are. Where h explains the fraction ρ²
-    of Gaussian noise, the variance of V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and
-    Welch 1981, doi:10.1287/mnsc.27.3.322).
+    c complex, and G = E g gᵀ known from E f fᴴ of complex-linear f. The coefficients for every other sample are fitted
+    to those between: the mean is unbiased whatever they are. Where h explains the fraction ρ² of Gaussian noise, the
+    variance of V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and Welch 1981,
+    doi:10.1287/mnsc.27.3.322).
 
     Parameters
     ----------
@@ -65,11 +66,11 @@ class ControlledMoments:
         self.start, self._own = start, 0
         self._features = features
         self._covariance = _of_parts(features.covariance.to(torch.complex128))
-        # Samples with coefficients of their own, as many times as their number was doubled; and those of the last.
-        self._blocks: list[_Block] = []
-        self._sums, self._past = (_Sums(self._covariance) for _ in "ab")
+        # Of samples with even and odd index; those of one are explained with coefficients fitted to the other.
+        self._folds = tuple(_Sums(self._covariance) for _ in range(2))
         zero = torch.zeros_like(self._covariance[0])
-        self._coefficients, self._expected = torch.complex(zero, zero), (zero[0], torch.complex(zero[0], zero[0]))
+        none = _Coefficients(torch.complex(zero, zero), zero[0], torch.complex(zero[0], zero[0]))
+        self._coefficients = (none, none)
 
     @property
     def count(self) -> int:
@@ -81,30 +82,24 @@ class ControlledMoments:
         f = self._features(probes)
         z = torch.stack([samples.real, samples.imag if samples.is_complex() else torch.zeros_like(samples)], 1)
         z = torch.cat([z, f.real.to(z), f.imag.to(z)], 1)
-        first = end = SAMPLES_PER_COEFFICIENT * len(self._covariance)
         while len(z):
+            # At fixed numbers of samples, whatever the batches.
+            end = SAMPLES_PER_COEFFICIENT * len(self._covariance)
             while end <= self._own:
-                end *= 2
-            if self._own >= first and 2 * self._own == end:
-                self._fit()
-            part = min(len(z), end - self._own)
-            self._sums.add(z[:part])
-            self._own += part
-            z = z[part:]
+                end = ceil(GROWTH * end)
+            part, z = z[: end - self._own], z[end - self._own :]
+            for fold in range(2):
+                self._folds[fold].add(part[(fold - self._own) % 2 :: 2])
+            self._own += len(part)
+            if self._own == end:
+                self._coefficients = (self._fit(self._folds[1]), self._fit(self._folds[0]))
 
-    def _fit(self) -> None:
-        """Coefficients by least squares over all samples and the voxels around each, for the samples that follow."""
-        self._blocks.append(self._block())
-        self._past.merge(self._sums)
-        moments = self._past.moments
-        if moments.ndim >= 4:
-            moments = local_mean(moments, WINDOW)
-        self._coefficients = _least_squares(moments)
-        through = (self._covariance * self._coefficients.unsqueeze(1)).sum(0)
-        self._expected = (through * self._coefficients.conj()).sum(0).real, (through * self._coefficients).sum(0)
-
-    def _block(self) -> _Block:
-        return _Block.of(self._sums, self._coefficients, *self._expected)
+    def _fit(self, sums: _Sums) -> _Coefficients:
+        """By least squares over the samples and the voxels around each."""
+        moments = local_mean(sums.moments, WINDOW) if sums.moments.ndim >= 4 else sums.moments
+        c = _least_squares(moments)
+        through = (self._covariance * c.unsqueeze(1)).sum(0)
+        return _Coefficients(c, (through * c.conj()).sum(0).real, (through * c).sum(0))
 
     # -- what they say -----------------------------------------------------------------------------------------
 
@@ -118,67 +113,61 @@ class ControlledMoments:
 
     def _of_own(self, interrupted: bool) -> Estimate:
         n = self._own
-        blocks = [*self._blocks, self._block()]
-        square = torch.stack([b.d_square for b in blocks]).sum(0) / n
-        pseudo, mean = (torch.stack([getattr(b, name) for b in blocks]).sum(0) / n for name in ("d_pseudo", "d_sum"))
+        folds = [_Fold(sums, c) for sums, c in zip(self._folds, self._coefficients, strict=True) if sums.count]
+        shares = [fold.count / n for fold in folds]
+
+        def mean_of(name: str) -> Tensor:
+            return torch.stack([share * getattr(fold, name) for share, fold in zip(shares, folds, strict=True)]).sum(0)
+
+        square, pseudo, mean = mean_of("d_square"), mean_of("d_pseudo"), mean_of("d")
         nu = n
         if not self.known_mean:
             nu = n - 1
             square = (square - mean.abs().square()) * n / max(nu, 1)
             pseudo = (pseudo - mean.square()) * n / max(nu, 1)
-        blocks = [b for b in blocks if b.count]
-        v = square + torch.stack([(b.count * b.expected - b.square) / n for b in blocks]).sum(0)
-        p = pseudo + torch.stack([(b.count * b.expected_pseudo - b.pseudo) / n for b in blocks]).sum(0)
-        explained = torch.stack([b.sum / n for b in blocks]).sum(0)
+        v = square + mean_of("expected") - mean_of("square")
+        p = pseudo + mean_of("expected_pseudo") - mean_of("pseudo")
         undefined = torch.nan if nu == 0 else 1.0
+        rest = square + mean_of("expected") - 2 * mean_of("with_conjugate").real
         return Estimate(
             variance=v.clamp_min(0) * undefined,
             pseudo_variance=p * undefined,
-            error=self._error(blocks, square, pseudo, nu if n > 1 else 0),
+            error=_error(folds, self.known_mean, nu if n > 1 else 0),
             method=self.method,
             n_samples=n,
             n_products=n,
             interrupted=interrupted,
-            mean=None if self.known_mean else mean - explained,
-            mean_error=None if self.known_mean else self._mean_error(blocks, square),
+            mean=None if self.known_mean else mean - mean_of("h"),
+            # Of the mean of δ - h, √E|error|².
+            mean_error=None if self.known_mean else (rest.clamp_min(0) / n).sqrt(),
         )
 
-    def _mean_error(self, blocks: list[_Block], v: Tensor) -> Tensor:
-        """Standard error of the mean of δ - h, √E|error|²."""
-        rest = v.clone()
-        for block in blocks:
-            rest = rest + (block.count * block.expected - 2 * block.with_conjugate.real) / self._own
-        return (rest.clamp_min(0) / self._own).sqrt()
 
-    def _error(self, blocks: list[_Block], v: Tensor, p: Tensor, nu: int) -> EmpiricalError:
-        """Of Gaussian δ and h, from their second moments, by Isserlis' theorem.
+def _error(folds: Sequence[_Fold], known_mean: bool, nu: int) -> EmpiricalError:
+    """Of Gaussian δ and h, from their second moments, by Isserlis' theorem.
 
-        var(|δ|² - |h|²) = V² + |P|² + W² + |Q|² - 2 (|c|² + |e|²), and so on, with W and Q those of h, c = E δh* and
-        e = E δh.
-        """
-        total = [v.square() + p.abs().square(), 2 * v * p, 2 * v.square(), 2 * p.square()]
-        for block in blocks:
-            w, q, m = block.expected, block.expected_pseudo, block.count
-            c, e = block.with_conjugate / m, block.with_h / m
-            # |c|² and |e|² of a mean are too large by its variance.
-            excess = (2 * v * w + c.abs().square() + e.abs().square()) / m
-            share = m / self._own
-            total[0] = total[0] + share * (
-                w.square() + q.abs().square() - 2 * (c.abs().square() + e.abs().square() - excess).clamp_min(0)
+    var(|δ|² - |h|²) = V² + |P|² + W² + |Q|² - 2 (|c|² + |e|²), and so on, with W and Q those of h, c = E δh* and
+    e = E δh. All are taken from the samples, those of h too: what h leaves, V + W - 2 Re c, would be lost in the noise
+    of V and c otherwise.
+    """
+    parts = []
+    for fold in folds:
+        v, p, w, q, c, e = fold.moments() if known_mean else fold.central_moments()
+        rest = c.abs().square() + e.abs().square()
+        parts.append(
+            (
+                v.square() + p.abs().square() + w.square() + q.abs().square() - 2 * rest,
+                2 * (v * p + w * q - 2 * c.real * e),
+                2 * (v.square() + w.square() - 2 * c.square().real),
+                2 * (p.square() + q.square() - 2 * e.square()),
             )
-            total[1] = total[1] + share * (2 * w * q - 2 * c.conj() * e - 2 * c * e)
-            total[2] = total[2] + share * (2 * w.square() - 4 * c.square().real)
-            total[3] = total[3] + share * (2 * q.square() - 4 * e.square())
-        scale = 1 / nu if nu else torch.nan
-        error = [scale * t for t in total]
-        # What features explain of a single voxel is known poorly: where it looks like all, the error is not zero.
-        power = v.square().clamp_min(torch.finfo(v.dtype).tiny)
-        error[0] = error[0].real
-        if v.ndim >= 2:
-            nearby = power * local_mean(error[0] / power, ERROR_WINDOW)
-            error[0] = torch.maximum(error[0], LEAST_ERROR**2 * nearby)
-        freedom = torch.tensor(float(nu), device=v.device)
-        return EmpiricalError(error[0].clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
+        )
+    n = sum(fold.count for fold in folds)
+    total = [sum(fold.count / n * x for fold, x in zip(folds, xs, strict=True)) for xs in zip(*parts, strict=True)]
+    scale = 1 / nu if nu else torch.nan
+    error = [scale * t for t in total]
+    freedom = torch.tensor(float(nu), device=v.device)
+    return EmpiricalError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
 
 class _Sums:
@@ -200,57 +189,46 @@ class _Sums:
             for i in range(part.shape[1]):
                 moments[i, i:, start : start + CHUNK] += (part[:, i : i + 1] * part[:, i:]).sum(0)
 
-    def merge(self, other: _Sums) -> None:
-        """Take over all samples of other sums, which are empty then."""
-        self.count += other.count
-        self.sum += other.sum
-        self.moments += other.moments
-        other.count = 0
-        other.sum.zero_()
-        other.moments.zero_()
-
 
 @dataclass(frozen=True)
-class _Block:
-    """Samples with the same coefficients: sums of |δ|², δ², δ, |h|², h², h, δh*, δh, and E|h|² and E h²."""
+class _Coefficients:
+    """c, (2K, *image), with E|h|² and E h² of h = c g."""
 
-    count: int
-    d_square: Tensor
-    d_pseudo: Tensor
-    d_sum: Tensor
+    c: Tensor
     square: Tensor
     pseudo: Tensor
-    sum: Tensor
-    with_conjugate: Tensor
-    with_h: Tensor
-    expected: Tensor
-    expected_pseudo: Tensor
 
-    @staticmethod
-    def of(sums: _Sums, c: Tensor, expected: Tensor, expected_pseudo: Tensor) -> _Block:
-        """From sums over its samples, c (2K, *image), and what is expected with it."""
-        z, zz = sums.sum, sums.moments
-        with_re, with_im = ((c * zz[i, 2:]).sum(0) for i in range(2))
-        square, pseudo = torch.zeros_like(expected), torch.zeros_like(expected_pseudo)
+
+class _Fold:
+    """Means over samples with the same coefficients: of |δ|², δ², δ, |h|², h², h, δh* and δh; E|h|² and E h²."""
+
+    def __init__(self, sums: _Sums, coefficients: _Coefficients) -> None:
+        self.count, c = sums.count, coefficients.c
+        z, zz = sums.sum / sums.count, sums.moments / sums.count
+        self.d_square = zz[0, 0] + zz[1, 1]
+        self.d_pseudo = torch.complex(zz[0, 0] - zz[1, 1], 2 * zz[0, 1])
+        self.d, self.h = torch.complex(z[0], z[1]), (c * z[2:]).sum(0)
+        self.expected, self.expected_pseudo = coefficients.square, coefficients.pseudo
+        self.square, self.pseudo = torch.zeros_like(self.d_square), torch.zeros_like(self.d_pseudo)
         for i in range(len(c)):
             row = zz[2 + i, 2 + i :]
             # The diagonal once, what lies beside it twice.
             re, im = (2 * (part[i:] * row).sum(0) - part[i] * row[0] for part in (c.real, c.imag))
-            square += c.real[i] * re + c.imag[i] * im
-            pseudo += torch.complex(c.real[i] * re - c.imag[i] * im, c.real[i] * im + c.imag[i] * re)
-        return _Block(
-            count=sums.count,
-            d_square=zz[0, 0] + zz[1, 1],
-            d_pseudo=torch.complex(zz[0, 0] - zz[1, 1], 2 * zz[0, 1]),
-            d_sum=torch.complex(z[0], z[1]),
-            square=square,
-            pseudo=pseudo,
-            sum=(c * z[2:]).sum(0),
-            with_conjugate=with_re.conj() + 1j * with_im.conj(),
-            with_h=with_re + 1j * with_im,
-            expected=expected,
-            expected_pseudo=expected_pseudo,
-        )
+            self.square += c.real[i] * re + c.imag[i] * im
+            self.pseudo += torch.complex(c.real[i] * re - c.imag[i] * im, c.real[i] * im + c.imag[i] * re)
+        with_re, with_im = ((c * zz[i, 2:]).sum(0) for i in range(2))
+        self.with_conjugate, self.with_h = with_re.conj() + 1j * with_im.conj(), with_re + 1j * with_im
+
+    def moments(self) -> tuple[Tensor, ...]:
+        """V, P, W, Q, c and e."""
+        return self.d_square, self.d_pseudo, self.square, self.pseudo, self.with_conjugate, self.with_h
+
+    def central_moments(self) -> tuple[Tensor, ...]:
+        """The same about the means."""
+        d, h = self.d, self.h
+        products = (d.abs().square(), d.square(), h.abs().square(), h.square(), d * h.conj(), d * h)
+        scale = self.count / max(self.count - 1, 1)
+        return tuple(scale * (m - product) for m, product in zip(self.moments(), products, strict=True))
 
 
 def _least_squares(moments: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches
 N_PAIRS = 8
 # Coefficients fitted to n samples explain ρ⁴ (1 - FITTING p/n) of the variance of |δ|², p the number of them.
 FITTING = 0.5
+ITERATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -188,13 +189,11 @@ def _explained_squared(d: Tensor, f: Tensor, covariance: Tensor) -> float:
 
 
 def _with_control_variates(wanted: float, explained: float, n_coefficients: int) -> float:
-    """Samples that are worth ``wanted`` of them without control variates, fits at every doubling included."""
+    """Samples that are worth ``wanted`` of them without control variates."""
     first = SAMPLES_PER_COEFFICIENT * n_coefficients
-    worth, count, fitted = float(first), float(first), first
-    if wanted <= first:
-        return wanted
-    while True:
-        gain = 1 / (1 - explained * max(0.0, 1 - FITTING * n_coefficients / fitted))
-        if worth + fitted * gain >= wanted:
-            return count + (wanted - worth) / gain
-        worth, count, fitted = worth + fitted * gain, count + fitted, 2 * fitted
+    count = wanted
+    for _ in range(ITERATIONS):
+        # Half of the samples are fitted to.
+        fitted = max(0.0, 1 - FITTING * n_coefficients / (0.5 * max(count, 1.0)))
+        count = max(min(wanted, first), wanted * (1 - explained * fitted))
+    return count

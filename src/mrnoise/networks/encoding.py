@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 from mrnoise import fourier
-from mrnoise.reconstruction.normal_equations import NormalEquations, undersampled_axes
+from mrnoise.reconstruction.normal_equations import NormalEquations, undersampled_axes, unfold
 
 AXES = (-2, -1)
 # Relative residuals at which conjugate gradients stop; a derivative needs the converged solution.
 TRAINING_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 1e-2, 1e-6, 200
-# Steps of `unfold`, and the smallest eigenvalue of AᴴA that it inverts: below, noise is amplified more than 20 times.
-N_STEPS, SMALLEST = 8, 0.05
 
 
 class Encoding:
@@ -49,21 +47,9 @@ class Encoding:
         return torch.fft.fftshift(self._equations.gram(shifted, self._maps, self._mask), dim=AXES)
 
     def unfold(self, image: Tensor) -> Tensor:
-        """SENSE to start from: N steps of the Chebyshev iteration for AᴴA x = b, b = Aᴴ y, on the eigenvalues [a, 1].
-
-        There the relative error is below 1/T_N((1+a)/(1-a)) = 5 %; smaller eigenvalues, which would amplify noise
-        more, are inverted in part. Linear in b, at a fraction of the cost of convergence (Saad 2003, algorithm 12.1,
-        doi:10.1137/1.9780898718003).
-        """
-        residual = torch.fft.ifftshift(image, dim=AXES)
-        middle, half = 0.5 * (1 + SMALLEST), 0.5 * (1 - SMALLEST)
-        rho = half / middle
-        x = step = residual / middle
-        for _ in range(N_STEPS - 1):
-            residual = residual - self._equations.gram(step, self._maps, self._mask)
-            previous, rho = rho, 1 / (2 * middle / half - rho)
-            step = rho * (previous * step + 2 / half * residual)
-            x = x + step
+        """SENSE to start from: most of (AᴴA)⁻¹ b, b = Aᴴ y, see `normal_equations.unfold`."""
+        shifted = torch.fft.ifftshift(image, dim=AXES)
+        x = unfold(lambda step: self._equations.gram(step, self._maps, self._mask), shifted)
         return torch.fft.fftshift(x, dim=AXES)
 
     def solve(self, image: Tensor, regularization: Tensor) -> Tensor:

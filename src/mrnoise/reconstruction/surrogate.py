@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from operator import add
 
 import torch
@@ -14,14 +14,17 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.calibration import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
-from mrnoise.reconstruction.normal_equations import NormalEquations, line_inverse, undersampled_axes
+from mrnoise.reconstruction.normal_equations import line_gram, on_lines, undersampled_axes, unfold
 
 AXES = (-2, -1)
 Shift = tuple[int, int]
-NEIGHBOURS: tuple[Shift, ...] = ((0, 1), (0, -1), (1, 0), (-1, 0))
-# Tikhonov weights of the CG-SENSE images: close to unfolding, and close to zero-filled. Between the two lies what
-# networks do with noise.
-REGULARIZATIONS = (0.01, 0.2)
+# Sums over a voxel, its neighbours, the diagonal ones, and those two voxels away: small local filters.
+FILTERS: tuple[tuple[Shift, ...], ...] = (
+    ((0, 0),),
+    ((0, 1), (0, -1), (1, 0), (-1, 0)),
+    ((1, 1), (1, -1), (-1, 1), (-1, -1)),
+    ((0, 2), (0, -2), (2, 0), (-2, 0)),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +46,13 @@ class Surrogate:
 
 
 def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate | None:
-    """CG-SENSE images, or the zero-filled one, and the sum of the four neighbours of every voxel in each.
+    """The zero-filled and the unfolded image, which networks filter, each with sums over the neighbours of a voxel.
 
-    CG-SENSE with two regularisations where sampling varies along one axis and the inverse of every line is at hand
-    (see `CgSense`), else the zero-filled image. With its neighbours, an image makes a small local filter. Their
-    covariance is known in closed form: with z = Aᴴv and H = AᴴA,
+    Unfolded, by `normal_equations.unfold`, is x = p(H) z of the zero-filled z = Aᴴv, if sampling varies along one axis
+    only, so that p(H) is a matrix for every line. The covariance is known in closed form: with H = AᴴA of unit maps
+    and C = FᴴMF,
 
-        E z zᴴ = H,   H_ij = C_ij Σ_c S_c*(i) S_c(j),   C = FᴴMF;    E x_λ x_μᴴ = (H+λ)⁻¹ H (H+μ)⁻¹.
+        E z zᴴ = H,   H_ij = C_ij Σ_c S_c*(i) S_c(j),   E x zᴴ = p(H) H,   E x xᴴ = p(H) H p(H)ᴴ.
 
     Parameters
     ----------
@@ -76,63 +79,60 @@ def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate
             return None
     assert acquisition.coil_maps is not None
     maps = torch.fft.ifftshift(acquisition.whiten(acquisition.coil_maps), dim=AXES)
+    # Where no coil sees anything, there is no image.
+    maps = torch.nan_to_num(maps / torch.linalg.vector_norm(maps, dim=0))
     mask = torch.fft.ifftshift(acquisition.mask, dim=AXES)
     axes = undersampled_axes(mask, 2)
-    inverses = [line_inverse(maps, mask, axes, regularization) for regularization in REGULARIZATIONS]
-    solvers = [NormalEquations(axes, -3, inverse=inverse) for inverse in inverses if inverse is not None]
+    h = line_gram(maps, mask, axes)
+    filters = FILTERS if h is None else FILTERS[:2]
+    unfolded = None if h is None else unfold(h.matmul, torch.eye(h.shape[-1], dtype=h.dtype, device=h.device))
 
     def images(noise: Tensor) -> Tensor:
         kspace = torch.fft.ifftshift(noise * acquisition.mask, dim=AXES)
-        zero_filled = (maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)
-        plain = [solver.multiply(zero_filled) for solver in solvers] or [zero_filled]
-        both = torch.stack([part for image in plain for part in (image, _neighbours(image))], 1)
-        return central(torch.fft.fftshift(both, dim=AXES), image_shape)
+        plain = [(maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)]
+        if unfolded is not None:
+            plain.append(on_lines(unfolded, plain[0], axes))
+        filtered = [_sum(image.roll(shift, AXES) for shift in shifts) for image in plain for shifts in filters]
+        return central(torch.fft.fftshift(torch.stack(filtered, 1), dim=AXES), image_shape)
 
-    blocks = _line_covariance(solvers) if solvers else {(0, 0): _zero_filled_covariance(maps, mask)}
-    n = range(len(solvers) or 1)
-    covariance = torch.cat([torch.cat([blocks[i, j] for j in n], 1) for i in n])
+    if h is None or unfolded is None:
+        covariance = _filtered(_of_zero_filled(maps, mask), filters)
+    else:
+        cross = unfolded @ h
+        rows = ((h, cross.mH), (cross, cross @ unfolded.mH))
+        blocks = [[_filtered(_of_lines(part, axes), filters) for part in row] for row in rows]
+        covariance = torch.cat([torch.cat(row, 1) for row in blocks])
     return Surrogate(central(torch.fft.fftshift(covariance, dim=AXES), image_shape), images)
 
 
-def _neighbours(image: Tensor) -> Tensor:
-    return reduce(add, (image.roll(shift, AXES) for shift in NEIGHBOURS))
+def _sum(images: Iterable[Tensor]) -> Tensor:
+    return reduce(add, images)
 
 
-def _with_neighbours(covariance: Callable[[Shift, Shift], Tensor]) -> Tensor:
-    """(2, 2, y, x) of an image and the sum of its neighbours, from E x(r - a) y*(r - b) of two shifts a, b."""
-    own: Shift = (0, 0)
-    sides = ((own,), NEIGHBOURS)
-    rows = [
-        torch.stack([reduce(add, (covariance(a, b) for a in left for b in right)) for right in sides]) for left in sides
-    ]
-    return torch.stack(rows)
+# E x(r - a) y*(r - b) for all r, (y, x), of two shifts a, b.
+Covariance = Callable[[Shift, Shift], Tensor]
 
 
-def _zero_filled_covariance(maps: Tensor, mask: Tensor) -> Tensor:
+def _filtered(covariance: Covariance, filters: Sequence[Sequence[Shift]]) -> Tensor:
+    """Of all sums over the shifts of a filter, (filter, filter, y, x)."""
+    rows = [[_sum(covariance(a, b) for a in left for b in right) for right in filters] for left in filters]
+    return torch.stack([torch.stack(row) for row in rows])
+
+
+def _of_zero_filled(maps: Tensor, mask: Tensor) -> Covariance:
     psf = torch.fft.ifft2(mask.to(maps.dtype))
 
-    def covariance(a: Shift, b: Shift) -> Tensor:
-        # E z(r - a) z*(r - b) = psf(b - a) Σ_c S_c*(r - a) S_c(r - b)
-        return psf[b[0] - a[0], b[1] - a[1]] * (maps.roll(a, AXES).conj() * maps.roll(b, AXES)).sum(0)
+    @cache
+    def unshifted(dy: int, dx: int) -> Tensor:
+        # E z(r) z*(r - d) = psf(d) Σ_c S_c*(r) S_c(r - d)
+        return psf[dy, dx] * (maps.conj() * maps.roll((dy, dx), AXES)).sum(0)
 
-    return _with_neighbours(covariance)
-
-
-def _line_covariance(solvers: Sequence[NormalEquations]) -> dict[tuple[int, int], Tensor]:
-    """Of CG-SENSE images, whose lines along the undersampled axis are independent of each other."""
-    axis = solvers[0].axes[0] if solvers[0].axes else -1
-    inverses = [solver.inverse for solver in solvers if solver.inverse is not None]
-    eye = torch.eye(inverses[0].shape[-1], dtype=inverses[0].dtype, device=inverses[0].device)
-    # (H+λ)⁻¹ H = 1 - λ (H+λ)⁻¹
-    return {
-        (i, j): _of_lines((eye - REGULARIZATIONS[i] * first) @ second, axis)
-        for i, first in enumerate(inverses)
-        for j, second in enumerate(inverses)
-    }
+    return lambda a, b: unshifted(b[0] - a[0], b[1] - a[1]).roll(a, AXES)
 
 
-def _of_lines(lines: Tensor, axis: int) -> Tensor:
-    """`_with_neighbours` of images with these covariances (line, n, n) of lines along an axis."""
+def _of_lines(lines: Tensor, axes: tuple[int, ...]) -> Covariance:
+    """Of images whose lines are independent and have these covariances, (line, n, n)."""
+    axis = axes[0] if axes else -1
     along, across = axis % 2, 1 - axis % 2
     n = lines.shape[-1]
     index = torch.arange(n, device=lines.device)
@@ -143,4 +143,4 @@ def _of_lines(lines: Tensor, axis: int) -> Tensor:
         pairs = lines[:, (index - a[along]) % n, (index - b[along]) % n]
         return pairs.roll(a[across], 0).movedim(-1, axis)
 
-    return _with_neighbours(covariance)
+    return covariance
