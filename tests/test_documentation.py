@@ -74,8 +74,33 @@ def test_tables_of_linearity_are_the_measured_ones(monkeypatch):
         assert linearity.low_snr_row(name, found) in text
 
 
+def test_tables_of_the_rankings_are_the_measured_ones():
+    text = (ROOT / "docs" / "choices.md").read_text()
+    results = ROOT / "benchmarks" / "results"
+    for row in json.loads((results / "rank_patterns.json").read_text())["patterns"]:
+        assert pattern_row(row) in text
+    found = json.loads((results / "rank_networks.json").read_text())["networks"]
+    assert len(found) == 7
+    for row in found:
+        assert network_row(row) in text
+
+
+def pattern_row(row):
+    mean, voxel = (f"{row[name]['value']:.3g} ± {row[name]['error']:.1g}" for name in ("roi_std", "voxel_std"))
+    mean = mean.removesuffix(" ± 0")
+    return f"| {row['pattern']} | {row['acceleration']:.2f} | {mean} | {voxel} | {row['psnr']:.1f} |"
+
+
+def network_row(row):
+    snr = f"{row['snr']['value']:.1f} ± {row['snr']['error']:.1f}"
+    width = " × ".join(f"{length:.2f}" for length in row["autocorrelation_length"])
+    resolution = " × ".join("–" if length is None else f"{length:.1f}" for length in row["resolution"])
+    return f"| {row['name']} | {snr} | {row['psnr']:.1f} | {width} | {resolution} | {row['contrast_recovery']:.2f} |"
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md"]
+    "page",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md", "docs/choices.md"],
 )
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 rank = typer.Typer(help="Which sampling pattern, or which reconstruction, has less noise.", no_args_is_help=True)
 
-Net = Annotated[
-    int, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a fully sampled scan.", min=2)
-]
+Net = Annotated[int, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a fully sampled scan.")]
 Png = Annotated[Path | None, typer.Option("--output", "-o", help="Figure (.png).", show_default=False)]
 Json = Annotated[Path | None, typer.Option(help="Numbers for other programs (.json).", show_default=False)]
 Samples = Annotated[int, typer.Option("--samples", "-n", help="Probes of each noise map and slice.")]
@@ -56,11 +55,12 @@ def patterns(
     The σ of the mean over the region is exact, one backward pass a mask. Patterns whose 95 % intervals overlap share a
     rank.
     """
-    from mrnoise.cli.display import ERR, ranking_progress
+    from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.main import INTERRUPTED
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction
     from mrnoise.linearization import image_of
+    from mrnoise.mapping import name_of
     from mrnoise.provenance import scan_record
     from mrnoise.ranking import rank_patterns
     from mrnoise.report import pattern_figure
@@ -82,9 +82,18 @@ def patterns(
             seed=seed,
             progress=progress,
         )
-    record = {"roi": roi, "patterns": [_pattern_record(row) for row in rows], "provenance": scan_record(acquisition)}
-    _write(output, lambda: pattern_figure(rows, region), json, record)
+    record = {
+        "reconstruction": name_of(method),
+        "acceleration": acceleration,
+        "roi": roi,
+        "samples": samples,
+        "seed": seed,
+        "patterns": [_pattern_record(row) for row in rows],
+        "provenance": scan_record(acquisition),
+    }
+    written = _write(output, lambda: pattern_figure(rows, region), json, record)
     _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration}, {roi}", acquisition.spatial_dims)
+    print_written(written)
     if len(rows) < len(set(names)):
         ERR.print("[yellow]interrupted: these are the patterns that were done[/yellow]")
         raise typer.Exit(INTERRUPTED)
@@ -124,10 +133,11 @@ def networks(
 
     Smoothing raises SNR too: among those of equal PSNR the noise decides. PSNR is against the scan's own full sampling.
     """
-    from mrnoise.cli.display import ERR, ranking_progress
+    from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.main import INTERRUPTED
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction
+    from mrnoise.mapping import name_of
     from mrnoise.networks.weights import SHIPPED
     from mrnoise.provenance import scan_record
     from mrnoise.ranking import rank_networks
@@ -150,14 +160,19 @@ def networks(
             progress=progress,
         )
     record = {
-        "roi": roi,
+        "reconstructions": {name: name_of(method) for name, method in methods.items()},
         "acceleration": acceleration,
         "pattern": pattern,
+        "roi": roi,
+        "samples": samples,
+        "repeats": repeats,
+        "seed": seed,
         "networks": [_network_record(row) for row in rows],
         "provenance": scan_record(acquisition),
     }
-    _write(output, lambda: network_figure(rows), json, record)
+    written = _write(output, lambda: network_figure(rows), json, record)
     _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration}, {roi or 'the object'}")
+    print_written(written)
     if len(rows) < len(names):
         ERR.print("[yellow]interrupted: these are the reconstructions that were done[/yellow]")
         raise typer.Exit(INTERRUPTED)
@@ -196,8 +211,10 @@ def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_ma
     )
 
 
-def _write(output: Path | None, figure: Callable[[], Figure], json: Path | None, record: Mapping[str, Any]) -> None:
-    from mrnoise.cli.display import print_written
+def _write(
+    output: Path | None, figure: Callable[[], Figure], json: Path | None, record: Mapping[str, Any]
+) -> list[Path]:
+    """Write what was asked for, all or nothing."""
     from mrnoise.io.atomic import replacing
     from mrnoise.io.record import to_json
 
@@ -208,7 +225,7 @@ def _write(output: Path | None, figure: Callable[[], Figure], json: Path | None,
                 figure().savefig(temporary, dpi=130, format="png")
             else:
                 temporary.write_text(to_json(record, indent=2), encoding="utf-8")
-    print_written(files)
+    return files
 
 
 def _pattern_record(row: PatternNoise) -> dict[str, Any]:
@@ -248,28 +265,27 @@ def _print_patterns(rows: Sequence[PatternNoise], title: str, spatial_dims: int)
     from mrnoise.ranking import ranks
 
     table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("rank", "pattern", "net R", "masks", "σ of the mean", "rank", "voxel σ, rms", "PSNR (dB)"):
+    means, voxels = [row.roi_std for row in rows], [row.voxel_std for row in rows]
+    (of_mean, mean_texts), (of_voxel, voxel_texts) = _column("σ of the mean", means), _column("voxel σ, rms", voxels)
+    for heading in ("rank", "pattern", "net R", "masks", of_mean, "rank", of_voxel, "PSNR (dB)"):
         table.add_column(heading, justify="left" if heading == "pattern" else "right")
-    first, second = ranks([row.roi_std for row in rows]), ranks([row.voxel_std for row in rows])
-    for row, of_mean, of_voxel in zip(rows, first, second, strict=True):
+    for row, *cells in zip(rows, ranks(means), mean_texts, ranks(voxels), voxel_texts, strict=True):
+        place, mean, voxel_place, voxel = map(str, cells)
         table.add_row(
-            str(of_mean),
-            row.pattern,
-            f"{row.acceleration:.2f}",
-            str(row.n_draws),
-            _number(row.roi_std),
-            str(of_voxel),
-            _number(row.voxel_std),
-            _db(row.psnr),
+            place, row.pattern, f"{row.acceleration:.2f}", str(row.n_draws), mean, voxel_place, voxel, _db(row.psnr)
         )
     OUT.print(table)
-    _say("σ of |x| in image units, ± standard error over masks and probes; without ± it is exact.")
-    _say(_cannot_tell([row.pattern for row in rows], [row.roi_std for row in rows], "σ of the mean"))
-    _say(_cannot_tell([row.pattern for row in rows], [row.voxel_std for row in rows], "voxel σ"))
+    _say("σ of |x| in image units, ± standard error over masks and probes; without ±: exact.")
+    names = [row.pattern for row in rows]
+    _say(_cannot_tell(names, means, "σ of the mean"))
+    _say(_cannot_tell(names, voxels, "voxel σ"))
     _say("σ is noise alone: the aliasing that a pattern leaves lowers its PSNR, not its σ.")
     net = [row.acceleration for row in rows]
     if max(net) > 1.01 * min(net):
-        _say("Net R differs: a regular pattern takes the spacing that comes nearest. σ grows at least as √R.")
+        _say(
+            "Net R differs: a regular pattern takes the spacing that comes nearest. Without regularisation σ grows at "
+            "least as √R."
+        )
     over_both = [row.pattern for row in rows if row.pattern not in ("equispaced", "random_1d")]
     if spatial_dims == 2 and over_both:
         _say(f"Both axes have to be phase encodes, as in a slice of a volume, for {', '.join(over_both)}.")
@@ -281,7 +297,7 @@ def _print_networks(rows: Sequence[NetworkNoise], title: str) -> None:
 
     from mrnoise.cli.display import OUT
     from mrnoise.ranking import equal_psnr, ranks
-    from mrnoise.report.tables import plus_minus
+    from mrnoise.report.tables import plus_minus, significant
 
     groups = dict(zip("ABCDEFGH", equal_psnr(rows), strict=False))
     unit = rows[0].noise_power.unit
@@ -299,7 +315,7 @@ def _print_networks(rows: Sequence[NetworkNoise], title: str) -> None:
             _db(row.psnr),
             next((letter for letter, group in groups.items() if row in group), ""),
             ", ".join(plus_minus(v, e) for v, e in zip(power.length, power.length_error, strict=True)),
-            "–" if spread is None else ", ".join(f"{width:.2f}" for width in spread.width),
+            "–" if spread is None else ", ".join(significant(width) for width in spread.width),
             "–" if spread is None else f"{spread.contrast_recovery:.2f}",
         )
     OUT.print(table)
@@ -322,6 +338,17 @@ def _number(value: Uncertain) -> str:
     from mrnoise.report.tables import plus_minus
 
     return plus_minus(value.value, value.error or None)
+
+
+def _column(heading: str, numbers: Sequence[Uncertain]) -> tuple[str, list[str]]:
+    """Heading with the power of ten that all numbers share, and the numbers without it."""
+    from mrnoise.report.tables import SUPERSCRIPTS, plus_minus
+
+    power = math.floor(math.log10(max(number.value for number in numbers)))
+    power = 0 if -2 < power < 4 else power
+    unit = f" / 10{str(power).translate(SUPERSCRIPTS)}" if power else ""
+    scale = 10.0**power
+    return heading + unit, [plus_minus(n.value / scale, n.error / scale or None) for n in numbers]
 
 
 def _db(psnr: float | None) -> str:

@@ -16,7 +16,7 @@ from mrnoise.measurement.place import central_voxel
 from mrnoise.measurement.point_spread import PointSpread, point_spread
 from mrnoise.measurement.roi import bool_region
 from mrnoise.ranking.order import Uncertain
-from mrnoise.ranking.sketches import RankingProgress, check_counts, counter, psnr_against, repeated_maps, undersampled
+from mrnoise.ranking.sketches import RankingProgress, check_counts, check_samples, counter, psnr_against, repeated_maps
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result import NoiseMap
@@ -108,7 +108,8 @@ def rank_networks(
     full = image_of(Sense() if complete else CgSense(), acquisition)
     region = foreground(full) if roi is None else bool_region(roi)
     mask = sampling_mask(pattern, acceleration, acquisition.spatial_shape, seed)
-    scan = undersampled(acquisition, mask, pattern)
+    check_samples(acquisition, mask, pattern)
+    scan = acquisition.undersample(mask)
     parts = 2 * n_repeats
     total = len(reconstructions) * parts
     found: list[NetworkNoise] = []

@@ -15,10 +15,10 @@ from mrnoise.ranking.order import Uncertain
 from mrnoise.ranking.sketches import (
     RankingProgress,
     check_counts,
+    check_samples,
     counter,
     psnr_against,
     repeated_maps,
-    undersampled,
     worst,
 )
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
@@ -115,24 +115,24 @@ def rank_patterns(
     check_counts(n_draws, n_samples)
     reference = image_of(reconstruction, acquisition) if bool(acquisition.mask.all()) else None
     names = list(dict.fromkeys(patterns))
-    scans = {
-        name: [
-            undersampled(acquisition, sampling_mask(name, acceleration, acquisition.spatial_shape, one), name)
-            for one in ([0] if name in REGULAR else range(seed, seed + n_draws))
-        ]
-        for name in names
-    }
+    masks: dict[str, list[Tensor]] = {}
+    for name in names:
+        seeds = [0] if name in REGULAR else range(seed, seed + n_draws)
+        masks[name] = [sampling_mask(name, acceleration, acquisition.spatial_shape, one) for one in seeds]
+        for mask in masks[name]:
+            check_samples(acquisition, mask, name)
     total = len(names) * n_draws
     found: list[PatternNoise] = []
     try:
         for index, name in enumerate(names):
             exact, sigmas, quality, verdicts, maps = [], [], [], [], []
-            repeats = n_draws // len(scans[name])
-            for draw, scan in enumerate(scans[name]):
+            repeats = n_draws // len(masks[name])
+            for draw, mask in enumerate(masks[name]):
+                scan = acquisition.undersample(mask)
                 report = counter(progress, name, index * n_draws + draw, total)
                 exact.append(roi_std(reconstruction, scan, roi))
-                seeds = range(seed + draw, seed + draw + repeats)
-                repeated, verdict = repeated_maps(reconstruction, scan, seeds, n_samples, report)
+                probes = range(seed + draw, seed + draw + repeats)
+                repeated, verdict = repeated_maps(reconstruction, scan, probes, n_samples, report)
                 sigmas += [float(nm.magnitude_std[roi].square().mean().sqrt()) for nm in repeated]
                 quality.append(psnr_against(reference, repeated[0].image))
                 verdicts.append(verdict)
@@ -141,12 +141,12 @@ def rank_patterns(
             found.append(
                 PatternNoise(
                     pattern=name,
-                    acceleration=scans[name][0].acceleration,
+                    acceleration=float(masks[name][0].numel() / masks[name][0].sum()),
                     roi_std=Uncertain.repeated(exact) if len(exact) > 1 else Uncertain.exact(exact[0]),
                     voxel_std=Uncertain.repeated(sigmas),
                     psnr=sum(known) / len(known) if known else None,
                     linearity=worst(verdicts),
-                    mask=scans[name][0].mask,
+                    mask=masks[name][0],
                     noise_map=maps[0],
                     n_draws=len(exact),
                 )

@@ -106,21 +106,14 @@ def check_counts(n_repeats: int, n_samples: int) -> None:
         )
 
 
-def undersampled(acquisition: Acquisition, mask: Tensor, what: str) -> Acquisition:
-    """The scan with what it has of the samples of a mask.
-
-    Raises
-    ------
-    InputError
-        If it lacks some: another pattern would be ranked.
-    """
-    found = acquisition.undersample(mask)
-    if not bool((found.mask == mask).all()):
+def check_samples(acquisition: Acquisition, mask: Tensor, what: str) -> None:
+    """Raise `InputError` if the scan lacks samples of a mask: another pattern would be ranked."""
+    held = acquisition.mask & mask
+    if not bool((held == mask).all()):
         raise InputError(
             f"the scan does not hold the samples of {what}",
             expected="a fully sampled scan, or one that has every sample of the pattern",
             received=f"a scan with R = {acquisition.acceleration:.2f} that has "
-            f"{int((found.mask & mask).sum())} of {int(mask.expand(found.mask.shape).sum())} of them",
+            f"{int(held.sum())} of {int(mask.expand(held.shape).sum())} of them",
             remedy="Rank on a fully sampled scan.",
         )
-    return found

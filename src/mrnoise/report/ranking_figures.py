@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from mrnoise.foreground import foreground
 from mrnoise.io.record import to_numpy
 from mrnoise.plot import INK, PAPER, QUIET, chosen_slice, window
 from mrnoise.ranking import NetworkNoise, PatternNoise, Uncertain, equal_psnr, ranks
-from mrnoise.report.measurement_figures import CORRELATION_COLOURS, CURVES, REGION, label, outline
+from mrnoise.report.measurement_figures import CORRELATION_COLOURS, CURVES, label, outline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LAGS = 5  # voxels each side of an autocorrelation
+ROI = "#5fe3ff"
+LAGS, REACH = 5, 0.5  # voxels each side of an autocorrelation, and its colours
 LABEL_GAP = 0.065  # smallest distance of two labels, of the height of the axes
 
 
 def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
     """Both σ of each pattern with 95 % intervals, beside mask and σ map of the least and of the most noise.
+
+    Patterns that may be the best are coloured.
 
     Parameters
     ----------
@@ -32,9 +36,9 @@ def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
         Bool, image-shaped; outlined in the maps.
     """
     best, worst = rows[0], rows[-1]
-    figure = _figure(13.2, 4.6)
-    grid = figure.add_gridspec(2, 4, width_ratios=(1.25, 1.25, 1, 1))
-    names = [f"{row.pattern}\nR = {row.acceleration:.2f}" for row in rows]
+    figure = _figure(12.0, 4.8)
+    grid = figure.add_gridspec(2, 4, width_ratios=(1.5, 1.5, 1, 1))
+    names = ["\n".join((row.pattern, f"R = {row.acceleration:.2f}", *_quality(row.psnr))) for row in rows]
     for column, (title, numbers) in enumerate(
         (
             ("σ of the mean in the region", [row.roi_std for row in rows]),
@@ -47,19 +51,18 @@ def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
     sigma = [to_numpy(row.noise_map.magnitude_std) for row in (best, worst)]
     region = to_numpy(roi)
     index = chosen_slice(best.noise_map.image, region)
-    inside = np.broadcast_to(region, (2, *region.shape))
+    inside = np.stack([to_numpy(foreground(row.noise_map.image)) for row in (best, worst)])
     low, high = window(np.stack(sigma), inside, False)
     maps = []
-    for line, (word, row, values) in enumerate(zip(("least noise", "most noise"), (best, worst), sigma, strict=True)):
-        mask = to_numpy(row.mask)
+    for line, (word, row, values) in enumerate(zip(("least", "most"), (best, worst), sigma, strict=True)):
         left, right = (figure.add_subplot(grid[line, column]) for column in (2, 3))
-        left.imshow(_plane(mask, row.noise_map.spatial_dims), cmap="gray", interpolation="nearest", aspect="auto")
-        left.set_title(f"{word}: {row.pattern}", fontsize=10, color=INK, loc="left")
+        left.imshow(_plane(to_numpy(row.mask)), cmap="gray", interpolation="nearest")
+        left.set_title(f"{word} noise: {row.pattern}", fontsize=10, color=INK, loc="left")
         _, dy, dx = row.noise_map.geometry.spacing
         shown = right.imshow(
             values[index], cmap="inferno", vmin=low, vmax=high, aspect=dy / dx, interpolation="nearest"
         )
-        outline(right, region[index], REGION)
+        outline(right, region[index], ROI)
         right.set_title("σ of |x|", fontsize=10, color=INK, loc="left")
         maps.append(right)
         for axes in (left, right):
@@ -71,8 +74,8 @@ def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
 def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
     """SNR against PSNR (against autocorrelation length without it) with 95 % intervals, and the noise texture of each.
 
-    Bands hold reconstructions of equal PSNR, `mrnoise.ranking.equal_psnr`. The texture is the autocorrelation of the
-    noise around lag 0, in voxels.
+    Those that may be the best are coloured. Bands hold reconstructions of equal PSNR, `mrnoise.ranking.equal_psnr`.
+    The texture is the autocorrelation of the noise around lag 0, a pixel a voxel, in colours from -0.5 to 0.5.
 
     Parameters
     ----------
@@ -82,7 +85,8 @@ def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
     columns = 4 if len(rows) > 4 else 2
     lines = -(-len(rows) // columns)
     figure = _figure(6.6 + 1.55 * columns, max(4.6, 1.9 * lines))
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(6.6, 1.55 * columns)))
+    grid = figure.add_gridspec(1, 2, width_ratios=(6.6, 1.55 * columns))
+    left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     axes = left.add_subplot()
     against_psnr = all(row.psnr is not None for row in rows)
     lengths = [float(np.mean(row.noise_power.length)) for row in rows]
@@ -105,8 +109,8 @@ def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
         middle = [n // 2 for n in rho.shape]
         crop = tuple(slice(max(m - LAGS, 0), m + LAGS + 1) for m in middle[-2:])
         plane = rho[(*middle[:-2], *crop)]
-        panel.imshow(plane, cmap=CORRELATION_COLOURS, vmin=-1, vmax=1, interpolation="nearest")
-        size = " × ".join(f"{length:.2g}" for length in row.noise_power.length)
+        panel.imshow(plane, cmap=CORRELATION_COLOURS, vmin=-REACH, vmax=REACH, interpolation="nearest")
+        size = " × ".join(f"{length:.1f}" for length in row.noise_power.length)
         panel.set_title(f"{row.name}\n{size} {unit}", fontsize=9, color=INK)
     for panel in right.axes:
         panel.set_axis_off()
@@ -124,6 +128,10 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _quality(psnr: float | None) -> list[str]:
+    return [] if psnr is None else [f"{psnr:.1f} dB"]
 
 
 def _reach(number: Uncertain) -> np.ndarray:
@@ -145,11 +153,9 @@ def _points(axes: Axes, numbers: Sequence[Uncertain], names: Sequence[str], unit
     label(axes, unit, "")
 
 
-def _plane(mask: np.ndarray, spatial_dims: int) -> np.ndarray:
+def _plane(mask: np.ndarray) -> np.ndarray:
     """The mask over (k1, k0), or over both phase encodes (k2, k1) of a volume."""
-    while mask.ndim > spatial_dims:
-        mask = mask[0]
-    return mask if spatial_dims == 2 else mask[:, :, mask.shape[2] // 2]
+    return mask if mask.ndim == 2 else mask[:, :, mask.shape[2] // 2]
 
 
 def _place_labels(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
