@@ -86,13 +86,15 @@ def test_tables_of_the_rankings_are_the_measured_ones():
 
 
 def pattern_row(row):
-    mean, voxel = (f"{row[name]['value']:.3g} ± {row[name]['error']:.1g}" for name in ("roi_std", "voxel_std"))
-    mean = mean.removesuffix(" ± 0")
-    return f"| {row['pattern']} | {row['acceleration']:.2f} | {mean} | {voxel} | {row['psnr']:.1f} |"
+    mean, voxel = (row[name] for name in ("roi_std", "voxel_std"))
+    exact = f"{1e3 * mean['value']:.3f}"
+    means = f"{exact} ± {1e3 * mean['error']:.3f}" if mean["error"] else exact
+    voxels = f"{1e2 * voxel['value']:.3f} ± {1e2 * voxel['error']:.3f}"
+    return f"| {row['pattern']} | {row['acceleration']:.2f} | {means} | {voxels} | {row['psnr']:.1f} |"
 
 
 def network_row(row):
-    snr = f"{row['snr']['value']:.1f} ± {row['snr']['error']:.1f}"
+    snr = f"{row['snr']['value']:.2f} ± {row['snr']['error']:.2f}"
     width = " × ".join(f"{length:.2f}" for length in row["autocorrelation_length"])
     resolution = " × ".join("–" if length is None else f"{length:.1f}" for length in row["resolution"])
     return f"| {row['name']} | {snr} | {row['psnr']:.1f} | {width} | {resolution} | {row['contrast_recovery']:.2f} |"
