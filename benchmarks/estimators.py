@@ -88,7 +88,7 @@ class Case:
     reconstruction
         ``"sense"``, ``"cg-sense"`` or the name of a shipped network.
     sampling
-        Pattern and acceleration; the patterns of `mrnoise.training.scans.sampling_mask` have calibration lines,
+        Pattern and acceleration; the patterns of `mrnoise.acquisition.sampling.sampling_mask` have calibration lines,
         ``"regular"`` and ``"caipi"`` have none.
     shape
         k-space (k1, k0); ``None``: that of the measured scan.
@@ -131,8 +131,7 @@ class Case:
 
     def mask(self, shape: Sequence[int]) -> Tensor:
         """Which samples are acquired."""
-        from mrnoise.acquisition.sampling import caipi, equispaced
-        from mrnoise.training.scans import sampling_mask
+        from mrnoise.acquisition.sampling import caipi, equispaced, sampling_mask
 
         if self.sampling == "regular":
             return equispaced(shape, self.acceleration)

@@ -55,7 +55,7 @@ def maps(scan):
 
 def test_help_names_every_command_and_needs_no_torch():
     text = run("--help")
-    for command in ("demo", "map", "gfactor", "roi", "compare", "simulate", "train", "evaluate", "info"):
+    for command in ("demo", "map", "gfactor", "roi", "compare", "rank", "simulate", "train", "evaluate", "info"):
         assert command in text
     code = "import sys; import mrnoise.cli.main; assert not {'torch', 'numpy', 'scipy', 'h5py'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -179,6 +179,35 @@ def test_roi_says_that_resolution_needs_coil_maps(scan):
     assert "contrast recovery" not in text
 
 
+def test_rank_patterns(scan, tmp_path):
+    chosen = ["--patterns", "equispaced,random_1d", "--draws", 2, "-n", 8]
+    files = ["-o", tmp_path / "patterns.png", "--json", tmp_path / "patterns.json"]
+    text = run("rank", "patterns", scan, "-R", 4, "--roi", "circle:24,20,6", *chosen, *files)
+    found = json.loads((tmp_path / "patterns.json").read_text())["patterns"]
+    assert {row["pattern"] for row in found} == {"equispaced", "random_1d"}
+    assert found[0]["roi_std"]["value"] <= found[1]["roi_std"]["value"]
+    assert all(row["psnr"] > 10 and row["linearity"] == "linear" for row in found)
+    assert (tmp_path / "patterns.png").stat().st_size > 10_000
+    assert "PSNR" in text
+    # Two draws of random lines tell next to nothing: t of one degree of freedom is 12.7.
+    assert "σ of the mean: cannot be told apart" in text
+    assert "phase encodes" not in text
+
+
+def test_rank_networks(scan, tmp_path):
+    chosen = ["-r", "cg-sense", "-r", "almost:same", "--repeats", 2, "-n", 16, "--pattern", "equispaced"]
+    (tmp_path / "almost.py").write_text("from mrnoise.reconstruction import CgSense\nsame = CgSense(0.011)\n")
+    files = ["-o", "networks.png", "--json", "networks.json"]
+    text = run("rank", "networks", scan, "-R", 2, "--roi", "box:14,10,34,30", *chosen, *files, cwd=tmp_path)
+    found = json.loads((tmp_path / "networks.json").read_text())
+    assert {row["name"] for row in found["networks"]} == {"cg-sense", "almost:same"}
+    assert all(len(row["autocorrelation_length"]) == 2 and row["resolution"] for row in found["networks"])
+    assert (tmp_path / "networks.png").stat().st_size > 10_000
+    # The same image but for a hundredth of λ.
+    assert "Equal PSNR A" in text
+    assert "undecided" in text
+
+
 def test_own_reconstruction(scan):
     (scan.parent / "mine.py").write_text(
         "from mrnoise.fourier import to_image\n\ndef combine(kspace):\n    return to_image(kspace).abs().sum(-3)\n"
@@ -226,6 +255,13 @@ def test_propagated_coil_maps(scan):
         (["roi", "SCAN", "--region", "box:1,1,4,4", "-o", "roi.pdf"], "unknown output format"),
         (["roi", "SCAN", "--region", "box:1,1,4,4", "--json", "roi.html"], "unknown output format"),
         (["roi", "SCAN", "--region", "box:1,1,4,4", "-o", "SCAN/roi.html"], "cannot write the output"),
+        (["rank", "patterns", "SCAN", "-R", "4", "--roi", "there"], "invalid region"),
+        (["rank", "patterns", "SCAN", "-R", "4", "--roi", "circle:200,9,3"], "empty region"),
+        (["rank", "patterns", "SCAN", "-R", "99", "--roi", "box:9,9,20,20"], "acceleration is not possible"),
+        (["rank", "patterns", "SCAN", "-R", "4", "--roi", "box:9,9,20,20", "--patterns", "spiral"], "unknown sampling"),
+        (["rank", "patterns", "SCAN", "-R", "4", "--roi", "box:9,9,20,20", "--draws", "1"], "too few repetitions"),
+        (["rank", "networks", "SCAN", "-R", "4", "--roi", "there", "-r", "cg-sense"], "invalid region"),
+        (["rank", "networks", "SCAN", "-R", "4", "-o", "ranking.html"], "unknown output format"),
         (["compare", "SCAN", "SCAN"], "cannot read a noise map"),
         (["simulate", "out.txt"], "cannot simulate this"),
         (["map", "SCAN", "--nonsense"], "No such option"),

@@ -74,8 +74,35 @@ def test_tables_of_linearity_are_the_measured_ones(monkeypatch):
         assert linearity.low_snr_row(name, found) in text
 
 
+def test_tables_of_the_rankings_are_the_measured_ones():
+    text = (ROOT / "docs" / "choices.md").read_text()
+    results = ROOT / "benchmarks" / "results"
+    for row in json.loads((results / "rank_patterns.json").read_text())["patterns"]:
+        assert pattern_row(row) in text
+    found = json.loads((results / "rank_networks.json").read_text())["networks"]
+    assert len(found) == 7
+    for row in found:
+        assert network_row(row) in text
+
+
+def pattern_row(row):
+    mean, voxel = (row[name] for name in ("roi_std", "voxel_std"))
+    exact = f"{1e3 * mean['value']:.3f}"
+    means = f"{exact} ± {1e3 * mean['error']:.3f}" if mean["error"] else exact
+    voxels = f"{1e2 * voxel['value']:.3f} ± {1e2 * voxel['error']:.3f}"
+    return f"| {row['pattern']} | {row['acceleration']:.2f} | {means} | {voxels} | {row['psnr']:.1f} |"
+
+
+def network_row(row):
+    snr = f"{row['snr']['value']:.2f} ± {row['snr']['error']:.2f}"
+    width = " × ".join(f"{length:.2f}" for length in row["autocorrelation_length"])
+    resolution = " × ".join("–" if length is None else f"{length:.1f}" for length in row["resolution"])
+    return f"| {row['name']} | {snr} | {row['psnr']:.1f} | {width} | {resolution} | {row['contrast_recovery']:.2f} |"
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md"]
+    "page",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md", "docs/choices.md"],
 )
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()

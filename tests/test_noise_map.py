@@ -211,6 +211,7 @@ def test_public_names():
         "measurement",
         "networks",
         "noise_map",
+        "ranking",
         "read",
         "read_noise_map",
         "reconstruction",

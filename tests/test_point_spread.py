@@ -108,6 +108,26 @@ def test_recovery_is_free_of_the_phase_and_follows_the_scale_of_the_image():
     assert found.contrast_recovery == pytest.approx(2 * math.cos(1.1), rel=1e-5)
 
 
+class OwnMaps:
+    """CG-SENSE whose coil maps have a phase of their own."""
+
+    def __init__(self, own):
+        self.estimates_coil_maps = own
+
+    def bind(self, acquisition):
+        inner = CgSense(0.1).bind(acquisition)
+        return lambda kspace: -1j * inner(kspace)
+
+
+def test_the_phase_of_a_networks_own_coil_maps_is_not_that_of_the_lesion():
+    expected = point_spread(CgSense(0.1), FULL, VOXEL)
+    found = point_spread(OwnMaps(True), FULL, VOXEL)
+    assert found.contrast_recovery == pytest.approx(expected.contrast_recovery, rel=1e-6)
+    assert found.width == pytest.approx(expected.width, rel=1e-6)
+    # Taken as the phase of the object, it hides the lesion.
+    assert abs(point_spread(OwnMaps(False), FULL, VOXEL).contrast_recovery) < 1e-6
+
+
 def test_slices_and_crops_are_found():
     stack = simulate(SHAPE, 4, n_slices=2, snr=100, seed=1)
     found = point_spread(Sense(), stack, (1, *VOXEL))

@@ -8,12 +8,14 @@ import torch
 
 from mrnoise.acquisition.sampling import (
     PATTERNS,
+    REGULAR,
     caipi,
     equispaced,
     pattern,
     poisson_disc,
     random_1d,
     random_2d,
+    sampling_mask,
 )
 from mrnoise.errors import InputError
 
@@ -161,3 +163,19 @@ def test_patterns_by_name(name):
 def test_refusals(call, match):
     with pytest.raises(InputError, match=match):
         call()
+
+
+@pytest.mark.parametrize("name", sorted(PATTERNS))
+@pytest.mark.parametrize("shape", [(96, 80), (26, 24, 7)])
+def test_net_acceleration_counts_the_calibration(name, shape):
+    mask = sampling_mask(name, 3, shape)
+    assert mask.shape == shape
+    # Whole spacings come as near as they can; the others are exact to within a line.
+    assert net_acceleration(mask) == pytest.approx(3, rel=0.15 if name in REGULAR else 0.05)
+    centre = tuple(slice(n // 2 - 1, n // 2 + 2) for n in (shape[:2] if len(shape) == 3 else shape))
+    assert mask[centre].all()
+    assert torch.equal(mask, sampling_mask(name, 3, shape))
+    if name not in REGULAR:
+        assert not torch.equal(mask, sampling_mask(name, 3, shape, seed=1))
+    with pytest.raises(InputError, match="acceleration is not possible"):
+        sampling_mask(name, 200, shape)

@@ -6,7 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrnoise import acquisition, baselines, estimators, measurement, networks, reconstruction, simulation, training
+    from mrnoise import (
+        acquisition,
+        baselines,
+        estimators,
+        measurement,
+        networks,
+        ranking,
+        reconstruction,
+        simulation,
+        training,
+    )
     from mrnoise.acquisition import Acquisition, Geometry, NoiseCovariance
     from mrnoise.coilwise import CoilSketch, coil_sketch
     from mrnoise.errors import InputError
@@ -38,6 +48,7 @@ _ROOMS = (
     "estimators",
     "measurement",
     "networks",
+    "ranking",
     "reconstruction",
     "simulation",
     "training",
@@ -59,6 +70,7 @@ __all__ = [
     "measurement",
     "networks",
     "noise_map",
+    "ranking",
     "read",
     "read_noise_map",
     "reconstruction",

@@ -67,6 +67,13 @@ def measurement_progress(label: str) -> Iterator[Callable[[str, int, int], None]
 
 
 @contextmanager
+def ranking_progress() -> Iterator[Callable[[str, float, int], None]]:
+    """A bar over the noise maps of a ranking."""
+    with _bar("maps", "") as update:
+        yield update
+
+
+@contextmanager
 def _bar(unit: str, text: str, **fields: Any) -> Iterator[Callable[..., None]]:
     """A bar that appears after a while; call it with description, done, total and the fields of its text."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

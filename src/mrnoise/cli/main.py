@@ -13,6 +13,7 @@ from mrnoise.cli.evaluate import evaluate
 from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
+from mrnoise.cli.rank import rank
 from mrnoise.cli.roi import roi
 from mrnoise.cli.simulate import simulate
 from mrnoise.cli.train import train
@@ -32,6 +33,7 @@ app.command(name="map")(map_)
 app.command(name="gfactor")(gfactor)
 app.command(name="roi")(roi)
 app.command(name="compare")(compare)
+app.add_typer(rank, name="rank")
 app.command(name="simulate")(simulate)
 app.command(name="train")(train)
 app.command(name="evaluate")(evaluate)

@@ -71,10 +71,10 @@ def voxel(text: str, shape: tuple[int, ...], inside: Tensor | None) -> tuple[int
     """
     import torch
 
+    from mrnoise.measurement.place import central_voxel
+
     if text == "centre" and inside is not None:
-        places = inside.nonzero().double()
-        nearest = (places - places.mean(0)).square().sum(1).argmin()
-        return tuple(int(i) for i in places[nearest])
+        return central_voxel(inside)
     index = tuple(int(part) for part in text.split(",")) if re.fullmatch(r"\d+(,\d+)*", text) else ()
     if len(index) != len(shape) or not bool((torch.tensor(index) < torch.tensor(shape)).all()):
         raise InputError(

@@ -68,6 +68,13 @@ def operator_at(
     return operator, index[lead:]
 
 
+def central_voxel(region: Tensor) -> tuple[int, ...]:
+    """Index of the voxel of a bool region that is nearest to its centre."""
+    places = region.nonzero().double()
+    nearest = (places - places.mean(0)).square().sum(1).argmin()
+    return tuple(int(i) for i in places[nearest])
+
+
 def spacing(acquisition: Acquisition) -> tuple[tuple[float, ...], str]:
     """Distance between voxels along the spatial axes and its unit: mm, or voxel where the scan gives no size."""
     dims = acquisition.spatial_dims

@@ -59,7 +59,7 @@ def point_spread(
     h = Re(ū J A (u ℓ)) with A = M F S the sampled Fourier transform of the coil images, ℓ the lesion and u the phase
     of the image at its voxel (Fessler and Rogers 1996, doi:10.1109/83.535846). For a nonlinear reconstruction it
     depends on the scan, and holds for lesions of low contrast. A real image does not tell the phase of the
-    object: there u is the phase of the lesion that the image shows best.
+    object, nor does one whose coil maps are a network's own: there the lesion has the phase that the image shows best.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ def point_spread(
     steps, unit = spacing(acquisition)
     operator, index = operator_at(reconstruction, acquisition, voxel)
     lesion = _lesion(operator, index, steps, lesion_width)
-    if operator.value.is_complex():
-        phase = operator.phase[index]
+    phase = operator.phase[index]
+    if operator.value.is_complex() and not getattr(reconstruction, "estimates_coil_maps", False):
         response = (phase.conj() * operator.derivative(_encode(operator.acquisition, phase * lesion)[None])[0]).real
     else:
         kspace = _encode(operator.acquisition, lesion)
-        pair = operator.derivative(torch.stack([kspace, 1j * kspace]))
+        pair = (phase.conj() * operator.derivative(torch.stack([kspace, 1j * kspace]))).real
         best = torch.stack([one[index] for one in pair])
         response = torch.tensordot(best / best.norm().clamp_min(torch.finfo(best.dtype).tiny), pair, 1)
     response = response.double().cpu()

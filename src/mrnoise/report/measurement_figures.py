@@ -57,7 +57,7 @@ def _where(found: Measurements) -> Figure:
     axes.imshow(image[index], cmap="gray", aspect=_pixel(found), interpolation="nearest")
     for region, colour in ((found.roi, REGION), (found.background, BACKGROUND)):
         if region is not None and bool(region[index].any()):
-            _outline(axes, to_numpy(region[index]), colour)
+            outline(axes, to_numpy(region[index]), colour)
     if found.voxel is not None:
         axes.plot(found.voxel[-1], found.voxel[-2], "+", color=VOXEL, markersize=9, markeredgewidth=1.4)
     axes.set_axis_off()
@@ -73,7 +73,7 @@ def _noise_power(power: NoisePowerSpectrum) -> Figure:
     left.set_xlim(0, f.max())
     left.set_ylim(0, None)
     dims = power.autocorrelation.ndim
-    _label(left, f"frequency (1/{power.unit})", f"NPS (a.u.² {power.unit}{'²³'[dims - 2]})")
+    label(left, f"frequency (1/{power.unit})", f"NPS (a.u.² {power.unit}{'²³'[dims - 2]})")
     rho = to_numpy(power.autocorrelation)
     for axis, frequency, colour in zip(range(-dims, 0), power.frequencies, CURVES, strict=False):
         place: list[Any] = [n // 2 for n in rho.shape]
@@ -84,7 +84,7 @@ def _noise_power(power: NoisePowerSpectrum) -> Figure:
         right.plot(lags, rho[tuple(place)], color=colour, linewidth=1.8, marker=".", label=AXES[axis])
     right.axhline(0, color=QUIET, linewidth=0.6)
     right.legend(frameon=False, fontsize=9)
-    _label(right, f"distance ({power.unit})", "autocorrelation")
+    label(right, f"distance ({power.unit})", "autocorrelation")
     return figure
 
 
@@ -126,7 +126,7 @@ def _point_spread(found: Measurements, spread: PointSpread) -> Figure:
         profile.plot(distance, line[low:high], color=colour, linewidth=1.8, marker=".", label=AXES[axis])
     profile.axhline(0, color=QUIET, linewidth=0.6)
     profile.legend(frameon=False, fontsize=9)
-    _label(profile, f"distance ({spread.unit})", "response")
+    label(profile, f"distance ({spread.unit})", "response")
     return figure
 
 
@@ -157,7 +157,8 @@ def _figure(width: float) -> Figure:
     return Figure(figsize=(width, HEIGHT), facecolor=PAPER, layout="constrained")
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
+def label(axes: Axes, x: str, y: str) -> None:
+    """Names of both axes, in the look of all figures."""
     axes.set_xlabel(x, fontsize=9.5, color=QUIET)
     axes.set_ylabel(y, fontsize=9.5, color=QUIET)
     axes.tick_params(labelsize=9, colors=INK, length=3, width=0.6)
@@ -177,7 +178,7 @@ def _zoom(axes: Axes, index: tuple[int, ...], shape: tuple[int, ...]) -> None:
     axes.set_ylim(min(y + ZOOM, shape[-2] - 1) + 0.5, max(y - ZOOM, 0) - 0.5)
 
 
-def _outline(axes: Axes, region: np.ndarray, colour: str) -> None:
+def outline(axes: Axes, region: np.ndarray, colour: str) -> None:
     """The edges between voxels inside and outside."""
     from matplotlib.collections import LineCollection
 

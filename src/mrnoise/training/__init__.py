@@ -1,10 +1,10 @@
 """Training of the networks: simulated scans, paradigms, the loop, and the evaluation of what it made."""
 
+from mrnoise.metrics import psnr, ssim
 from mrnoise.training.anatomy import Anatomy, read_anatomy
 from mrnoise.training.card import save_trained, write_card
 from mrnoise.training.evaluation import evaluate, evaluate_scan, held_out
 from mrnoise.training.loop import Trained, TrainingProgress, train
-from mrnoise.training.metrics import psnr, ssim
 from mrnoise.training.paradigms import SSDU, VORTEX, Noise2Recon, Supervised
 from mrnoise.training.recipe import Recipe, read_recipe, recipes
 from mrnoise.training.scans import Example, ScanSettings, SimulatedScans

@@ -9,12 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from mrnoise.acquisition import Acquisition, with_coil_maps
+from mrnoise.acquisition.sampling import sampling_mask
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
+from mrnoise.metrics import psnr, ssim
 from mrnoise.reconstruction import CgSense, Reconstruction, ZeroFilled
 from mrnoise.training.anatomy import Anatomy, read_anatomy
-from mrnoise.training.metrics import psnr, ssim
-from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, calibration_scan, sampling_mask
+from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, calibration_scan
 
 # Tikhonov weights of which CG-SENSE takes the best for each scan, knowing the truth: the strongest baseline.
 REGULARIZATIONS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)

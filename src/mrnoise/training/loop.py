@@ -16,9 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mrnoise.errors import InputError
 from mrnoise.io.atomic import replacing
+from mrnoise.metrics import psnr, ssim
 from mrnoise.networks.weights import build, load_weights, shipped_weights
 from mrnoise.training.anatomy import read_anatomy
-from mrnoise.training.metrics import psnr, ssim
 from mrnoise.training.paradigms import Sample, reconstruct
 from mrnoise.training.recipe import Optimization, Recipe
 from mrnoise.training.scans import ScanSettings, SimulatedScans

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from math import isqrt, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mrnoise.acquisition import Acquisition, NoiseCovariance, with_coil_maps
-from mrnoise.acquisition.sampling import PATTERNS, caipi, equispaced, pattern
+from mrnoise.acquisition.sampling import PATTERNS, sampling_mask
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.simulation import biot_savart_coils, random_noise_covariance, smooth_phase
@@ -375,57 +374,3 @@ def _window(magnitude: Tensor, margin: int, taper: int) -> Tensor:
     inside = ndimage.binary_fill_holes((magnitude > 0.05 * magnitude.max()).numpy()).astype(np.float32)
     wide = ndimage.maximum_filter(inside, 2 * (margin + taper) + 1, mode="nearest")
     return torch.from_numpy(ndimage.uniform_filter(wide, 2 * taper + 1, mode="nearest").clip(0, 1))
-
-
-# -- masks -----------------------------------------------------------------------------------------------------
-
-
-def sampling_mask(name: str, acceleration: int, shape: tuple[int, int], seed: int = 0) -> Tensor:
-    """Mask (k1, k0) of a pattern with the calibration region that scans of this module have, counted in R."""
-    if name == "equispaced":
-        return _equispaced(acceleration, shape, seed)
-    if name == "caipi":
-        return _caipi(acceleration, shape, seed)
-    calibration = _lines(acceleration, shape) if name == "random_1d" else _block(acceleration, shape)
-    return pattern(name, shape, acceleration, calibration, seed)
-
-
-def _lines(acceleration: int, shape: tuple[int, int]) -> int:
-    """Central lines: about a third of all, but 6 where there are as many."""
-    allowed = shape[0] / acceleration
-    return min(max(6, round(0.32 * allowed)), max(1, int(0.6 * allowed)))
-
-
-def _block(acceleration: int, shape: tuple[int, int]) -> int:
-    """Width of the central block, odd: symmetric about the centre, and the same when mirrored."""
-    largest = isqrt(int(0.4 * prod(shape) / acceleration))
-    width = min(21 if acceleration < 6 else 17, largest, *shape)
-    return max(1, width - (width + 1) % 2)
-
-
-def _equispaced(acceleration: int, shape: tuple[int, int], seed: int) -> Tensor:
-    """Spacing such that the calibration lines are counted in R."""
-    n, lines = shape[0], _lines(acceleration, shape)
-    if acceleration == 1:
-        return equispaced(shape, 1)
-    spacings = range(acceleration, min(3 * acceleration, n) + 1)
-    masks = (equispaced((n, 1), spacing, lines, seed % spacing) for spacing in spacings)
-    errors = [abs(np.log(acceleration * float(mask.float().mean()))) for mask in masks]
-    spacing = spacings[int(np.argmin(errors))]
-    return equispaced(shape, spacing, lines, seed % spacing)
-
-
-def _caipi(acceleration: int, shape: tuple[int, int], seed: int) -> Tensor:
-    """Spacings (r2, r1) nearly alike, such that the calibration block is counted in R."""
-    if acceleration == 1:
-        return caipi(shape, 1)
-    total, width = prod(shape), _block(acceleration, shape)
-
-    def error(spacing: tuple[int, int]) -> float:
-        lattice = prod(spacing)
-        acquired = total / lattice + width**2 * (1 - 1 / lattice)
-        return abs(float(np.log(acceleration * acquired / total)))
-
-    sides = range(1, isqrt(2 * acceleration) + 3)
-    r2, r1 = min(((a, b) for a in sides for b in sides if a <= b <= max(2 * a, 3)), key=error)
-    return caipi(shape, (r2, r1), seed % max(r1 - 1, 1) + 1, width)

@@ -1,0 +1,382 @@
+"""`mrnoise rank`: sampling patterns by noise in a region, reconstructions by SNR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrnoise.cli import options
+from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mrnoise.acquisition import Acquisition
+    from mrnoise.ranking import NetworkNoise, PatternNoise, Uncertain
+
+rank = typer.Typer(help="Which sampling pattern, or which reconstruction, has less noise.", no_args_is_help=True)
+
+Net = Annotated[int, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a fully sampled scan.")]
+Png = Annotated[Path | None, typer.Option("--output", "-o", help="Figure (.png).", show_default=False)]
+Json = Annotated[Path | None, typer.Option(help="Numbers for other programs (.json).", show_default=False)]
+Samples = Annotated[int, typer.Option("--samples", "-n", help="Probes of each noise map and slice.")]
+# The 1e-3 of other commands leaves the noise of random patterns in the image.
+Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
+
+
+@rank.command(name="patterns")
+def patterns(
+    scan: options.ScanFile,
+    roi: Annotated[
+        str, typer.Option(help="circle:Y,X,RADIUS or box:Y0,X0,Y1,X1 in voxels, or a mask file.", show_default=False)
+    ],
+    acceleration: Net,
+    patterns: Annotated[str, typer.Option(help="Comma-separated.")] = "equispaced,caipi,random_1d,random_2d,poisson",
+    draws: Annotated[int, typer.Option(help="Masks of each random pattern.")] = 4,
+    noise: options.NoiseFile = None,
+    reconstruction: options.ReconstructionName = "cg-sense",
+    weights: options.Weights = "brain",
+    normalization: options.Normalization = "propagated",
+    regularization: Regularization = 1e-2,
+    coil_maps: options.CoilMaps = "fixed",
+    slice_index: options.Slice = None,
+    samples: Samples = 32,
+    seed: options.Seed = 0,
+    output: Png = None,
+    json: Json = None,
+) -> None:
+    """Sampling patterns at equal net acceleration by the noise they leave in a region, from one fully sampled scan.
+
+    The σ of the mean over the region is exact, one backward pass a mask. Patterns whose 95 % intervals overlap share a
+    rank.
+    """
+    from mrnoise.cli.display import ERR, print_written, ranking_progress
+    from mrnoise.cli.main import INTERRUPTED
+    from mrnoise.cli.region import region as read_region
+    from mrnoise.cli.scan import load_reconstruction
+    from mrnoise.linearization import image_of
+    from mrnoise.mapping import name_of
+    from mrnoise.provenance import scan_record
+    from mrnoise.ranking import rank_patterns
+    from mrnoise.report import pattern_figure
+
+    _check_outputs(output, json)
+    method = load_reconstruction(reconstruction, regularization, weights, normalization)
+    acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
+    region = read_region(roi, tuple(image_of(method, acquisition).shape))
+    names = patterns.split(",")
+    with ranking_progress() as progress:
+        rows = rank_patterns(
+            method,
+            acquisition,
+            acceleration,
+            region,
+            patterns=names,
+            n_draws=draws,
+            n_samples=samples,
+            seed=seed,
+            progress=progress,
+        )
+    record = {
+        "reconstruction": name_of(method),
+        "acceleration": acceleration,
+        "roi": roi,
+        "samples": samples,
+        "seed": seed,
+        "patterns": [_pattern_record(row) for row in rows],
+        "provenance": scan_record(acquisition),
+    }
+    written = _write(output, lambda: pattern_figure(rows, region), json, record)
+    _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration}, {roi}", acquisition.spatial_dims)
+    print_written(written)
+    if len(rows) < len(set(names)):
+        ERR.print("[yellow]interrupted: these are the patterns that were done[/yellow]")
+        raise typer.Exit(INTERRUPTED)
+
+
+@rank.command(name="networks")
+def networks(
+    scan: options.ScanFile,
+    acceleration: Net,
+    pattern: options.Pattern = "equispaced",
+    roi: Annotated[
+        str | None,
+        typer.Option(help="As for rank patterns; the object if left out.", show_default=False),
+    ] = None,
+    reconstruction: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reconstruction",
+            "-r",
+            help="Any that mrnoise map takes; may be repeated.  [default: cg-sense and every shipped network]",
+            show_default=False,
+        ),
+    ] = None,
+    noise: options.NoiseFile = None,
+    weights: options.Weights = "brain",
+    normalization: options.Normalization = "propagated",
+    regularization: Regularization = 1e-2,
+    coil_maps: options.CoilMaps = "fixed",
+    slice_index: options.Slice = None,
+    repeats: Annotated[int, typer.Option(help="Noise maps of each, whose spread gives the interval of SNR.")] = 4,
+    samples: Samples = 32,
+    seed: options.Seed = 0,
+    output: Png = None,
+    json: Json = None,
+) -> None:
+    """Reconstructions of one scan by SNR, beside PSNR, noise texture and resolution.
+
+    Smoothing raises SNR too: among those of equal PSNR the noise decides. PSNR is against the scan's own full sampling.
+    """
+    from mrnoise.cli.display import ERR, print_written, ranking_progress
+    from mrnoise.cli.main import INTERRUPTED
+    from mrnoise.cli.region import region as read_region
+    from mrnoise.cli.scan import load_reconstruction
+    from mrnoise.mapping import name_of
+    from mrnoise.networks.weights import SHIPPED
+    from mrnoise.provenance import scan_record
+    from mrnoise.ranking import rank_networks
+    from mrnoise.report import network_figure
+
+    _check_outputs(output, json)
+    names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
+    methods = {name: load_reconstruction(name, regularization, weights, normalization) for name in names}
+    acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
+    with ranking_progress() as progress:
+        rows = rank_networks(
+            methods,
+            acquisition,
+            acceleration,
+            pattern=pattern,
+            roi=None if roi is None else read_region(roi, acquisition.image_shape),
+            n_repeats=repeats,
+            n_samples=samples,
+            seed=seed,
+            progress=progress,
+        )
+    record = {
+        "reconstructions": {name: name_of(method) for name, method in methods.items()},
+        "acceleration": acceleration,
+        "pattern": pattern,
+        "roi": roi,
+        "samples": samples,
+        "repeats": repeats,
+        "seed": seed,
+        "networks": [_network_record(row) for row in rows],
+        "provenance": scan_record(acquisition),
+    }
+    written = _write(output, lambda: network_figure(rows), json, record)
+    _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration}, {roi or 'the object'}")
+    print_written(written)
+    if len(rows) < len(names):
+        ERR.print("[yellow]interrupted: these are the reconstructions that were done[/yellow]")
+        raise typer.Exit(INTERRUPTED)
+
+
+# -- in and out ------------------------------------------------------------------------------------------------
+
+
+def _check_outputs(output: Path | None, json: Path | None) -> None:
+    from mrnoise.cli.output import check_writable
+
+    for path, suffix in ((output, ".png"), (json, ".json")):
+        if path is not None and path.suffix != suffix:
+            raise InputError(
+                "unknown output format",
+                expected=f"a path that ends in {suffix}",
+                received=str(path),
+                remedy="-o writes a figure (.png), --json the numbers (.json).",
+            )
+    check_writable([path for path in (output, json) if path is not None])
+
+
+def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_maps: str) -> Acquisition:
+    """The scan as it was measured; the rankings undersample it."""
+    from mrnoise.cli.scan import load_scan
+
+    return load_scan(
+        scan,
+        noise,
+        slice_index=slice_index,
+        acceleration=None,
+        pattern="",
+        calibration=0,
+        coil_maps=coil_maps,
+        seed=0,
+    )
+
+
+def _write(
+    output: Path | None, figure: Callable[[], Figure], json: Path | None, record: Mapping[str, Any]
+) -> list[Path]:
+    """Write what was asked for, all or nothing."""
+    from mrnoise.io.atomic import replacing
+    from mrnoise.io.record import to_json
+
+    files = [path for path in (output, json) if path is not None]
+    with replacing(*files) as partial:
+        for path, temporary in zip(files, partial, strict=True):
+            if path == output:
+                figure().savefig(temporary, dpi=130, format="png")
+            else:
+                temporary.write_text(to_json(record, indent=2), encoding="utf-8")
+    return files
+
+
+def _pattern_record(row: PatternNoise) -> dict[str, Any]:
+    return {
+        "pattern": row.pattern,
+        "acceleration": row.acceleration,
+        "draws": row.n_draws,
+        "roi_std": asdict(row.roi_std),
+        "voxel_std": asdict(row.voxel_std),
+        "psnr": row.psnr,
+        "linearity": row.linearity,
+    }
+
+
+def _network_record(row: NetworkNoise) -> dict[str, Any]:
+    spread = row.point_spread
+    return {
+        "name": row.name,
+        "snr": asdict(row.snr),
+        "psnr": row.psnr,
+        "autocorrelation_length": row.noise_power.length,
+        "autocorrelation_length_error": row.noise_power.length_error,
+        "unit": row.noise_power.unit,
+        "resolution": None if spread is None else spread.width,
+        "contrast_recovery": None if spread is None else spread.contrast_recovery,
+        "linearity": row.linearity,
+    }
+
+
+# -- tables ----------------------------------------------------------------------------------------------------
+
+
+def _print_patterns(rows: Sequence[PatternNoise], title: str, spatial_dims: int) -> None:
+    from rich.table import Table
+
+    from mrnoise.cli.display import OUT
+    from mrnoise.ranking import ranks
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    means, voxels = [row.roi_std for row in rows], [row.voxel_std for row in rows]
+    (of_mean, mean_texts), (of_voxel, voxel_texts) = _column("σ of the mean", means), _column("voxel σ, rms", voxels)
+    for heading in ("rank", "pattern", "net R", "masks", of_mean, "rank", of_voxel, "PSNR (dB)"):
+        table.add_column(heading, justify="left" if heading == "pattern" else "right")
+    for row, *cells in zip(rows, ranks(means), mean_texts, ranks(voxels), voxel_texts, strict=True):
+        place, mean, voxel_place, voxel = map(str, cells)
+        table.add_row(
+            place, row.pattern, f"{row.acceleration:.2f}", str(row.n_draws), mean, voxel_place, voxel, _db(row.psnr)
+        )
+    OUT.print(table)
+    _say("σ of |x| in image units, ± standard error over masks and probes; without ±: exact.")
+    names = [row.pattern for row in rows]
+    _say(_cannot_tell(names, means, "σ of the mean"))
+    _say(_cannot_tell(names, voxels, "voxel σ"))
+    _say("σ is noise alone: the aliasing that a pattern leaves lowers its PSNR, not its σ.")
+    net = [row.acceleration for row in rows]
+    if max(net) > 1.01 * min(net):
+        _say(
+            "Net R differs: a regular pattern takes the spacing that comes nearest. Without regularisation σ grows at "
+            "least as √R."
+        )
+    over_both = [row.pattern for row in rows if row.pattern not in ("equispaced", "random_1d")]
+    if spatial_dims == 2 and over_both:
+        _say(f"Both axes have to be phase encodes, as in a slice of a volume, for {', '.join(over_both)}.")
+    _warn_not_linear([(row.pattern, row.linearity) for row in rows])
+
+
+def _print_networks(rows: Sequence[NetworkNoise], title: str) -> None:
+    from rich.table import Table
+
+    from mrnoise.cli.display import OUT
+    from mrnoise.ranking import equal_psnr, ranks
+    from mrnoise.report.tables import plus_minus, significant
+
+    groups = dict(zip("ABCDEFGH", equal_psnr(rows), strict=False))
+    unit = rows[0].noise_power.unit
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("reconstruction")
+    for heading in ("SNR", "PSNR (dB)", "equal PSNR", f"noise width ({unit})", f"resolution ({unit})", "contrast"):
+        table.add_column(heading, justify="right")
+    for row, place in zip(rows, ranks([row.snr for row in rows], largest_first=True), strict=True):
+        power, spread = row.noise_power, row.point_spread
+        table.add_row(
+            str(place),
+            row.name,
+            _number(row.snr),
+            _db(row.psnr),
+            next((letter for letter, group in groups.items() if row in group), ""),
+            ", ".join(plus_minus(v, e) for v, e in zip(power.length, power.length_error, strict=True)),
+            "–" if spread is None else ", ".join(significant(width) for width in spread.width),
+            "–" if spread is None else f"{spread.contrast_recovery:.2f}",
+        )
+    OUT.print(table)
+    _say(
+        "SNR: median of |x| / σ of |x|, ± standard error. Noise width: autocorrelation length, y and x; one voxel for "
+        "white noise. Resolution and contrast: response to a lesion of one voxel at the centre of the region."
+    )
+    _say(_cannot_tell([row.name for row in rows], [row.snr for row in rows], "SNR"))
+    for letter, group in groups.items():
+        order = ranks([row.snr for row in group], largest_first=True)
+        best = [row.name for row, place in zip(group, order, strict=True) if place == 1]
+        among = f"Equal PSNR {letter} ({', '.join(row.name for row in group)})"
+        _say(f"{among}: least noise with {best[0]}." if len(best) == 1 else f"{among}: undecided, {' or '.join(best)}.")
+    if all(row.psnr is None for row in rows):
+        _say("No PSNR: the scan is not fully sampled.")
+    _warn_not_linear([(row.name, row.linearity) for row in rows])
+
+
+def _number(value: Uncertain) -> str:
+    from mrnoise.report.tables import plus_minus
+
+    return plus_minus(value.value, value.error or None)
+
+
+def _column(heading: str, numbers: Sequence[Uncertain]) -> tuple[str, list[str]]:
+    """Heading with the power of ten that all numbers share, and the numbers without it."""
+    from mrnoise.report.tables import SUPERSCRIPTS, plus_minus
+
+    power = math.floor(math.log10(max(number.value for number in numbers)))
+    power = 0 if -2 < power < 4 else power
+    unit = f" / 10{str(power).translate(SUPERSCRIPTS)}" if power else ""
+    scale = 10.0**power
+    return heading + unit, [plus_minus(n.value / scale, n.error / scale or None) for n in numbers]
+
+
+def _db(psnr: float | None) -> str:
+    return "–" if psnr is None else f"{psnr:.2f}"
+
+
+def _cannot_tell(names: Sequence[str], numbers: Sequence[Uncertain], what: str) -> str:
+    from mrnoise.ranking import undecided
+
+    pairs = [" and ".join(pair) for pair in undecided(names, numbers)]
+    return f"{what}: " + (f"cannot be told apart: {'; '.join(pairs)}." if pairs else "every order is decided.")
+
+
+def _say(sentence: str) -> None:
+    from mrnoise.cli.display import OUT
+
+    OUT.print(sentence, soft_wrap=True, highlight=False)
+
+
+def _warn_not_linear(verdicts: Sequence[tuple[str, str]]) -> None:
+    from mrnoise.cli.display import ERR
+    from mrnoise.estimators.linearity import LINEAR
+
+    named = [f"{name} ({verdict})" for name, verdict in verdicts if verdict != LINEAR]
+    if named:
+        ERR.print(
+            "[yellow]warning: the first-order noise may be wrong at the noise level of this scan: "
+            f"{', '.join(named)}; mrnoise map --method nonlinear gives the noise that they really have[/yellow]",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -1,0 +1,157 @@
+"""Sampling patterns at equal acceleration, in the order of the noise in a region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.sampling import PATTERNS, REGULAR, sampling_mask
+from mrnoise.linearization import image_of
+from mrnoise.measurement.roi import bool_region, roi_std
+from mrnoise.ranking.order import Uncertain
+from mrnoise.ranking.sketches import (
+    RankingProgress,
+    check_counts,
+    check_samples,
+    counter,
+    psnr_against,
+    repeated_maps,
+    worst,
+)
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.result import NoiseMap
+
+
+@dataclass(frozen=True, eq=False)
+class PatternNoise:
+    """Noise in a region with one sampling pattern.
+
+    Parameters
+    ----------
+    pattern
+        Its name in `mrnoise.acquisition.sampling.PATTERNS`.
+    acceleration
+        Net R: all samples over acquired samples, calibration counted.
+    roi_std
+        σ of the mean of |x| over the region, image units: exact for a regular pattern, the mean over its draws for a
+        random one.
+    voxel_std
+        Root mean square of `NoiseMap.magnitude_std` in the region, mean over repetitions.
+    psnr
+        Of the image in dB against the same reconstruction of all samples; ``None`` where the scan is not fully sampled.
+    linearity
+        Worst verdict over all masks and slices, as in `mrnoise.NoiseMap.linearity`.
+    mask, noise_map
+        Of the first draw.
+    n_draws
+        Masks that were tried.
+    """
+
+    pattern: str
+    acceleration: float
+    roi_std: Uncertain
+    voxel_std: Uncertain
+    psnr: float | None
+    linearity: str
+    mask: Tensor
+    noise_map: NoiseMap
+    n_draws: int
+
+
+def rank_patterns(
+    reconstruction: Reconstruction | KspaceToImage,
+    acquisition: Acquisition,
+    acceleration: int,
+    roi: Tensor,
+    *,
+    patterns: Sequence[str] = tuple(PATTERNS),
+    n_draws: int = 4,
+    n_samples: int = 32,
+    seed: int = 0,
+    progress: RankingProgress | None = None,
+) -> list[PatternNoise]:
+    """Noise in a region with each sampling pattern at one net acceleration, least noise first.
+
+    The scan is undersampled retrospectively; no truth is needed. σ of the mean over the region is that of
+    `mrnoise.roi_std`, one backward pass a mask; the voxel σ comes from a sketch a draw. Both are to first order, and
+    noise only: the aliasing that undersampling leaves is in the PSNR.
+
+    Parameters
+    ----------
+    reconstruction
+        As for `mrnoise.noise_map`; bound anew to each mask.
+    acquisition
+        The scan, fully sampled or with every sample of the patterns.
+    acceleration
+        Net R, whole; see `mrnoise.acquisition.sampling.sampling_mask` for the calibration that is counted in it.
+    roi
+        Bool, image-shaped.
+    patterns
+        Names of `mrnoise.acquisition.sampling.PATTERNS`.
+    n_draws
+        Masks of each random pattern, and σ maps of every pattern, whose spread gives the intervals.
+    n_samples
+        Probes of each map and slice.
+    seed
+        Mask and probes of draw k have the seed ``seed + k``; the one mask of a regular pattern has the seed 0.
+    progress
+        Told which pattern, how many maps are done, and of how many.
+
+    Returns
+    -------
+    list of PatternNoise
+        Sorted by ``roi_std``. After Ctrl-C: the patterns that are done, where there are two.
+
+    Raises
+    ------
+    InputError
+        If a pattern is unknown or cannot be drawn, the scan lacks its samples, the region does not fit, there are
+        fewer than 2 draws or 8 samples, or the derivative fails the preflight.
+    """
+    roi = bool_region(roi)
+    check_counts(n_draws, n_samples)
+    reference = image_of(reconstruction, acquisition) if bool(acquisition.mask.all()) else None
+    names = list(dict.fromkeys(patterns))
+    masks: dict[str, list[Tensor]] = {}
+    for name in names:
+        seeds = [0] if name in REGULAR else range(seed, seed + n_draws)
+        masks[name] = [sampling_mask(name, acceleration, acquisition.spatial_shape, one) for one in seeds]
+        for mask in masks[name]:
+            check_samples(acquisition, mask, name)
+    total = len(names) * n_draws
+    found: list[PatternNoise] = []
+    try:
+        for index, name in enumerate(names):
+            exact, sigmas, quality, verdicts, maps = [], [], [], [], []
+            repeats = n_draws // len(masks[name])
+            for draw, mask in enumerate(masks[name]):
+                scan = acquisition.undersample(mask)
+                report = counter(progress, name, index * n_draws + draw, total)
+                exact.append(roi_std(reconstruction, scan, roi))
+                probes = range(seed + draw, seed + draw + repeats)
+                repeated, verdict = repeated_maps(reconstruction, scan, probes, n_samples, report)
+                sigmas += [float(nm.magnitude_std[roi].square().mean().sqrt()) for nm in repeated]
+                quality.append(psnr_against(reference, repeated[0].image))
+                verdicts.append(verdict)
+                maps.append(repeated[0])
+            known = [value for value in quality if value is not None]
+            found.append(
+                PatternNoise(
+                    pattern=name,
+                    acceleration=float(masks[name][0].numel() / masks[name][0].sum()),
+                    roi_std=Uncertain.repeated(exact) if len(exact) > 1 else Uncertain.exact(exact[0]),
+                    voxel_std=Uncertain.repeated(sigmas),
+                    psnr=sum(known) / len(known) if known else None,
+                    linearity=worst(verdicts),
+                    mask=masks[name][0],
+                    noise_map=maps[0],
+                    n_draws=len(exact),
+                )
+            )
+    except KeyboardInterrupt:
+        if len(found) < 2:
+            raise
+    return sorted(found, key=lambda row: row.roi_std.value)
