@@ -13,6 +13,7 @@ from mrnoise.cli.evaluate import evaluate
 from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
+from mrnoise.cli.reproduce import reproduce
 from mrnoise.cli.roi import roi
 from mrnoise.cli.simulate import simulate
 from mrnoise.cli.train import train
@@ -35,6 +36,7 @@ app.command(name="compare")(compare)
 app.command(name="simulate")(simulate)
 app.command(name="train")(train)
 app.command(name="evaluate")(evaluate)
+app.command(name="reproduce")(reproduce)
 app.command(name="info")(info)
 
 

@@ -1,0 +1,225 @@
+"""The grid of cells: each in a process of its own, its result in a file of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from mrnoise.io.atomic import replacing
+from mrnoise.io.record import plain
+from mrnoise.networks.weights import SHIPPED, shipped_weights
+from mrnoise.reproduction.measure import measure
+from mrnoise.reproduction.scans import BRAIN_SCAN, NOISE_SCAN, anatomy_file
+
+POLL = 0.5  # seconds
+# Of its predicted cost, what a cell that is not done yet counts as at most.
+ALMOST = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One cell of the evaluation: a pure function of its parameters.
+
+    Parameters
+    ----------
+    table
+        Name of its table.
+    key
+        What tells it from the other cells of the table.
+    parameters
+        JSON-able, see `measure`.
+    cost
+        Predicted seconds on one core of 2020.
+    """
+
+    table: str
+    key: str
+    parameters: Mapping[str, Any]
+    cost: float
+
+    def path(self, folder: Path) -> Path:
+        """Its shard."""
+        return folder / self.table / f"{self.key}.json"
+
+
+class GridProgress(Protocol):
+    """Told of the cells in work and of predicted seconds done and to do."""
+
+    def __call__(self, label: str, done: float, total: float) -> None:
+        """Report."""
+        ...
+
+
+def run(
+    cells: Sequence[Cell],
+    folder: Path,
+    data: Path | None = None,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: GridProgress | None = None,
+) -> None:
+    """Compute the cells that are not there yet.
+
+    A cell is there if its shard has the same parameters, version and input. Each is computed on one thread in a
+    process of its own, which writes its shard atomically: killed at any moment, the same call goes on, and the shards
+    are those of a run left alone, but for seconds and for what `auto` decides on seconds.
+
+    Parameters
+    ----------
+    cells
+        What to compute.
+    folder
+        Of the shards.
+    data
+        Folder with anatomies and scans; ``None``: the generated phantom.
+    device
+        Where to compute.
+    workers
+        Cells at a time.
+    progress
+        Called about twice a second.
+
+    Raises
+    ------
+    RuntimeError
+        If a cell fails; its traceback is on the standard error.
+    KeyboardInterrupt
+        After Ctrl-C; cells in work are given up.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    waiting = deque(cell for cell in cells if not _is_done(cell, folder, data))
+    total = sum(cell.cost for cell in cells)
+    done = total - sum(cell.cost for cell in waiting)
+    running: dict[int, tuple[Any, Cell, float]] = {}  # by sentinel
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                cell = waiting.popleft()
+                process = context.Process(target=_compute, args=(cell, folder, data, device))
+                process.start()
+                running[process.sentinel] = (process, cell, time.monotonic())
+            wait(list(running), timeout=POLL)
+            for sentinel, (process, cell, _) in list(running.items()):
+                if process.is_alive():
+                    continue
+                running.pop(sentinel)
+                if process.exitcode != 0:
+                    raise RuntimeError(f"cell {cell.table}/{cell.key} failed with exit code {process.exitcode}")
+                done += cell.cost
+            if progress is not None:
+                now = time.monotonic()
+                part = sum(min(now - started, ALMOST * cell.cost) for _, cell, started in running.values())
+                label = ", ".join(f"{cell.table} {cell.key}" for _, cell, _ in running.values())
+                progress(label, done + part, total)
+    finally:
+        for process, _, _ in running.values():
+            process.terminate()
+            process.join()
+
+
+def read_shard(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """The shard of a cell, ``None`` where there is none with its parameters; arrays under ``"arrays"``."""
+    path = cell.path(folder)
+    try:
+        shard: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if shard.get("parameters") != plain(cell.parameters):
+        return None
+    shard["arrays"] = {}
+    if path.with_suffix(".npz").exists():
+        with np.load(path.with_suffix(".npz")) as arrays:
+            shard["arrays"] = dict(arrays)
+    return shard
+
+
+def _is_done(cell: Cell, folder: Path, data: Path | None) -> bool:
+    shard = read_shard(cell, folder)
+    return shard is not None and shard["version"] == version("mrnoise") and shard["input"] == _inputs(cell, data)
+
+
+def _compute(cell: Cell, folder: Path, data: Path | None, device: str) -> None:
+    # Ctrl-C goes to the whole group; a map cut short by it must not become a shard.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    result, arrays = measure(cell.parameters, data, device)
+    shard = {
+        "table": cell.table,
+        "key": cell.key,
+        "parameters": cell.parameters,
+        "version": version("mrnoise"),
+        "input": _inputs(cell, data),
+        "result": result,
+        "machine": _machine(device),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    path = cell.path(folder)
+    # The arrays come first: where there is a shard, they are there.
+    targets = [path.with_suffix(".npz"), path] if arrays else [path]
+    with replacing(*targets) as partial:
+        if arrays:
+            np.savez_compressed(partial[0], **arrays)  # type: ignore[arg-type]  # numpy's stub
+        partial[-1].write_text(json.dumps(plain(shard), ensure_ascii=False, indent=1) + "\n")
+
+
+def _inputs(cell: Cell, data: Path | None) -> dict[str, str]:
+    """SHA-256 of the files that a cell depends on, by name."""
+    parameters, scan = cell.parameters, cell.parameters["scan"]
+    files: dict[str, Path | None] = {}
+    if scan["kind"] == "paper":
+        files["anatomy"] = None if data is None else data / anatomy_file(scan["anatomy"])
+    if scan["kind"] == "measured" and data is not None:
+        files["scan"] = data / BRAIN_SCAN
+    if scan.get("covariance") == "measured" and data is not None:
+        files["noise scan"] = data / NOISE_SCAN
+    if parameters["reconstruction"] in SHIPPED:
+        files["weights"] = shipped_weights(parameters["reconstruction"], parameters["weights"])
+    return {name: "generated phantom" if path is None else _digest(path) for name, path in files.items()}
+
+
+_digests: dict[tuple[Path, int], str] = {}
+
+
+def _digest(path: Path) -> str:
+    """Of a file, read once."""
+    key = (path, path.stat().st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = sha256(path.read_bytes()).hexdigest()
+    return _digests[key]
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
