@@ -41,13 +41,13 @@ def reproduce(
 
     from mrnoise.cli.display import ERR, OUT, grid_progress, print_written
     from mrnoise.cli.main import INTERRUPTED
-    from mrnoise.reproduction import cells, run
+    from mrnoise.reproduction import cells, possible, run
     from mrnoise.reproduction.page import read_tables, write_page
     from mrnoise.reproduction.tables import TABLES
 
     size = "full" if full else "quick"
     folder = (output or Path("mrnoise_reproduction")) / size
-    everything, chosen = cells(size, data), cells(size, data, only or ())
+    everything, chosen = cells(size), possible(cells(size, only or ()), data)
     at_a_time = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     report = folder / "report.html"
     interrupted = False

@@ -1,6 +1,6 @@
 """The evaluation of the paper, and what goes beyond it: cells, their shards, the report."""
 
-from mrnoise.reproduction.grid import GRID, SIZES, cells
+from mrnoise.reproduction.grid import GRID, SIZES, cells, possible
 from mrnoise.reproduction.runner import Cell, read_shard, run
 
-__all__ = ["GRID", "SIZES", "Cell", "cells", "read_shard", "run"]
+__all__ = ["GRID", "SIZES", "Cell", "cells", "possible", "read_shard", "run"]

@@ -218,13 +218,14 @@ FIGURES: Mapping[str, Callable[[Sequence[Shard]], Iterator[tuple[Figure, str]]]]
 
 
 def _percent(found: Sequence[Mapping[str, Any]], key: str) -> list[float]:
-    return [100 * f[key] for f in found]
+    return [float("nan") if f[key] is None else 100 * f[key] for f in found]
 
 
 def _log_axes(ax: Axes, x: str, y: str) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     ax.grid(alpha=0.25, which="major")

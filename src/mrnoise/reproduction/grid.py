@@ -11,8 +11,8 @@ from typing import Any
 
 from mrnoise.errors import InputError
 from mrnoise.networks.weights import ANATOMIES, SHIPPED
-from mrnoise.reproduction.runner import Cell
-from mrnoise.reproduction.scans import BRAIN_SCAN, NOISE_SCAN, anatomy_file
+from mrnoise.reproduction.runner import Cell, files_of
+from mrnoise.reproduction.scans import anatomy_file
 
 ALPHAS = (1, 5, 10, 20, 50, 100, 150, 200)
 ACCELERATIONS = (4, 8, 12)
@@ -73,9 +73,9 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             matrix=(40, 36),
             coils={"brain": 6, "knee": 6},
             methods=(1000, 1200, 150),
-            sweep=(300, 450),
+            sweep=(200, 300),
             networks=("unet", "n2r"),
-            cost=((10, 30, 100, 300), 1500),
+            cost=((16, 64, 512), 2000),
             small=(24, 20),
             regular=(64, 56),
             measured=(64, 56),
@@ -87,7 +87,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             methods=(1000, 3000, 300),
             sweep=(1000, 3000),
             networks=("unet", "varnet", "modl", "n2r"),
-            cost=((10, 30, 100, 300, 1000, 3000), 10_000),
+            cost=((16, 64, 256, 1024, 4096), 20_000),
             small=(24, 20),
             regular=(256, 224),
             measured=(128, 128),
@@ -97,22 +97,20 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 )
 
 
-def cells(size: str, data: Path | None = None, only: Sequence[str] = ()) -> list[Cell]:
+def cells(size: str, only: Sequence[str] = ()) -> list[Cell]:
     """The grid.
 
     Parameters
     ----------
     size
         One of `SIZES`.
-    data
-        Folder with anatomies and scans; what depends on measured files is left out where they are absent.
     only
         Names of tables; all if empty.
 
     Raises
     ------
     InputError
-        If there is no such table, or a folder that lacks an anatomy.
+        If there is no such table.
     """
     unknown = [name for name in only if name not in GRID]
     if unknown:
@@ -122,21 +120,39 @@ def cells(size: str, data: Path | None = None, only: Sequence[str] = ()) -> list
             received=", ".join(unknown),
             remedy="Leave --only out for all of them.",
         )
-    missing = [] if data is None else [n for n in map(anatomy_file, ANATOMIES) if not (data / n).is_file()]
+    return [cell for name, make in GRID.items() if not only or name in only for cell in make(SIZES[size])]
+
+
+def possible(cells: Sequence[Cell], data: Path | None) -> list[Cell]:
+    """Those cells whose measured files are in the data folder.
+
+    Without a folder the generated phantom takes the place of the anatomy, and nothing that of measured files.
+
+    Raises
+    ------
+    InputError
+        If there is a folder, and it lacks an anatomy.
+    """
+
+    def there(file: str) -> bool:
+        return data is not None and (data / file).is_file()
+
+    anatomies = {files_of(cell).get("anatomy") for cell in cells} - {None}
+    missing = sorted(file for file in anatomies if data is not None and file is not None and not there(file))
     if missing:
         raise InputError(
             "the data folder lacks the anatomy",
-            expected=" and ".join(map(anatomy_file, ANATOMIES)),
+            expected=" and ".join(anatomy_file(anatomy) for anatomy in ANATOMIES),
             received=f"{data} without {', '.join(missing)}",
             remedy="Leave --data out for the generated phantom.",
         )
-    return [cell for name, make in GRID.items() if not only or name in only for cell in make(SIZES[size], data)]
+    return [cell for cell in cells if all(there(file) for name, file in files_of(cell).items() if name != "anatomy")]
 
 
 # -- tables ----------------------------------------------------------------------------------------------------
 
 
-def _methods(size: Size, data: Path | None) -> Iterator[Cell]:
+def _methods(size: Size) -> Iterator[Cell]:
     s, n, pairs = size.methods
     for anatomy in ANATOMIES:
         for network in SHIPPED:
@@ -146,7 +162,7 @@ def _methods(size: Size, data: Path | None) -> Iterator[Cell]:
             yield _agreement("methods", f"{network}-{anatomy}", size, anatomy, network, maps, _replicas(n), shown=True)
 
 
-def _noise_level(size: Size, data: Path | None) -> Iterator[Cell]:
+def _noise_level(size: Size) -> Iterator[Cell]:
     s, n = size.sweep
     for network in size.networks:
         for alpha in ALPHAS:
@@ -155,7 +171,7 @@ def _noise_level(size: Size, data: Path | None) -> Iterator[Cell]:
             yield _agreement("noise_level", key, size, "brain", network, maps, _replicas(n), alpha=alpha)
 
 
-def _acceleration(size: Size, data: Path | None) -> Iterator[Cell]:
+def _acceleration(size: Size) -> Iterator[Cell]:
     s, n = size.sweep
     for network in size.networks:
         for r in ACCELERATIONS:
@@ -165,7 +181,7 @@ def _acceleration(size: Size, data: Path | None) -> Iterator[Cell]:
             )
 
 
-def _pattern(size: Size, data: Path | None) -> Iterator[Cell]:
+def _pattern(size: Size) -> Iterator[Cell]:
     s, n = size.sweep
     for network in size.networks:
         for pattern in PATTERNS:
@@ -176,7 +192,7 @@ def _pattern(size: Size, data: Path | None) -> Iterator[Cell]:
             )
 
 
-def _samples(size: Size, data: Path | None) -> Iterator[Cell]:
+def _samples(size: Size) -> Iterator[Cell]:
     counts, reference = size.cost
     ways: dict[str, Spec] = {
         "sketch": {"method": "sketch", "control_variate": False},
@@ -193,10 +209,12 @@ def _samples(size: Size, data: Path | None) -> Iterator[Cell]:
         }
         maps["auto to 3 %"] = {"method": "auto", "target_error": 0.03, "seed": AUTO_SEED}
         many = {"method": "sketch", "n_samples": reference, "seed": REFERENCE_SEED, "control_variate": True}
-        yield _agreement("samples", network, size, "brain", network, maps, many, acceleration=4)
+        # Sampled along lines CG-SENSE is solved directly.
+        lines: Any = {"acceleration": 4, "pattern": "equispaced"}
+        yield _agreement("samples", network, size, "brain", network, maps, many, **lines)
 
 
-def _probes(size: Size, data: Path | None) -> Iterator[Cell]:
+def _probes(size: Size) -> Iterator[Cell]:
     s, _, _ = size.methods
     maps = {name: {**_sketch(s), "distribution": name} for name in DISTRIBUTIONS}
     for network in ("cg-sense", "unet"):
@@ -205,16 +223,15 @@ def _probes(size: Size, data: Path | None) -> Iterator[Cell]:
         )
 
 
-def _covariance(size: Size, data: Path | None) -> Iterator[Cell]:
+def _covariance(size: Size) -> Iterator[Cell]:
     s, n = size.sweep
-    measured = data is not None and (data / NOISE_SCAN).is_file()
     for network in size.networks:
-        for covariance in ("white", "correlated", *(["measured"] if measured else [])):
+        for covariance in ("white", "correlated", "measured"):
             key, maps = f"{network}-{covariance}", {"sketch": _sketch(s)}
             yield _agreement("covariance", key, size, "brain", network, maps, _replicas(n), covariance=covariance)
 
 
-def _coil_maps(size: Size, data: Path | None) -> Iterator[Cell]:
+def _coil_maps(size: Size) -> Iterator[Cell]:
     s, n = size.sweep
     maps = {"differentiated": _sketch(s), "fixed": {**_sketch(s), "coil_maps": "fixed"}}
     for network in ("varnet", "n2r"):
@@ -232,16 +249,14 @@ def _coil_maps(size: Size, data: Path | None) -> Iterator[Cell]:
         )
 
 
-def _measured(size: Size, data: Path | None) -> Iterator[Cell]:
-    if data is None or not (data / BRAIN_SCAN).is_file():
-        return
+def _measured(size: Size) -> Iterator[Cell]:
     s, n = size.sweep
     scan = {"kind": "measured", "matrix": size.measured, "n_coils": 16, "pattern": "poisson", "acceleration": 4}
     for network in ("cg-sense", *size.networks):
         yield _cell("measured", network, size, scan, network, "brain", {"sketch": _sketch(s)}, _replicas(n))
 
 
-def _g_factor(size: Size, data: Path | None) -> Iterator[Cell]:
+def _g_factor(size: Size) -> Iterator[Cell]:
     s, _, _ = size.methods
     maps: dict[str, Spec] = {
         "sketch": {**_sketch(s), "control_variate": False},
@@ -253,7 +268,7 @@ def _g_factor(size: Size, data: Path | None) -> Iterator[Cell]:
         yield _cell("g_factor", f"{pattern}-R{r}", size, scan, "sense", None, maps, CLOSED_FORM, "sketch")
 
 
-def _pico(size: Size, data: Path | None) -> Iterator[Cell]:
+def _pico(size: Size) -> Iterator[Cell]:
     scan = _regular(PICO_MATRIX, PICO_COILS, "equispaced", 2)
     for n in PICO_SAMPLES:
         maps: dict[str, Spec] = {
@@ -266,7 +281,7 @@ def _pico(size: Size, data: Path | None) -> Iterator[Cell]:
         yield _cell("pico", f"N{n}", size, scan, "sense", None, maps, CLOSED_FORM)
 
 
-def _ranking(size: Size, data: Path | None) -> Iterator[Cell]:
+def _ranking(size: Size) -> Iterator[Cell]:
     s, _ = size.sweep
     for anatomy in ANATOMIES:
         for alpha in RANKED_ALPHAS:
@@ -276,7 +291,7 @@ def _ranking(size: Size, data: Path | None) -> Iterator[Cell]:
                 yield _agreement("ranking", key, size, anatomy, network, maps, None, alpha=alpha)
 
 
-GRID: Mapping[str, Callable[[Size, Path | None], Iterator[Cell]]] = MappingProxyType(
+GRID: Mapping[str, Callable[[Size], Iterator[Cell]]] = MappingProxyType(
     {
         "methods": _methods,
         "noise_level": _noise_level,

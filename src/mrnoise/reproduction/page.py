@@ -33,7 +33,7 @@ def write_page(cells: Sequence[Cell], folder: Path, path: Path) -> None:
     tables = read_tables(cells, folder)
     total = sum(map(len, tables.values()))
     with replacing(path) as (partial,):
-        partial.write_text(page(tables, f"{total} of {len(cells)} cells"), encoding="utf-8")
+        partial.write_text(page(tables, f"{total} of {len(cells)} cells are there"), encoding="utf-8")
 
 
 def page(tables: dict[str, list[dict[str, Any]]], extent: str) -> str:

@@ -1,4 +1,4 @@
-"""The grid of cells: each in a process of its own, its result in a file of its own."""
+"""The grid of cells: computed side by side, each with a file of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import os
 import platform
 import signal
 import time
+import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,9 +78,9 @@ def run(
 ) -> None:
     """Compute the cells that are not there yet.
 
-    A cell is there if its shard has the same parameters, version and input. Each is computed on one thread in a
-    process of its own, which writes its shard atomically: killed at any moment, the same call goes on, and the shards
-    are those of a run left alone, but for seconds and for what `auto` decides on seconds.
+    A cell is there if its shard has the same parameters, version and input. Each is computed on one thread of a
+    process, which writes its shard atomically: killed at any moment, the same call goes on, and the shards are those of
+    a run left alone, but for seconds and for what ``auto`` decides on seconds.
 
     Parameters
     ----------
@@ -98,30 +100,29 @@ def run(
     Raises
     ------
     RuntimeError
-        If a cell fails; its traceback is on the standard error.
+        If a cell fails, with its traceback.
     KeyboardInterrupt
         After Ctrl-C; cells in work are given up.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     waiting = deque(cell for cell in cells if not _is_done(cell, folder, data))
     total = sum(cell.cost for cell in cells)
     done = total - sum(cell.cost for cell in waiting)
-    running: dict[int, tuple[Any, Cell, float]] = {}  # by sentinel
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    idle = [_Worker(context, folder, data, device) for _ in range(min(workers, len(waiting)))]
+    running: dict[Connection, tuple[_Worker, Cell, float]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
-                cell = waiting.popleft()
-                process = context.Process(target=_compute, args=(cell, folder, data, device))
-                process.start()
-                running[process.sentinel] = (process, cell, time.monotonic())
-            wait(list(running), timeout=POLL)
-            for sentinel, (process, cell, _) in list(running.items()):
-                if process.is_alive():
-                    continue
-                running.pop(sentinel)
-                if process.exitcode != 0:
-                    raise RuntimeError(f"cell {cell.table}/{cell.key} failed with exit code {process.exitcode}")
+            while waiting and idle:
+                worker, cell = idle.pop(), waiting.popleft()
+                worker.pipe.send(cell)
+                running[worker.pipe] = (worker, cell, time.monotonic())
+            for pipe in [pipe for pipe in wait(list(running), timeout=POLL) if isinstance(pipe, Connection)]:
+                worker, cell, _ = running.pop(pipe)
+                idle.append(worker)
+                failure = worker.answer()
+                if failure is not None:
+                    raise RuntimeError(f"cell {cell.table}/{cell.key} failed\n{failure}")
                 done += cell.cost
             if progress is not None:
                 now = time.monotonic()
@@ -129,9 +130,43 @@ def run(
                 label = ", ".join(f"{cell.table} {cell.key}" for _, cell, _ in running.values())
                 progress(label, done + part, total)
     finally:
-        for process, _, _ in running.values():
-            process.terminate()
-            process.join()
+        for worker in [*idle, *(worker for worker, _, _ in running.values())]:
+            worker.process.terminate()
+            worker.process.join()
+
+
+class _Worker:
+    """A process that computes the cells it is sent, and ends when nobody is there to send any."""
+
+    def __init__(self, context: ForkServerContext, folder: Path, data: Path | None, device: str) -> None:
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, folder, data, device), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def answer(self) -> str | None:
+        """How the cell failed, ``None`` if it did not."""
+        try:
+            failure: str | None = self.pipe.recv()
+        except EOFError:
+            return "the process was killed, perhaps for want of memory"
+        return failure
+
+
+def _work(pipe: Connection, folder: Path, data: Path | None, device: str) -> None:
+    # Ctrl-C goes to the whole group; a map cut short by it must not become a shard.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    try:
+        while True:
+            cell = pipe.recv()
+            try:
+                _compute(cell, folder, data, device)
+                pipe.send(None)
+            except Exception:
+                pipe.send(traceback.format_exc())
+    except (EOFError, BrokenPipeError):
+        pass
 
 
 def read_shard(cell: Cell, folder: Path) -> dict[str, Any] | None:
@@ -156,9 +191,6 @@ def _is_done(cell: Cell, folder: Path, data: Path | None) -> bool:
 
 
 def _compute(cell: Cell, folder: Path, data: Path | None, device: str) -> None:
-    # Ctrl-C goes to the whole group; a map cut short by it must not become a shard.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     started = time.perf_counter()
     result, arrays = measure(cell.parameters, data, device)
     shard = {
@@ -180,19 +212,27 @@ def _compute(cell: Cell, folder: Path, data: Path | None, device: str) -> None:
         partial[-1].write_text(json.dumps(plain(shard), ensure_ascii=False, indent=1) + "\n")
 
 
+def files_of(cell: Cell) -> dict[str, str]:
+    """What a cell reads from the data folder: ``anatomy``, ``scan``, ``noise scan``."""
+    scan = cell.parameters["scan"]
+    files = {}
+    if scan["kind"] == "paper":
+        files["anatomy"] = anatomy_file(scan["anatomy"])
+    if scan["kind"] == "measured":
+        files["scan"] = BRAIN_SCAN
+    if scan.get("covariance") == "measured":
+        files["noise scan"] = NOISE_SCAN
+    return files
+
+
 def _inputs(cell: Cell, data: Path | None) -> dict[str, str]:
     """SHA-256 of the files that a cell depends on, by name."""
-    parameters, scan = cell.parameters, cell.parameters["scan"]
-    files: dict[str, Path | None] = {}
-    if scan["kind"] == "paper":
-        files["anatomy"] = None if data is None else data / anatomy_file(scan["anatomy"])
-    if scan["kind"] == "measured" and data is not None:
-        files["scan"] = data / BRAIN_SCAN
-    if scan.get("covariance") == "measured" and data is not None:
-        files["noise scan"] = data / NOISE_SCAN
-    if parameters["reconstruction"] in SHIPPED:
-        files["weights"] = shipped_weights(parameters["reconstruction"], parameters["weights"])
-    return {name: "generated phantom" if path is None else _digest(path) for name, path in files.items()}
+    found = {
+        name: "generated phantom" if data is None else _digest(data / file) for name, file in files_of(cell).items()
+    }
+    if cell.parameters["reconstruction"] in SHIPPED:
+        found["weights"] = _digest(shipped_weights(cell.parameters["reconstruction"], cell.parameters["weights"]))
+    return found
 
 
 _digests: dict[tuple[Path, int], str] = {}

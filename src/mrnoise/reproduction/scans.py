@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -58,6 +59,9 @@ def anatomy_file(anatomy: str) -> str:
     return read_recipe(f"unet-{anatomy}").data.file
 
 
+_anatomy = cache(read_anatomy)
+
+
 def paper_scan(
     anatomy: str,
     data: Path | None,
@@ -91,7 +95,7 @@ def paper_scan(
     coil_maps
         ``"given"``, or ``"estimated"`` from the calibration lines.
     """
-    found = read_anatomy(None if data is None else data / anatomy_file(anatomy))
+    found = _anatomy(None if data is None else data / anatomy_file(anatomy))
     settings = ScanSettings((matrix,), (n_coils, n_coils), (acceleration,), (pattern,), NO_NOISE, augment=False)
     scans = SimulatedScans(found, "test", settings, seed=SEED)
     example = scans.example(len(scans) // 2)

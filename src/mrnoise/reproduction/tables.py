@@ -64,8 +64,9 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 
 def in_floors(found: Mapping[str, Any], error: str = "nrmse") -> str:
-    """An error in sampling floors; rounding is none."""
-    return f"{found[error] / found['floor']:.2f}" if found["floor"] > ROUNDING else NOTHING
+    """An error in sampling floors, where there is one: that of an exact map is rounding."""
+    floor = found["floor"]
+    return NOTHING if floor is None or floor < ROUNDING else f"{found[error] / floor:.2f}"
 
 
 def agreement(found: Mapping[str, Any]) -> Row:
@@ -282,7 +283,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         ),
         "coil_maps": Table(
             "Coil maps fixed or differentiated",
-            "Maps estimated from the calibration lines of the noisy scan, R = 4, α = 20; the replicas estimate them "
+            "Maps estimated from the calibration lines of the noisy scan, R = 4, α = 1; the replicas estimate them "
             "anew. Holding them fixed leaves out the noise of the calibration lines.",
             ("network", "coil maps", "ratio", *AGREEMENT[3:], "worst voxel"),
             _variants,
