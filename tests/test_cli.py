@@ -55,7 +55,7 @@ def maps(scan):
 
 def test_help_names_every_command_and_needs_no_torch():
     text = run("--help")
-    for command in ("demo", "map", "gfactor", "roi", "compare", "simulate", "train", "evaluate", "info"):
+    for command in ("demo", "map", "gfactor", "roi", "compare", "simulate", "train", "evaluate", "reproduce", "info"):
         assert command in text
     code = "import sys; import mrnoise.cli.main; assert not {'torch', 'numpy', 'scipy', 'h5py'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -227,6 +227,9 @@ def test_propagated_coil_maps(scan):
         (["roi", "SCAN", "--region", "box:1,1,4,4", "--json", "roi.html"], "unknown output format"),
         (["roi", "SCAN", "--region", "box:1,1,4,4", "-o", "SCAN/roi.html"], "cannot write the output"),
         (["compare", "SCAN", "SCAN"], "cannot read a noise map"),
+        (["reproduce", "--only", "table-1"], "no such table: expected one of methods"),
+        (["reproduce", "--data", "nowhere"], "the data folder lacks the anatomy"),
+        (["reproduce", "--only", "pico", "-o", "SCAN"], "cannot write the output"),
         (["simulate", "out.txt"], "cannot simulate this"),
         (["map", "SCAN", "--nonsense"], "No such option"),
     ],

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from mrnoise import Acquisition, InputError, noise_map
+from mrnoise.cli.main import app
 from mrnoise.estimators.estimate import Estimate, GaussianError
 from mrnoise.io.record import plain
 from mrnoise.linearization import image_of
@@ -245,10 +247,10 @@ def test_cell_that_fails_is_named_and_leaves_no_shard(tmp_path):
     bad = Cell(
         "pico",
         "broken",
-        {"scan": REGULAR, "reconstruction": "sense", "batch_size": 8, "maps": {"x": {"method": "?"}}},
+        {"scan": REGULAR, "reconstruction": "sense", "batch_size": 8, "maps": {"x": {"method": "exact", "typo": 1}}},
         1,
     )
-    with pytest.raises(RuntimeError, match="pico/broken failed(.|\n)*unknown method"):
+    with pytest.raises(RuntimeError, match="pico/broken failed(.|\n)*typo"):
         run([bad], tmp_path)
     assert not list(tmp_path.rglob("*.json"))
 
@@ -282,6 +284,26 @@ def test_tables_have_every_row_and_the_published_value(alone):
     text = TABLES["methods"].markdown([{**shards["methods"][0], "key": "varnet-knee"}])
     assert f"| {100 * row['correlation']:.2f} % |" in text and "| 99.9 % |" in text and "| 0.7 % |" in text
     assert f"| {row['nrmse'] / row['floor']:.2f} |" in text
+
+
+# -- the command -----------------------------------------------------------------------------------------------
+
+
+def test_command_writes_the_report_and_says_how_to_go_on(data, tmp_path, monkeypatch):
+    quick = [cell for cell in tiny_cells() if cell.table == "pico"]
+    monkeypatch.setattr("mrnoise.reproduction.cells", lambda size, only=(): quick)
+    arguments = ["reproduce", "--workers", "1", "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and "Cartesian experiment of PICO: 1 cells" in done.output
+    report = tmp_path / "out" / "quick" / "report.html"
+    whole = report.read_text()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mrnoise.reproduction.run", interrupted)
+    assert CliRunner().invoke(app, arguments).exit_code == 130
+    assert report.read_text() == whole
 
 
 def without_seconds(value):

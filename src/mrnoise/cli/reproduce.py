@@ -41,6 +41,7 @@ def reproduce(
 
     from mrnoise.cli.display import ERR, OUT, grid_progress, print_written
     from mrnoise.cli.main import INTERRUPTED
+    from mrnoise.cli.output import check_writable
     from mrnoise.reproduction import cells, possible, run
     from mrnoise.reproduction.page import read_tables, write_page
     from mrnoise.reproduction.tables import TABLES
@@ -50,6 +51,7 @@ def reproduce(
     everything, chosen = cells(size), possible(cells(size, only or ()), data)
     at_a_time = workers or (1 if device == "cuda" else os.cpu_count() or 1)
     report = folder / "report.html"
+    check_writable([report])
     interrupted = False
     try:
         with grid_progress() as progress:
