@@ -229,7 +229,7 @@ def test_only_what_is_missing_or_changed_is_computed(alone, tmp_path):
     assert before == {cell.key: cell.path(tmp_path).stat().st_mtime_ns for cell in grid}
     # Another version, half a file, another parameter.
     path = second.path(tmp_path)
-    path.write_text(path.read_text().replace(f'"version": "{version("mrnoise")}"', '"version": "0.0.1"'))
+    path.write_text(path.read_text().replace(f'"mrnoise": "{version("mrnoise")}"', '"mrnoise": "0.0.1"'))
     first.path(tmp_path).write_text(first.path(tmp_path).read_text()[:100])
     run(grid, tmp_path)
     for cell in grid:

@@ -45,8 +45,8 @@ def _maps(shards: Sequence[Shard]) -> Iterator[tuple[Figure, str]]:
             figure,
             (
                 f"{anatomy.capitalize()}: σ by replicas, by the sketch, and their difference relative to the mean σ "
-                "of the object. The two look alike and the difference is noise without structure; where it shows "
-                "anatomy, first order fails. Each column has its own scale of σ."
+                "of the object. The two should look alike, and the difference be noise without structure; where "
+                "it shows anatomy, first order fails. Each column has its own scale of σ."
             ),
         )
 
@@ -115,8 +115,8 @@ def _nonlinearity(shards: Sequence[Shard]) -> Iterator[tuple[Figure, str]]:
     yield (
         figure,
         (
-            "Masked error of σ against replicas. First order follows its floor at low noise and leaves it where the "
-            "network is nonlinear at the noise level of the scan; auto stays on its floor over the whole range."
+            "Masked error of σ against replicas. First order leaves its floor where the network is nonlinear at the "
+            "noise level of the scan; auto takes replicas there."
         ),
     )
 

@@ -97,14 +97,10 @@ def _key_figures(tables: dict[str, list[dict[str, Any]]]) -> str:
 
 def _provenance(shards: Sequence[Shard]) -> str:
     """What the shards say of where they come from."""
-    machines = dict.fromkeys(
-        f"{m['cpu']}, {m['cores']} cores, {m['device']}, torch {m['torch']}, Python {m['python']}"
-        for m in (shard["machine"] for shard in shards)
-    )
     inputs = dict.fromkeys(f"{name} {value}" for shard in shards for name, value in shard["input"].items())
     rows = {
-        "Version": ", ".join(dict.fromkeys(shard["version"] for shard in shards)),
-        "Machine": "; ".join(machines),
+        "Versions": "; ".join(dict.fromkeys(", ".join(map(" ".join, shard["versions"].items())) for shard in shards)),
+        "Hardware": "; ".join(dict.fromkeys(shard["hardware"] for shard in shards)),
         "Work": f"{sum(shard['seconds'] for shard in shards) / 60:.1f} min of one core or device",
         "Input (SHA-256)": "; ".join(inputs),
     }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import platform
 import signal
 import time
 import traceback
@@ -25,6 +23,7 @@ import torch
 from mrnoise.io.atomic import replacing
 from mrnoise.io.record import plain
 from mrnoise.networks.weights import SHIPPED, shipped_weights
+from mrnoise.provenance import hardware, versions
 from mrnoise.reproduction.measure import measure
 from mrnoise.reproduction.scans import BRAIN_SCAN, NOISE_SCAN, anatomy_file
 
@@ -187,7 +186,11 @@ def read_shard(cell: Cell, folder: Path) -> dict[str, Any] | None:
 
 def _is_done(cell: Cell, folder: Path, data: Path | None) -> bool:
     shard = read_shard(cell, folder)
-    return shard is not None and shard["version"] == version("mrnoise") and shard["input"] == _inputs(cell, data)
+    return (
+        shard is not None
+        and shard["versions"]["mrnoise"] == version("mrnoise")
+        and shard["input"] == _inputs(cell, data)
+    )
 
 
 def _compute(cell: Cell, folder: Path, data: Path | None, device: str) -> None:
@@ -197,10 +200,10 @@ def _compute(cell: Cell, folder: Path, data: Path | None, device: str) -> None:
         "table": cell.table,
         "key": cell.key,
         "parameters": cell.parameters,
-        "version": version("mrnoise"),
         "input": _inputs(cell, data),
         "result": result,
-        "machine": _machine(device),
+        "hardware": hardware(torch.device(device)),
+        "versions": versions(),
         "seconds": round(time.perf_counter() - started, 2),
     }
     path = cell.path(folder)
@@ -244,22 +247,3 @@ def _digest(path: Path) -> str:
     if key not in _digests:
         _digests[key] = sha256(path.read_bytes()).hexdigest()
     return _digests[key]
-
-
-def _machine(device: str) -> dict[str, Any]:
-    return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
