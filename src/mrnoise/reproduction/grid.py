@@ -11,8 +11,8 @@ from typing import Any
 
 from mrnoise.errors import InputError
 from mrnoise.networks.weights import ANATOMIES, SHIPPED
-from mrnoise.reproduction.runner import Cell, files_of
 from mrnoise.reproduction.scans import anatomy_file
+from mrnoise.reproduction.shards import Cell, files_of
 
 ALPHAS = (1, 5, 10, 20, 50, 100, 150, 200)
 ACCELERATIONS = (4, 8, 12)
@@ -87,7 +87,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             coils={"brain": 16, "knee": 8},
             methods=(1000, 3000, 300),
             sweep=(1000, 3000),
-            networks=("unet", "varnet", "modl", "n2r"),
+            networks=("unet", "varnet", "n2r"),
             cost=((16, 64, 256, 1024, 4096), 20_000),
             small=(24, 20),
             regular=(256, 224),

@@ -12,7 +12,7 @@ from typing import Any
 from mrnoise.io.atomic import replacing
 from mrnoise.reproduction.figures import figures
 from mrnoise.reproduction.grid import GRID
-from mrnoise.reproduction.runner import Cell, read_shard
+from mrnoise.reproduction.shards import Cell, read_shard
 from mrnoise.reproduction.tables import TABLES, Shard
 
 UNROLLED = ("varnet", "modl", "ssdu", "n2r", "vortex")
