@@ -72,6 +72,10 @@ def tiny_cells():
     return made
 
 
+# Those of four tables, to be killed in.
+SOME = tiny_cells()[2:]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with a small anatomy for the brain."""
@@ -195,8 +199,8 @@ def alone(tmp_path_factory, data):
 def test_killed_run_ends_with_the_report_of_one_left_alone(alone, data, tmp_path):
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from test_reproduction import tiny_cells, run\n"
-        "if __name__ == '__main__': run(tiny_cells(), Path(sys.argv[2]), Path(sys.argv[3]))\n"
+        "from test_reproduction import SOME, run\n"
+        "if __name__ == '__main__': run(SOME, Path(sys.argv[2]), Path(sys.argv[3]))\n"
     )
     script = tmp_path / "program.py"
     script.write_text(program)
@@ -207,15 +211,15 @@ def test_killed_run_ends_with_the_report_of_one_left_alone(alone, data, tmp_path
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    found = sum(read_shard(cell, folder) is not None for cell in tiny_cells())
-    assert 1 <= found < len(tiny_cells())
-    run(tiny_cells(), folder, data)
-    for cell in tiny_cells():
+    found = sum(read_shard(cell, folder) is not None for cell in SOME)
+    assert 1 <= found < len(SOME)
+    run(SOME, folder, data)
+    for cell in SOME:
         a, b = (cell.path(f).read_text() for f in (alone, folder))
         assert without_seconds(json.loads(a)) == without_seconds(json.loads(b))
-    write_page(tiny_cells(), tmp_path / "a", tmp_path / "empty.html")  # nothing there yet is no error
+    write_page(SOME, tmp_path / "a", tmp_path / "empty.html")  # nothing there yet is no error
     texts = []
-    for shards in (read_tables(tiny_cells(), alone), read_tables(tiny_cells(), folder)):
+    for shards in (read_tables(SOME, alone), read_tables(SOME, folder)):
         texts.append(page({name: [without_seconds(s) for s in found] for name, found in shards.items()}, "all"))
     assert texts[0] == texts[1]
 

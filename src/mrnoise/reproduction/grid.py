@@ -73,7 +73,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "quick": Size(
             matrix=(40, 36),
             coils={"brain": 6, "knee": 6},
-            methods=(1000, 1200, 100),
+            methods=(1000, 1500, 100),
             sweep=(200, 300),
             networks=("unet", "n2r"),
             cost=((16, 64, 512), 2000),

@@ -64,7 +64,7 @@ def measure(
         nm = made(options)
         found[name] = _figures(nm, reference, scan)
         if name == parameters.get("shown") and reference is not None:
-            # The σ of networks has no g of its own: what they add to SENSE is not unfolding.
+            # SENSE is shown by its g-factor.
             shown = {"reference": reference, "map": nm}
             values = {k: m.g_factor if reference.method == "closed_form" else m.std for k, m in shown.items()}
             arrays = {k: value.float().cpu().numpy() for k, value in values.items() if value is not None}

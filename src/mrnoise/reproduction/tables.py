@@ -306,9 +306,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "pico": Table(
             "Cartesian experiment of PICO",
             "SENSE R = 2, 320×256, 8 coils, σ of the reference in closed form. Replicas and sketch err 1/(2√N), "
-            "twice that variance where the fully sampled σ comes from replicas too: 5.0 % at N = 200. The probe "
-            "needs 4 products less 2 for a linear map, and the lattice none of the randomness. Published values: "
-            "other coils, other noise.",
+            "twice that variance where the fully sampled σ comes from replicas too: 5.0 % at N = 200. A probe is "
+            "two products. The lattice is exact after one draw. Published values: other coils, other noise.",
             ("map", "N", "products", "NRMSE of g", "floor", "error / floor", "published"),
             _pico,
             1,
