@@ -242,14 +242,14 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         ),
         "acceleration": Table(
             "Acceleration R",
-            "Poisson disc, knee, α = 1. The agreement does not depend on R.",
+            "Poisson disc, knee, α = 1. The agreement should not depend on R.",
             ("network", "R", "map", *AGREEMENT),
             _swept("acceleration"),
             3,
         ),
         "pattern": Table(
             "Sampling pattern",
-            "R = 4, brain, α = 1. Nor does it depend on the pattern.",
+            "R = 4, brain, α = 1. Nor should it depend on the pattern.",
             ("network", "pattern", "map", *AGREEMENT),
             _swept("pattern"),
             3,
