@@ -26,37 +26,22 @@ from pathlib import Path
 
 import torch
 
-from mrnoise import Acquisition, NoiseCovariance, noise_map
+from mrnoise import noise_map
 from mrnoise.foreground import foreground
 from mrnoise.linearization import image_of
 from mrnoise.networks import pretrained
 from mrnoise.networks.weights import ANATOMIES, SHIPPED
 from mrnoise.ratio import compare
 from mrnoise.reconstruction import ZeroFilled
+from mrnoise.reproduction.scans import paper_scan
 
-SIGMA = 0.001792
 S, N, MATRIX, COILS, R = 1000, 3000, (40, 36), 6, 8
 COST_MATRIX, COST_COILS, COST_PROBES = (256, 256), 8, 100
 
 
-def paper_scan(anatomy: str, data: Path | None) -> Acquisition:
-    """A test slice at the noise level of the paper."""
-    from mrnoise.training import ScanSettings, SimulatedScans, read_anatomy, read_recipe
-
-    found = read_anatomy(None if data is None else data / read_recipe(f"unet-{anatomy}").data.file)
-    settings = ScanSettings((MATRIX,), (COILS, COILS), (R,), ("poisson",), (1e6, 1e6), augment=False)
-    scans = SimulatedScans(found, "test", settings, seed=2026)
-    scan = scans.example(len(scans) // 2).acquisition
-    psi = NoiseCovariance(torch.eye(COILS, dtype=torch.complex128), source="white")
-    scan = scan.replace(noise_covariance=psi)
-    scale = float(image_of(ZeroFilled(), scan).abs().quantile(0.95))
-    scan = scan.replace(noise_covariance=psi.scaled(2 * (SIGMA * scale) ** 2, "white, α = 1"))
-    unit = torch.randn(scan.kspace.shape, dtype=scan.kspace.dtype, generator=torch.Generator().manual_seed(1))
-    return scan.replace(kspace=scan.kspace + scan.colour(unit))
-
-
 def agreement(name: str, anatomy: str, data: Path | None) -> dict:
-    reconstruction, scan = pretrained(name, anatomy), paper_scan(anatomy, data)
+    reconstruction = pretrained(name, anatomy)
+    scan = paper_scan(anatomy, data, MATRIX, COILS, acceleration=R).acquisition
     sketch = noise_map(reconstruction, scan, method="sketch", n_samples=S, seed=1)
     replicas = noise_map(reconstruction, scan, method="monte_carlo", n_samples=N, seed=2)
     found = compare(sketch, replicas, foreground(image_of(ZeroFilled(), scan)))

@@ -55,7 +55,19 @@ def maps(scan):
 
 def test_help_names_every_command_and_needs_no_torch():
     text = run("--help")
-    for command in ("demo", "map", "gfactor", "roi", "compare", "rank", "simulate", "train", "evaluate", "info"):
+    for command in [
+        "demo",
+        "map",
+        "gfactor",
+        "roi",
+        "compare",
+        "rank",
+        "simulate",
+        "train",
+        "evaluate",
+        "reproduce",
+        "info",
+    ]:
         assert command in text
     code = "import sys; import mrnoise.cli.main; assert not {'torch', 'numpy', 'scipy', 'h5py'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -263,6 +275,9 @@ def test_propagated_coil_maps(scan):
         (["rank", "networks", "SCAN", "-R", "4", "--roi", "there", "-r", "cg-sense"], "invalid region"),
         (["rank", "networks", "SCAN", "-R", "4", "-o", "ranking.html"], "unknown output format"),
         (["compare", "SCAN", "SCAN"], "cannot read a noise map"),
+        (["reproduce", "--only", "table-1"], "no such table: expected one of methods"),
+        (["reproduce", "--data", "nowhere"], "the data folder lacks the anatomy"),
+        (["reproduce", "--only", "pico", "-o", "SCAN"], "cannot write the output"),
         (["simulate", "out.txt"], "cannot simulate this"),
         (["map", "SCAN", "--nonsense"], "No such option"),
     ],

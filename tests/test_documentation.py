@@ -100,9 +100,47 @@ def network_row(row):
     return f"| {row['name']} | {snr} | {row['psnr']:.1f} | {width} | {resolution} | {row['contrast_recovery']:.2f} |"
 
 
+def test_tables_of_the_reproduction_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import reproduction
+
+    text = reproduction.PAGE.read_text()
+    assert set(re.findall(r"<!-- table (\w+) -->", text)) == set(reproduction.TABLES)
+    if not reproduction.RESULTS.exists():
+        pytest.skip("no results of mrnoise reproduce")
+    assert reproduction.filled(text) == text
+
+
+def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import reproduction
+
+    from mrnoise.io.record import to_json
+    from mrnoise.reproduction import cells
+
+    (cell,) = (cell for cell in cells(reproduction.SIZE) if (cell.table, cell.key) == ("pico", "N10"))
+    found = {"n_samples": 10, "n_products": 20, "g_nrmse": 0.0625, "floor": 0.05}
+    path = cell.path(tmp_path / reproduction.SIZE)
+    path.parent.mkdir(parents=True)
+    path.write_text(to_json({"parameters": cell.parameters, "result": {"probe": found}}))
+    monkeypatch.setattr(reproduction, "RESULTS", tmp_path)
+    text = reproduction.filled("<!-- table pico --> old <!-- end --> <!-- table methods --> kept <!-- end -->")
+    assert "| probe | 10 | 20 | 6.25 % | 5.00 % | 1.25 |" in text and "old" not in text and "kept" in text
+    assert reproduction.filled(text) == text
+    assert reproduction.filled(text.replace("6.25 %", "6.24 %")) == text
+
+
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/measured.md", "docs/networks.md", "docs/choices.md"],
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/measured.md",
+        "docs/networks.md",
+        "docs/choices.md",
+        "docs/reproduction.md",
+    ],
 )
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()

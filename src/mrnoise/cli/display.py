@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mrnoise.estimators import Linearity
     from mrnoise.mapping import MapProgress
     from mrnoise.measurement import Measurements
+    from mrnoise.reproduction.runner import GridProgress
     from mrnoise.result import NoiseMap
     from mrnoise.training import TrainingProgress
 
@@ -57,6 +58,13 @@ def scan_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar over scans."""
     with _bar("scans", "") as update:
         yield lambda done, total: update(label, done, total)
+
+
+@contextmanager
+def grid_progress() -> Iterator[GridProgress]:
+    """A bar over the predicted cost of all cells."""
+    with _bar("s of work", "") as update:
+        yield update
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
 from mrnoise.cli.rank import rank
+from mrnoise.cli.reproduce import reproduce
 from mrnoise.cli.roi import roi
 from mrnoise.cli.simulate import simulate
 from mrnoise.cli.train import train
@@ -37,6 +38,7 @@ app.add_typer(rank, name="rank")
 app.command(name="simulate")(simulate)
 app.command(name="train")(train)
 app.command(name="evaluate")(evaluate)
+app.command(name="reproduce")(reproduce)
 app.command(name="info")(info)
 
 

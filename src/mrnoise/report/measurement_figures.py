@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,8 @@ import numpy as np
 from mrnoise.io.record import to_numpy
 from mrnoise.measurement import NoiseCorrelation, NoisePowerSpectrum, PointSpread
 from mrnoise.measurement.measurements import AXES, Measurements
-from mrnoise.plot import INK, PAPER, QUIET, chosen_slice
+from mrnoise.plot import INK, QUIET, chosen_slice
+from mrnoise.report.drawing import colour_bar, data_address, label_axes, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,33 +25,33 @@ CORRELATION_COLOURS = "RdBu_r"
 
 def figures(found: Measurements) -> Iterator[tuple[str, str, str]]:
     """Title, explanation and data address of an SVG, for each that was measured."""
-    yield "Where", "The image with the regions and the voxel.", _svg(_where(found))
+    yield "Where", "The image with the regions and the voxel.", data_address(_where(found))
     if found.noise_power is not None:
         yield (
             "Noise power spectrum",
             "Mean over rings of equal frequency with ± 2 standard errors, and the autocorrelation of the noise of |x| "
             "along each axis. White noise has a flat spectrum.",
-            _svg(_noise_power(found.noise_power)),
+            data_address(_noise_power(found.noise_power)),
         )
     if found.voxel is not None and found.correlation is not None and found.correlation.coefficient is not None:
         yield (
             "Noise correlation",
             "Correlation coefficient of the noise of |x| with that of the marked voxel. Islands far from it are "
             "voxels that undersampling folds onto it.",
-            _svg(_correlation(found, found.correlation)),
+            data_address(_correlation(found, found.correlation)),
         )
     if found.point_spread is not None:
         yield (
             "Point spread",
             "First-order response to a small lesion of contrast 1 at the voxel, and its profiles.",
-            _svg(_point_spread(found, found.point_spread)),
+            data_address(_point_spread(found, found.point_spread)),
         )
 
 
 def _where(found: Measurements) -> Figure:
     image = to_numpy(found.image.double())
     index = _shown(found)
-    figure = _figure(HEIGHT)
+    figure = new_figure(HEIGHT, HEIGHT)
     axes = figure.add_subplot()
     axes.imshow(image[index], cmap="gray", aspect=_pixel(found), interpolation="nearest")
     for region, colour in ((found.roi, REGION), (found.background, BACKGROUND)):
@@ -65,7 +64,7 @@ def _where(found: Measurements) -> Figure:
 
 
 def _noise_power(power: NoisePowerSpectrum) -> Figure:
-    figure = _figure(2.9 * HEIGHT)
+    figure = new_figure(2.9 * HEIGHT, HEIGHT)
     left, right = figure.subplots(1, 2)
     f, value, error = (to_numpy(v) for v in (power.radial_frequency, power.radial, power.radial_error))
     left.fill_between(f, value - 2 * error, value + 2 * error, color=CURVES[0], alpha=0.22, linewidth=0)
@@ -73,7 +72,7 @@ def _noise_power(power: NoisePowerSpectrum) -> Figure:
     left.set_xlim(0, f.max())
     left.set_ylim(0, None)
     dims = power.autocorrelation.ndim
-    label(left, f"frequency (1/{power.unit})", f"NPS (a.u.² {power.unit}{'²³'[dims - 2]})")
+    label_axes(left, f"frequency (1/{power.unit})", f"NPS (a.u.² {power.unit}{'²³'[dims - 2]})")
     rho = to_numpy(power.autocorrelation)
     for axis, frequency, colour in zip(range(-dims, 0), power.frequencies, CURVES, strict=False):
         place: list[Any] = [n // 2 for n in rho.shape]
@@ -84,7 +83,7 @@ def _noise_power(power: NoisePowerSpectrum) -> Figure:
         right.plot(lags, rho[tuple(place)], color=colour, linewidth=1.8, marker=".", label=AXES[axis])
     right.axhline(0, color=QUIET, linewidth=0.6)
     right.legend(frameon=False, fontsize=9)
-    label(right, f"distance ({power.unit})", "autocorrelation")
+    label_axes(right, f"distance ({power.unit})", "autocorrelation")
     return figure
 
 
@@ -92,7 +91,7 @@ def _correlation(found: Measurements, correlation: NoiseCorrelation) -> Figure:
     assert correlation.coefficient is not None
     rho = to_numpy(correlation.coefficient)
     index = _voxel(found)[-rho.ndim :]
-    figure = _figure(2.4 * HEIGHT)
+    figure = new_figure(2.4 * HEIGHT, HEIGHT)
     whole, near = figure.subplots(1, 2)
     plane = rho[index[:-2]]
     for axes in (whole, near):
@@ -100,14 +99,14 @@ def _correlation(found: Measurements, correlation: NoiseCorrelation) -> Figure:
         axes.set_axis_off()
     whole.plot(index[-1], index[-2], "+", color=INK, markersize=9, markeredgewidth=1.2)
     _zoom(near, index, plane.shape)
-    _bar(figure, shown, [whole, near])
+    colour_bar(figure, shown, [whole, near])
     return figure
 
 
 def _point_spread(found: Measurements, spread: PointSpread) -> Figure:
     response = to_numpy(spread.response)
     index = _voxel(found)[-response.ndim :]
-    figure = _figure(2.9 * HEIGHT)
+    figure = new_figure(2.9 * HEIGHT, HEIGHT)
     near, profile = figure.subplots(1, 2, width_ratios=(1, 1.5))
     plane = response[index[:-2]]
     y, x = index[-2:]
@@ -116,7 +115,7 @@ def _point_spread(found: Measurements, spread: PointSpread) -> Figure:
     shown = near.imshow(plane, cmap=CORRELATION_COLOURS, vmin=-reach, vmax=reach, aspect=_pixel(found))
     near.set_axis_off()
     _zoom(near, index, plane.shape)
-    _bar(figure, shown, [near])
+    colour_bar(figure, shown, [near])
     for axis, colour in zip(range(-len(found.spacing), 0), CURVES, strict=False):
         place: list[Any] = list(index)
         place[axis] = slice(None)
@@ -126,7 +125,7 @@ def _point_spread(found: Measurements, spread: PointSpread) -> Figure:
         profile.plot(distance, line[low:high], color=colour, linewidth=1.8, marker=".", label=AXES[axis])
     profile.axhline(0, color=QUIET, linewidth=0.6)
     profile.legend(frameon=False, fontsize=9)
-    label(profile, f"distance ({spread.unit})", "response")
+    label_axes(profile, f"distance ({spread.unit})", "response")
     return figure
 
 
@@ -151,27 +150,6 @@ def _pixel(found: Measurements) -> float:
     return dy / dx
 
 
-def _figure(width: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, HEIGHT), facecolor=PAPER, layout="constrained")
-
-
-def label(axes: Axes, x: str, y: str) -> None:
-    """Names of both axes, in the look of all figures."""
-    axes.set_xlabel(x, fontsize=9.5, color=QUIET)
-    axes.set_ylabel(y, fontsize=9.5, color=QUIET)
-    axes.tick_params(labelsize=9, colors=INK, length=3, width=0.6)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _bar(figure: Figure, shown: Any, axes: list[Axes]) -> None:
-    drawn = figure.colorbar(shown, ax=axes, shrink=0.85)
-    drawn.ax.tick_params(labelsize=9, colors=INK, length=3, width=0.6)
-    drawn.outline.set_visible(False)
-
-
 def _zoom(axes: Axes, index: tuple[int, ...], shape: tuple[int, ...]) -> None:
     y, x = index[-2:]
     axes.set_xlim(max(x - ZOOM, 0) - 0.5, min(x + ZOOM, shape[-1] - 1) + 0.5)
@@ -188,13 +166,3 @@ def outline(axes: Axes, region: np.ndarray, colour: str) -> None:
     y, x = np.nonzero(padded[1:] != padded[:-1])
     horizontal = [((b - 1.5, a - 0.5), (b - 0.5, a - 0.5)) for a, b in zip(y, x, strict=True)]
     axes.add_collection(LineCollection([*vertical, *horizontal], colors=colour, linewidths=1.4))
-
-
-def _svg(figure: Figure) -> str:
-    import matplotlib
-
-    buffer = io.BytesIO()
-    # Neither a date nor random names: the same measurement gives the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "mrnoise"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor=PAPER)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -12,7 +12,8 @@ from mrnoise.foreground import foreground
 from mrnoise.io.record import to_numpy
 from mrnoise.plot import INK, PAPER, QUIET, chosen_slice, window
 from mrnoise.ranking import NetworkNoise, PatternNoise, Uncertain, equal_psnr, ranks
-from mrnoise.report.measurement_figures import CORRELATION_COLOURS, CURVES, label, outline
+from mrnoise.report.drawing import label_axes
+from mrnoise.report.measurement_figures import CORRELATION_COLOURS, CURVES, outline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
     for row, at, colour in zip(rows, x, colours, strict=True):
         axes.errorbar(at, row.snr.value, _reach(row.snr), fmt="o", color=colour, capsize=3, markersize=6, linewidth=1.4)
     unit = rows[0].noise_power.unit
-    label(axes, "PSNR (dB)" if against_psnr else f"autocorrelation length ({unit})", "SNR, median in the region")
+    label_axes(axes, "PSNR (dB)" if against_psnr else f"autocorrelation length ({unit})", "SNR, median in the region")
     axes.margins(x=0.12, y=0.12)
     _place_labels(axes, [row.name for row in rows], x, y)
     words = "SNR against PSNR; equal PSNR (0.5 dB) is shaded" if against_psnr else "SNR against noise texture"
@@ -150,7 +151,7 @@ def _points(axes: Axes, numbers: Sequence[Uncertain], names: Sequence[str], unit
     axes.invert_yaxis()
     axes.grid(axis="x", color=QUIET, alpha=0.2, linewidth=0.6)
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 4), useMathText=True)
-    label(axes, unit, "")
+    label_axes(axes, unit, "")
 
 
 def _plane(mask: np.ndarray) -> np.ndarray:

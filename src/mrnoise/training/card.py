@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +11,7 @@ import torch
 
 from mrnoise.io.atomic import replacing
 from mrnoise.networks.weights import load_weights, save_weights
-from mrnoise.provenance import versions
+from mrnoise.provenance import hardware, versions
 from mrnoise.training.evaluation import COILS, MATRIX, N_SLICES, SNR, Quality
 from mrnoise.training.loop import Trained
 from mrnoise.training.recipe import Recipe
@@ -35,14 +33,6 @@ def save_trained(trained: Trained, recipe: Recipe, path: Path, device: str | tor
         "versions": versions(),
     }
     save_weights(trained.network, path, header)
-
-
-def hardware(device: torch.device) -> str:
-    """Where training ran, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    return f"CPU ({model}), {torch.get_num_threads()} of {os.cpu_count()} cores"
 
 
 def commit() -> str | None:
