@@ -17,7 +17,7 @@ from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Linearity, Plan, Progress, Sublattice
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
-from mrnoise.estimators.linearity import LINEAR, join
+from mrnoise.estimators.linearity import LINEAR, TOLERANCE, join
 from mrnoise.estimators.sampler import Distribution, sampler
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
@@ -251,11 +251,14 @@ def _choose(
         features = surrogate(operator.acquisition, operator.image_shape)
     with_adjoint = not asked and operator.preflight.vjp_mode is not None
     tried = estimators.pilot(operator, plan, features=features, with_adjoint=with_adjoint, seed=(seed, 0))
+    # First order may be wrong by no more than sampling is.
+    sampling = plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5
     checked = estimators.linearity(
         operator,
         region=plan.region,
         seed=(seed, 0),
         batch_size=plan.batch_size,
+        tolerance=min(TOLERANCE, sampling),
         start=(tried.replicas, tried.products),
         most_pairs=MOST_PAIRS,
     )
