@@ -97,7 +97,7 @@ def noise_map(
     distribution
         Probes of ``sketch``: ``"phase"``, ``"rademacher"`` or ``"gaussian"``.
     control_variate
-        For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or CG-SENSE image of the same
+        For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or unfolded image of the same
         slice explains, whose variance is known in closed form: fewer samples for the same error. ``None``: where
         ``auto`` finds that it pays, or the map that is gone on from has them.
     batch_size

@@ -84,7 +84,7 @@ def paper_scan(
     matrix, n_coils
         k-space (k1, k0) and coils.
     acceleration, pattern
-        As `mrnoise.training.scans.sampling_mask` takes them.
+        As `mrnoise.acquisition.sampling.sampling_mask` takes them.
     alpha
         Factor on σ₀ = 0.001792, the standard deviation of each real component of k-space noise where the 95th
         percentile of the zero-filled SENSE magnitude is 1.
