@@ -129,7 +129,7 @@ class _InstanceNorm(torch.autograd.Function):
 def _along(dx: Tensor, y: Tensor, r: Tensor) -> Tensor:
     mean = dx.mean((-2, -1), keepdim=True)
     slope = (y * dx).mean((-2, -1), keepdim=True)
-    return (torch.addcmul(dx - mean, y, slope, value=-1) * r).to(dx.dtype)
+    return torch.addcmul(dx - mean, y, slope, value=-1).mul_(r).to(dx.dtype)
 
 
 def _conv(n: int, m: int) -> nn.Conv2d:
