@@ -37,6 +37,27 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
     return files
 
 
+def figures_and_numbers(output: Path | None, kind: str, suffix: str, numbers: Path | None) -> list[Path]:
+    """Files for ``--output``, a ``kind`` that ends in ``suffix``, and ``--json``; checked before any work is done.
+
+    Raises
+    ------
+    InputError
+        If a suffix is another or a folder cannot be written.
+    """
+    files = [path for path in (output, numbers) if path is not None]
+    for path, wanted in ((output, suffix), (numbers, ".json")):
+        if path is not None and path.suffix != wanted:
+            raise InputError(
+                "unknown output format",
+                expected=f"a path that ends in {wanted}",
+                received=str(path),
+                remedy=f"-o writes a {kind} ({suffix}), --json the numbers (.json).",
+            )
+    check_writable(files)
+    return files
+
+
 def check_writable(files: Sequence[Path]) -> None:
     """Raise `InputError` if a file cannot be written; before any work is done."""
     for path in files:

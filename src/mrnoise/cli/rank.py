@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrnoise.cli import options
-from mrnoise.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,6 +56,7 @@ def patterns(
     """
     from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.main import INTERRUPTED
+    from mrnoise.cli.output import figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction
     from mrnoise.linearization import image_of
@@ -65,7 +65,7 @@ def patterns(
     from mrnoise.ranking import rank_patterns
     from mrnoise.report import pattern_figure
 
-    _check_outputs(output, json)
+    files = figures_and_numbers(output, "figure", ".png", json)
     method = load_reconstruction(reconstruction, regularization, weights, normalization)
     acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
     region = read_region(roi, tuple(image_of(method, acquisition).shape))
@@ -91,9 +91,9 @@ def patterns(
         "patterns": [_pattern_record(row) for row in rows],
         "provenance": scan_record(acquisition),
     }
-    written = _write(output, lambda: pattern_figure(rows, region), json, record)
+    _write(files, lambda: pattern_figure(rows, region), record)
     _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration}, {roi}", acquisition.spatial_dims)
-    print_written(written)
+    print_written(files)
     if len(rows) < len(set(names)):
         ERR.print("[yellow]interrupted: these are the patterns that were done[/yellow]")
         raise typer.Exit(INTERRUPTED)
@@ -135,6 +135,7 @@ def networks(
     """
     from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.main import INTERRUPTED
+    from mrnoise.cli.output import figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction
     from mrnoise.mapping import name_of
@@ -143,7 +144,7 @@ def networks(
     from mrnoise.ranking import rank_networks
     from mrnoise.report import network_figure
 
-    _check_outputs(output, json)
+    files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: load_reconstruction(name, regularization, weights, normalization) for name in names}
     acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
@@ -170,29 +171,15 @@ def networks(
         "networks": [_network_record(row) for row in rows],
         "provenance": scan_record(acquisition),
     }
-    written = _write(output, lambda: network_figure(rows), json, record)
+    _write(files, lambda: network_figure(rows), record)
     _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration}, {roi or 'the object'}")
-    print_written(written)
+    print_written(files)
     if len(rows) < len(names):
         ERR.print("[yellow]interrupted: these are the reconstructions that were done[/yellow]")
         raise typer.Exit(INTERRUPTED)
 
 
 # -- in and out ------------------------------------------------------------------------------------------------
-
-
-def _check_outputs(output: Path | None, json: Path | None) -> None:
-    from mrnoise.cli.output import check_writable
-
-    for path, suffix in ((output, ".png"), (json, ".json")):
-        if path is not None and path.suffix != suffix:
-            raise InputError(
-                "unknown output format",
-                expected=f"a path that ends in {suffix}",
-                received=str(path),
-                remedy="-o writes a figure (.png), --json the numbers (.json).",
-            )
-    check_writable([path for path in (output, json) if path is not None])
 
 
 def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_maps: str) -> Acquisition:
@@ -211,21 +198,17 @@ def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_ma
     )
 
 
-def _write(
-    output: Path | None, figure: Callable[[], Figure], json: Path | None, record: Mapping[str, Any]
-) -> list[Path]:
-    """Write what was asked for, all or nothing."""
+def _write(files: Sequence[Path], figure: Callable[[], Figure], record: Mapping[str, Any]) -> None:
+    """Figure and numbers, all or nothing."""
     from mrnoise.io.atomic import replacing
     from mrnoise.io.record import to_json
 
-    files = [path for path in (output, json) if path is not None]
     with replacing(*files) as partial:
         for path, temporary in zip(files, partial, strict=True):
-            if path == output:
+            if path.suffix == ".png":
                 figure().savefig(temporary, dpi=130, format="png")
             else:
                 temporary.write_text(to_json(record, indent=2), encoding="utf-8")
-    return files
 
 
 def _pattern_record(row: PatternNoise) -> dict[str, Any]:

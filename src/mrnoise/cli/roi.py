@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from mrnoise.cli import options
-from mrnoise.errors import InputError
 
 
 def roi(
@@ -60,7 +59,7 @@ def roi(
     pass.
     """
     from mrnoise.cli.display import OUT, measurement_progress, print_measurements, print_written
-    from mrnoise.cli.output import check_writable
+    from mrnoise.cli.output import figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.region import voxel as read_voxel
     from mrnoise.cli.scan import load_reconstruction, load_scan
@@ -70,16 +69,7 @@ def roi(
     from mrnoise.measurement import measure
     from mrnoise.report import measurement_page
 
-    files = [path for path in (output, json) if path is not None]
-    for path, suffix in ((output, ".html"), (json, ".json")):
-        if path is not None and path.suffix != suffix:
-            raise InputError(
-                "unknown output format",
-                expected=f"a path that ends in {suffix}",
-                received=str(path),
-                remedy="-o writes a page (.html), --json the numbers (.json).",
-            )
-    check_writable(files)
+    files = figures_and_numbers(output, "page", ".html", json)
     method = load_reconstruction(reconstruction, regularization, weights, normalization)
     acquisition = load_scan(
         scan,

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mrnoise.foreground import foreground
 from mrnoise.io.record import to_numpy
-from mrnoise.plot import INK, PAPER, QUIET, chosen_slice, window
+from mrnoise.plot import INK, QUIET, chosen_slice, window
 from mrnoise.ranking import NetworkNoise, PatternNoise, Uncertain, equal_psnr, ranks
-from mrnoise.report.drawing import label_axes
+from mrnoise.report.drawing import colour_bar, label_axes, new_figure
 from mrnoise.report.measurement_figures import CORRELATION_COLOURS, CURVES, outline
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
         Bool, image-shaped; outlined in the maps.
     """
     best, worst = rows[0], rows[-1]
-    figure = _figure(12.0, 4.8)
+    figure = new_figure(12.0, 4.8)
     grid = figure.add_gridspec(2, 4, width_ratios=(1.5, 1.5, 1, 1))
     names = ["\n".join((row.pattern, f"R = {row.acceleration:.2f}", *_quality(row.psnr))) for row in rows]
     for column, (title, numbers) in enumerate(
@@ -68,7 +68,9 @@ def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
         maps.append(right)
         for axes in (left, right):
             axes.set_axis_off()
-    _bar(figure, shown, maps)
+    drawn = colour_bar(figure, shown, maps)
+    drawn.ax.tick_params(labelsize=8)
+    drawn.ax.ticklabel_format(style="sci", scilimits=(-2, 4), useMathText=True)
     return figure
 
 
@@ -85,7 +87,7 @@ def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
     """
     columns = 4 if len(rows) > 4 else 2
     lines = -(-len(rows) // columns)
-    figure = _figure(6.6 + 1.55 * columns, max(4.6, 1.9 * lines))
+    figure = new_figure(6.6 + 1.55 * columns, max(4.6, 1.9 * lines))
     grid = figure.add_gridspec(1, 2, width_ratios=(6.6, 1.55 * columns))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     axes = left.add_subplot()
@@ -120,15 +122,6 @@ def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
 
 
 # -- parts -----------------------------------------------------------------------------------------------------
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _quality(psnr: float | None) -> list[str]:
@@ -180,10 +173,3 @@ def _place_labels(axes: Axes, names: Sequence[str], x: Sequence[float], y: Seque
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.6, "shrinkB": 5},
         )
-
-
-def _bar(figure: Figure, shown: Any, axes: Sequence[Axes]) -> None:
-    drawn = figure.colorbar(shown, ax=list(axes), shrink=0.85)
-    drawn.ax.tick_params(labelsize=8, colors=INK, length=3, width=0.6)
-    drawn.ax.ticklabel_format(style="sci", scilimits=(-2, 4), useMathText=True)
-    drawn.outline.set_visible(False)

@@ -156,25 +156,12 @@ def _pico(shards: Sequence[Shard]) -> Iterator[tuple[Figure, str]]:
     n = np.array([shards[0]["result"]["replicas"]["n_samples"], shards[-1]["result"]["replicas"]["n_samples"]])
     ax.loglog(n, 50 / np.sqrt(n), color=QUIET, linestyle=":", label="1 / 2√N")
     ax.loglog(n, 100 / np.sqrt(2 * n), color=QUIET, linestyle="--", label="1 / √2N: both σ by replicas")
-    at = published.PICO_SAMPLES
-    ax.loglog(
-        [at],
-        [published.PICO_REPLICAS],
-        color=COLOURS[0],
-        marker="x",
-        markersize=8,
-        linestyle="",
-        label="replicas, published",
-    )
-    ax.loglog(
-        [at],
-        [published.PICO_PROBES],
-        color=COLOURS[2],
-        marker="x",
-        markersize=8,
-        linestyle="",
-        label="probe, published",
-    )
+    for name, error, colour in (
+        ("replicas", published.PICO_REPLICAS, COLOURS[0]),
+        ("probe", published.PICO_PROBES, COLOURS[2]),
+    ):
+        at = [published.PICO_SAMPLES]
+        ax.loglog(at, [error], color=colour, marker="x", markersize=8, linestyle="", label=f"{name}, published")
     _log_axes(ax, "samples N", "error of g (%)")
     ax.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
     yield (
