@@ -156,6 +156,13 @@ def test_one_finding_a_slice_and_the_worst_decides():
     assert mixed.describe()["n_products"] == 2 * (1 + 8 + 64)
 
 
+def test_auto_holds_every_slice_to_the_error_asked_for():
+    nm = noise_map(Sense(), STACK, target_error=0.02)
+    assert [found.tolerance for found in nm.linearity.findings] == [0.02] * 3
+    asked = noise_map(Sense(), STACK, method="sketch", n_samples=2)
+    assert [found.tolerance for found in asked.linearity.findings] == [TOLERANCE] * 3
+
+
 def test_interrupted_stack_keeps_the_verdict_of_what_was_reached():
     def interrupt(image, n_images, done, total, error):
         if image == 1:

@@ -171,7 +171,12 @@ def noise_map(
             if index == 0 and choice.linearity is not None:
                 checked.append(choice.linearity)
             elif chosen not in NONLINEAR:
-                checked.append(estimators.linearity(operator, region=region, seed=(seed, index), batch_size=batch_size))
+                tolerance = _tolerance(plan) if method == "auto" else TOLERANCE
+                checked.append(
+                    estimators.linearity(
+                        operator, region=region, seed=(seed, index), batch_size=batch_size, tolerance=tolerance
+                    )
+                )
             # One draw of all alias sets is all it takes.
             if (method, chosen) == ("auto", "lattice"):
                 plan = dataclasses.replace(plan, n_samples=1)
@@ -251,14 +256,12 @@ def _choose(
         features = surrogate(operator.acquisition, operator.image_shape)
     with_adjoint = not asked and operator.preflight.vjp_mode is not None
     tried = estimators.pilot(operator, plan, features=features, with_adjoint=with_adjoint, seed=(seed, 0))
-    # First order may be wrong by no more than sampling is.
-    sampling = plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5
     checked = estimators.linearity(
         operator,
         region=plan.region,
         seed=(seed, 0),
         batch_size=plan.batch_size,
-        tolerance=min(TOLERANCE, sampling),
+        tolerance=_tolerance(plan),
         start=(tried.replicas, tried.products),
         most_pairs=MOST_PAIRS,
     )
@@ -272,6 +275,11 @@ def _choose(
         why += f"; first order is {checked.verdict} at the noise level of the scan"
     kept = None if best.method in NONLINEAR else checked
     return _Choice(best.method, best.control_variate, why, kept, tried.sublattice, features)
+
+
+def _tolerance(plan: Plan) -> float:
+    """What ``auto`` lets first order be wrong by: no more than sampling is."""
+    return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
 
 
 def _alias_sets_are_apart(operator: NoiseToImage) -> bool:
