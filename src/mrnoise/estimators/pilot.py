@@ -99,20 +99,11 @@ def pilot(
     seed
         Entropy of the noise, as for `linearity`.
     """
-    draw = check_noise(operator, seed)
-
-    def replicas(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        noise = draw(indices)
-        return operator.replicas(noise), noise
-
-    def products(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        noise = draw(indices)
-        return operator.apply(noise), noise
-
-    replica, replica_seconds = _timed(replicas, plan.batch_size, operator)
-    product, product_seconds = _timed(products, plan.batch_size, operator)
+    noise = check_noise(operator, seed)(range(N_PAIRS))
+    replicas, replica_seconds = _timed(operator.replicas, noise, plan.batch_size, operator)
+    products, product_seconds = _timed(operator.apply, noise, plan.batch_size, operator)
     inside = object_of(operator, plan.region)
-    d = product[:, inside].to(torch.complex128)
+    d = products[:, inside].to(torch.complex128)
     wanted = float(plan.n_samples or MOST_SAMPLES)
     if plan.target_error is not None:
         wanted = min(wanted, (1 + _impropriety_squared(d)) / (4 * plan.target_error**2))
@@ -121,9 +112,8 @@ def pilot(
     found = [Prospect(name, False, ceil(wanted), wanted * seconds) for name, seconds in costs.items()]
     if features is not None:
         started = time.perf_counter()
-        noise = draw(range(N_PAIRS))
         moments = ControlledMoments(features, "pilot", known_mean=True)
-        moments.add(product, noise)
+        moments.add(products, noise)
         moments.estimate(False)  # once a batch, to judge the error
         extra = (time.perf_counter() - started) / N_PAIRS
         explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
@@ -134,7 +124,7 @@ def pilot(
         sides = 1 if operator.complex_linear else 2
         chosen = colouring(
             operator,
-            product,
+            products,
             inside,
             plan.target_error,
             seed=seed,
@@ -145,13 +135,18 @@ def pilot(
         probes = chosen.draws * chosen.sublattice.n_colours
         found.append(Prospect("coloured", False, probes, chosen.seconds))
     cells = None if chosen is None else chosen.sublattice
-    return Pilot(replica, product, tuple(sorted(found, key=lambda prospect: prospect.seconds)), cells)
+    return Pilot(replicas, products, tuple(sorted(found, key=lambda prospect: prospect.seconds)), cells)
 
 
 def _timed(
-    evaluate: Callable[[Sequence[int]], tuple[Tensor, Tensor]], batch_size: int | None, operator: NoiseOperator
+    respond: Callable[[Tensor], Tensor], noise: Tensor, batch_size: int | None, operator: NoiseOperator
 ) -> tuple[Tensor, float]:
     """Responses to all noises, and seconds for each after the first."""
+
+    def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        part = noise[list(indices)]
+        return respond(part), part
+
     parts = [samples for samples, _ in batches(evaluate, range(1), batch_size, operator)]
     started = time.perf_counter()
     parts += [samples for samples, _ in batches(evaluate, range(1, N_PAIRS), batch_size, operator)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import torch
 from scipy import stats
 from torch import Tensor
@@ -10,6 +12,8 @@ from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.operator import NoiseOperator
 
 CERTIFIED_LEVEL = 0.95
+# Changes by earlier batches that each is compared with.
+MOST_CHANGES = 8
 
 
 def region_error(estimate: Estimate, region: Tensor | None) -> float:
@@ -34,10 +38,10 @@ class RegionError:
     n = (tr C)² / tr C² effective voxels, C the covariance between voxels of the relative error of V̂ from one
     sample. Correlated noise has n < N.
 
-    tr C² is measured without C: the relative change of V̂ by a batch of B samples, e = √(S (S-B) / B) (1 - V̂_{S-B} /
-    V̂_S), has covariance C, and those of two batches have E (e · e')² = tr C². Half of the tail goes to the upper
-    bound of tr C² from K pairs of successive batches, as χ²_K, the other half to χ²_n / n. Without a pair n is 1, the
-    value of fully correlated voxels.
+    n is measured without C: the relative changes e, e' of V̂ by two batches have covariances ∝ C, so that the squared
+    cosine of the angle between them, (e · e')² / (|e|² |e'|²), has the mean 1/n; their size, which falls once control
+    variates are fitted, does not matter. Half of the tail goes to the upper bound of 1/n from K pairs of batches, as
+    χ²_K / K, the other half to χ²_n / n. Without a pair n is 1, the value of fully correlated voxels.
 
     Parameters
     ----------
@@ -51,21 +55,20 @@ class RegionError:
         self._region, self._tail = region, 0.5 * (1 - level)
         self._variance: Tensor | None = None
         self._count = 0
-        self._change: Tensor | None = None
-        self._overlap = 0.0
+        self._changes: deque[Tensor] = deque(maxlen=MOST_CHANGES)
+        self._squared_cosines = 0.0
         self._pairs = 0
 
     def add(self, estimate: Estimate) -> None:
         """Take in the estimate after one more batch."""
         count = estimate.n_samples
         if self._variance is not None and count > self._count:
-            scale = (count * self._count / (count - self._count)) ** 0.5
-            change = scale * (1 - self._variance / estimate.variance)
-            change = torch.where(_inside(estimate, self._region), change, 0.0)
-            if self._change is not None:
-                self._overlap += float((change * self._change).sum()) ** 2
-                self._pairs += 1
-            self._change = change
+            inside = _inside(estimate, self._region)
+            change = torch.where(inside, 1 - self._variance / estimate.variance, 0.0)
+            change = change / torch.linalg.vector_norm(change).clamp_min(torch.finfo(change.dtype).tiny)
+            self._squared_cosines += sum(float((change * earlier).sum()) ** 2 for earlier in self._changes)
+            self._pairs += len(self._changes)
+            self._changes.append(change)
         self._variance, self._count = estimate.variance, count
 
     def bound(self, estimate: Estimate) -> float:
@@ -73,12 +76,10 @@ class RegionError:
         expected = region_error(estimate, self._region)
         if not expected > 0:
             return expected
-        inside = _inside(estimate, self._region)
         n = 1.0
-        if self._overlap > 0:
-            trace = estimate.n_samples * float(_relative_variance(estimate, inside).sum())
-            trace_of_square = self._overlap / float(stats.chi2.ppf(self._tail, self._pairs))
-            n = min(max(trace**2 / trace_of_square, 1.0), float(inside.sum()))
+        if self._squared_cosines > 0:
+            most = float(_inside(estimate, self._region).sum())
+            n = min(max(float(stats.chi2.ppf(self._tail, self._pairs)) / self._squared_cosines, 1.0), most)
         return expected * float(stats.chi2.isf(self._tail, n) / n) ** 0.5
 
 

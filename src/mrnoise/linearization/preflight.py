@@ -20,9 +20,9 @@ from mrnoise.linearization.derivatives import (
 # Finite differences of a float32 network agree with its derivative to about 0.3 %; an in-place ReLU, the
 # subtlest silent fault seen, shows as 2 %.
 TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-3}
-# Steps of the differences, as fractions of the norm of the data, taken until a derivative agrees. For each voxel the best
-# one counts: round-off asks for large steps, curvature for small ones, a kink (|x| near zero, rectifiers) for one of its
-# two sides, and none agrees with a wrong derivative.
+# Steps of the differences, as fractions of the norm of the data, taken until a derivative agrees. For each voxel the
+# best one counts: round-off asks for large steps, curvature for small ones, a kink (|x| near zero, rectifiers) for one
+# of its two sides, and none agrees with a wrong derivative.
 STEPS = {
     torch.float32: (1e-3, 3e-4, 3e-3, 1e-4, 3e-5, 3e-2),
     torch.float64: (3e-5, 1e-6, 3e-4, 1e-7, 3e-3, 3e-2),
