@@ -24,7 +24,7 @@ RANKED_ALPHAS = (1, 20)
 SKETCH_SEED, REFERENCE_SEED, AUTO_SEED = 1, 2, 3
 
 # Seconds on one core: of a product for a scan of 40×36 with 6 coils, and of what every map begins with.
-SECONDS = {"unet": 0.018, "varnet": 0.05, "modl": 0.06, "ssdu": 0.015, "n2r": 0.015, "vortex": 0.015}
+SECONDS = {"unet": 0.018, "varnet": 0.057, "modl": 0.092, "ssdu": 0.015, "n2r": 0.015, "vortex": 0.015}
 SECONDS |= {"cg-sense": 0.003, "sense": 0.0008}
 MAP_SECONDS = 2.0
 Spec = dict[str, Any]
@@ -71,7 +71,7 @@ class Size:
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
         "quick": Size(
-            matrix=(40, 36),
+            matrix=(38, 32),
             coils={"brain": 6, "knee": 6},
             methods=(1000, 1500, 100),
             sweep=(200, 300),
@@ -79,7 +79,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             cost=((16, 64, 512), 2000),
             small=(24, 20),
             regular=(64, 56),
-            measured=(64, 56),
+            measured=(48, 44),
             batch=32,
         ),
         "full": Size(
