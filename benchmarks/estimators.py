@@ -1,21 +1,20 @@
-"""Error of σ against cost, all methods in one run: those of mrnoise and their peers.
+"""Seconds to an error of σ of 3 %, all methods in one run: those of mrnoise and their peers.
 
     python benchmarks/estimators.py [--figure docs/estimators.png] [--data FOLDER] [--only CASE ...] [--quick]
 
 Cases: SENSE and CG-SENSE, shipped brain networks on a simulated scan, and with ``--data`` a measured one. The error is
 the root mean square of σ̂/σ - 1 inside the object. The reference σ is the closed form of SENSE and CG-SENSE, else a
-sketch of ``--reference`` probes of other seeds, whose own variance is subtracted.
+sketch with control variates of ``--reference`` probes of other seeds, whose own variance is subtracted.
 
 Every method has a process of its own, one at a time, so that its memory and the state of its allocator are its own. It
-first reconstructs (the unit of cost), then warms up, then takes 16, 64, 256 samples. Ours run through `noise_map`, anew
-for every number of samples, preflight and check of linearity included, since a user waits for them; peers are those of
-`peers.py`. A run shorter than 5 s is repeated with two other seeds: median of the seconds, root mean square of the
-errors. Peak memory is that of the process above the peak of one reconstruction.
-
-Seconds to 3 %: the number of samples from the errors, interpolated in log-log, ∝ error⁻² beyond the last; its seconds
-linear in samples. Never below those of the fewest samples taken. "auto" and "coloured" are asked for 3 % and certify
-it with 95 % probability: their seconds are their own. The call of "paper" grows with S; from where it would exceed
-8 GiB, or half of what is free, it is extrapolated.
+first reconstructs (the unit of cost), then warms up. Ours run through `noise_map` as a user runs them: asked for 3 %,
+which they certify with 95 % probability, preflight and check of linearity included. Peers, those of `peers.py`, certify
+nothing: they take 64 and 256 samples, PICO and XDiag 16 and 64, and are given the number of samples whose real error is
+3 %, interpolated in log-log, ∝ error⁻² beyond the last, their seconds linear in samples, never below those of the
+fewest samples taken. A run shorter than 10 s is repeated with two other seeds: median of the seconds, root mean square of
+the errors. Peak memory is that of the process above the peak of one reconstruction; for it, the sketch takes the
+numbers of samples of the peers too. The call of "paper" grows with S; from where it would exceed 8 GiB, or half of what
+is free, it is extrapolated.
 
 Results are written after every method, and found ones not repeated (``--again`` does) unless scan, reconstruction,
 reference or numbers of samples changed. References are kept in benchmarks/out, and gone on with after an interruption.
@@ -54,11 +53,11 @@ REAL = "cima16_brain.npz"
 
 MATRIX, SMALL, COILS, SNR, SEED = (80, 64), (56, 48), 8, 50.0, 0
 TARGET = 0.03
-# Multiples of the batches that vectorised methods take.
-CHECKPOINTS, FEW_CHECKPOINTS = (16, 64, 256), (16, 64)
-REFERENCE, FEW_REFERENCE, REFERENCE_BLOCK, REFERENCE_SEED = 20_000, 512, 1_000, 10_000
+# Samples of peers, multiples of the batches that vectorised methods take.
+CHECKPOINTS, FEW_CHECKPOINTS = (64, 256), (16, 64)
+REFERENCE, FEW_REFERENCE, REFERENCE_BLOCK, REFERENCE_SEED = 20_000, 512, 500, 10_000
 WARM_UP, RECONSTRUCTIONS = 8, 5
-SHORT, REPEATS = 5.0, 3  # seconds
+SHORT, REPEATS = 10.0, 3  # seconds
 LARGEST_CALL = 8 * 2**30
 SMALLEST_ERROR = 1e-4  # of the figure
 
@@ -71,9 +70,9 @@ OURS = {
     "lattice": {"method": "lattice"},
     "auto": {"method": "auto"},
 }
-TO_TARGET = ("coloured", "auto")
 PEERS = ("paper", "replicas", "batched replicas", "pico", "xdiag")
 METHODS = (*OURS, *PEERS)
+COSTLY = ("pico", "xdiag")
 
 
 # -- cases -----------------------------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ CASES = {
     "cg-random-1d": Case("cg-sense", "random_1d", 3, SMALL, xdiag=True),
     "cg-poisson-r8": Case("cg-sense", "poisson", 8, SMALL, xdiag=True),
     "n2r-r2": Case("n2r", "regular", 2),
-    **{f"{name}-r4": Case(name, "random_1d", 4, xdiag=name == "n2r") for name in NETWORKS},
+    **{f"{name}-r4": Case(name, "random_1d", 4) for name in NETWORKS},
     **{f"{name}-r8": Case(name, "poisson", 8) for name in NETWORKS},
     "real": Case("n2r", "poisson", 4, None),
 }
@@ -171,7 +170,7 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
     reconstruction, scan = case.make(data)
     image = image_of(reconstruction, scan)
     inside = foreground(image)
-    identity = f"{reconstruction!r} {fingerprint(scan)[:16]} {1 if case.linear else probes}"
+    identity = f"{reconstruction!r} {fingerprint(scan)[:16]} {1 if case.linear else probes} controlled"
     name = hashed(identity)
     file = OUT / f"{name}.npz"
     total, done, sampling = torch.zeros(image.shape, dtype=torch.float64), 0, 0.0
@@ -194,7 +193,8 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
         keep()
     while not case.linear and done < probes:
         n = min(REFERENCE_BLOCK, probes - done)
-        nm = noise_map(reconstruction, scan, method="sketch", n_samples=n, seed=REFERENCE_SEED + done)
+        seed = REFERENCE_SEED + done
+        nm = noise_map(reconstruction, scan, method="sketch", n_samples=n, control_variate=True, seed=seed)
         if nm.estimate.interrupted:
             raise KeyboardInterrupt
         # Sum over probes of |Jv|², and of the error variance of σ times S², which adds up over blocks.
@@ -287,6 +287,7 @@ def measure(case: Case, method: str, data: Path, key: str, checkpoints: Sequence
         "stopped_by_memory_at": cap,
         "points": [
             {
+                "asked": asked_for,
                 "samples": round(statistics.median(point["counts"])),
                 "error": max(statistics.mean(point["squares"]), 0.0) ** 0.5,
                 "seconds": statistics.median(point["times"]),
@@ -294,7 +295,7 @@ def measure(case: Case, method: str, data: Path, key: str, checkpoints: Sequence
                 "peak_mib": point["peak_mib"],
                 "repeats": len(point["times"]),
             }
-            for point in points.values()
+            for asked_for, point in points.items()
         ],
     }
 
@@ -328,14 +329,12 @@ def peer(name: str, function: Callable[[Tensor], Tensor], scan: Acquisition, lin
 
 
 def counts_of(case: Case, method: str, checkpoints: Sequence[int]) -> tuple[int, ...]:
-    """Numbers of samples: one draw of lattice probes is exact for linear maps; 0 where the method stops by itself."""
-    if method in TO_TARGET:
-        return (0,)
-    if method == "lattice":
-        return (1,) if case.linear else tuple(count // 16 for count in checkpoints)
-    if method == "xdiag":
-        return tuple(checkpoints[: max(1, len(checkpoints) - 1)])
-    return tuple(checkpoints)
+    """Numbers of samples, 0 for the target; one draw of lattice probes is exact for linear maps."""
+    if method == "sketch":
+        return (0, *checkpoints)
+    if method in OURS:
+        return (1,) if method == "lattice" and case.linear else (0,)
+    return FEW_CHECKPOINTS if method in COSTLY else tuple(checkpoints)
 
 
 def too_large(method: str, point: dict[str, Any], counts: Sequence[int]) -> int | None:
@@ -480,7 +479,7 @@ def seconds_to_target(method: str, points: Sequence[dict[str, Any]], target: flo
     """Seconds until the error is ``target``; those of the fewest samples where these are good enough."""
     if not points:
         return None
-    if method in TO_TARGET or points[0]["error"] <= target:
+    if method in OURS or points[0]["error"] <= target:
         return points[0]["seconds"]
     for a, b in itertools.pairwise(points):
         if b["error"] <= target:
@@ -531,7 +530,7 @@ def tables(record: dict[str, Any]) -> str:
     ]
     for name, case in cases.items():
         for method in ("sketch", "paper"):
-            points = case["methods"].get(method, {}).get("points")
+            points = [p for p in case["methods"].get(method, {}).get("points", []) if p["asked"]]
             if points:
                 ends = " | ".join(f"{p['samples']} | {p['peak_mib']:.0f} MiB" for p in (points[0], points[-1]))
                 memory.append(f"| {name} | {method} | {ends} |")
@@ -553,11 +552,11 @@ def row(name: str, first: str, found: dict[str, float], cell: Callable[[str, flo
 
 
 STYLES = {
-    "sketch": ("#c0392b", "o", "-"),
-    "sketch + cv": ("#e67e22", "o", "-"),
-    "replicas of ours": ("#8e44ad", "s", "-"),
-    "replicas of ours + cv": ("#d48bd8", "s", "-"),
-    "lattice": ("#2e8b57", "D", "-"),
+    "sketch": ("#c0392b", "o", ""),
+    "sketch + cv": ("#e67e22", "o", ""),
+    "replicas of ours": ("#8e44ad", "s", ""),
+    "replicas of ours + cv": ("#d48bd8", "s", ""),
+    "lattice": ("#2e8b57", "D", ""),
     "coloured": ("#27ae60", "P", ""),
     "auto": ("#111111", "*", ""),
     "paper": ("#1f4e79", "^", "--"),
@@ -583,9 +582,10 @@ def draw(record: dict[str, Any], path: Path) -> None:
     for ax, (name, case) in zip(axes, cases.items(), strict=False):
         for method, (colour, marker, line) in STYLES.items():
             points = case["methods"].get(method, {}).get("points") or []
+            points = points[:1] if method in OURS else points
             x = [p["seconds"] for p in points]
             y = [100 * max(p["error"], SMALLEST_ERROR) for p in points]
-            size = 4 if line else 9
+            size = {"": 6, "--": 4}[line] + 4 * (method == "auto")
             ax.loglog(x, y, color=colour, marker=marker, linestyle=line, markersize=size, linewidth=1.2, label=method)
         ax.axhline(100 * record["target"], color="#6a737d", linestyle="--", linewidth=0.8)
         ax.set_title(f"{name}, {'×'.join(map(str, case['shape']))}, {case['coils']} coils", fontsize=9)
@@ -596,10 +596,10 @@ def draw(record: dict[str, Any], path: Path) -> None:
         ax.grid(alpha=0.25)
     shown = next(name for name in ("n2r-r4", *reversed(cases)) if name in cases)
     for method in ("sketch", "paper"):
-        points = cases[shown]["methods"].get(method, {}).get("points") or []
+        points = [p for p in cases[shown]["methods"].get(method, {}).get("points") or [] if p["asked"]]
         colour, marker, line = STYLES[method]
         x, y = ([p[key] for p in points] for key in ("samples", "peak_mib"))
-        axes[len(cases)].plot(x, y, color=colour, marker=marker, linestyle=line, markersize=4, label=method)
+        axes[len(cases)].plot(x, y, color=colour, marker=marker, linestyle=line or "-", markersize=4, label=method)
     axes[len(cases)].set_title(f"memory, {shown}", fontsize=9)
     axes[len(cases)].set_ylim(bottom=0)
     axes[len(cases)].set_xlabel("samples", fontsize=8)

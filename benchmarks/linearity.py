@@ -1,6 +1,6 @@
 """First-order noise against the nonlinear truth, from high to low SNR.
 
-    python benchmarks/linearity.py --replicas 20000 --json benchmarks/results/linearity.json
+    python benchmarks/linearity.py [--networks NAME ...] [--snr SNR ...] [--json FILE]
 
 A simulated head, 48×44, 6 coils, R = 3 with 10 calibration lines, reconstructed by shipped brain networks. At every SNR
 (mean over the head of |x| over the total σ of the fully sampled optimal combination):
@@ -12,7 +12,9 @@ A simulated head, 48×44, 6 coils, R = 3 with 10 calibration lines, reconstructe
 At SNR 5 also `nonlinear` with 200 pairs of other noise: its difference from the truth beside the sampling floor, how
 often its 95 % interval holds the truth (which has an error of its own: √(200/N) of that of the map), and what it gains
 over `monte_carlo` at equal cost, where a jvp counts as one reconstruction: the ratio of squared errors over that of the
-numbers of products.
+numbers of products. There N is ``--low-replicas``, elsewhere ``--replicas``.
+
+Rows that are in the file already, with the same N and weights, are not repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from mrnoise.simulation import simulate
 
 SHAPE, COILS, R, CALIBRATION = (48, 44), 6, 3, 10
 SNRS = (200, 50, 20, 10, 5, 3)
-NETWORKS = ("n2r", "varnet")
+NETWORKS = ("unet", "n2r", "varnet")
 LOW_SNR, PAIRS = 5, 200
 
 
@@ -103,14 +105,14 @@ def sweep_row(name: str, snr: str, found: dict) -> str:
     check = found["linearity"]
     limits = f"{100 * check['error_low']:.1f} to {100 * check['error_high']:.1f} %"
     return (
-        f"| {name} | {snr} | {100 * found['error']:.1f} % | {found['ratio']:.3f} | {found['departure']:.2f} | "
+        f"| {name} | {snr} | {found['n']} | {100 * found['error']:.1f} % | {found['ratio']:.3f} | {found['departure']:.2f} | "
         f"{check['verdict']} | {limits} | {check['n_pairs']} |"
     )
 
 
 def low_snr_row(name: str, found: dict) -> str:
     return (
-        f"| {name} | {100 * found['nrmse']:.2f} % | {100 * found['floor']:.2f} % | {found['ratio']:.3f} | "
+        f"| {name} | {found['n']} | {100 * found['nrmse']:.2f} % | {100 * found['floor']:.2f} % | {found['ratio']:.3f} | "
         f"{100 * found['coverage']:.1f} % | {100 * found['coverage_monte_carlo']:.1f} % | "
         f"{100 * found['coverage_bias']:.1f} % | {found['bias_over_std']:.2f} | {found['gain_variance']:.2f} | "
         f"{found['gain_bias']:.2f} |"
@@ -119,7 +121,8 @@ def low_snr_row(name: str, found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicas", type=int, default=20_000)
+    parser.add_argument("--replicas", type=int, default=2_000)
+    parser.add_argument("--low-replicas", type=int, default=20_000, help=f"at SNR {LOW_SNR}")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--snr", nargs="+", type=float, default=SNRS, help="with 5 for the second table")
     parser.add_argument("--json", type=Path)
@@ -135,29 +138,33 @@ def main() -> None:
         "coils": COILS,
         "acceleration": R,
         "calibration": CALIBRATION,
-        "replicas": options.replicas,
         "sweep": {},
         "low_snr": {},
     }
-    print(f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, R = {R}, N = {options.replicas}\n")
-    print("| network | SNR | first-order σ wrong by | true / first-order σ | departure | verdict | limits | replicas |")
-    print("|---|---|---|---|---|---|---|---|")
+    if options.json and options.json.exists():
+        kept = json.loads(options.json.read_text())
+        record |= {table: kept[table] for table in ("sweep", "low_snr")}
+    print(f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, R = {R}\n")
+    print("| network | SNR | N | first-order σ wrong by | true / first-order σ | departure | verdict | limits | replicas |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in options.networks:
-        record["sweep"][name] = {}
+        rows = record["sweep"].setdefault(name, {})
         for snr in options.snr:
-            found, truth = sweep_point(name, snr, options.replicas)
-            record["sweep"][name][f"{snr:g}"] = found
-            print(sweep_row(name, f"{snr:g}", found), flush=True)
-            if snr == LOW_SNR:
-                record["low_snr"][name] = low_snr_point(name, truth)
-            if options.json:
-                options.json.parent.mkdir(parents=True, exist_ok=True)
-                options.json.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\nSNR {LOW_SNR}, `nonlinear` with {PAIRS} pairs against {options.replicas} replicas\n")
+            n, weights = options.low_replicas if snr == LOW_SNR else options.replicas, repr(pretrained(name))
+            if (rows.get(f"{snr:g}", {}).get("n"), rows.get(f"{snr:g}", {}).get("weights")) != (n, weights):
+                found, truth = sweep_point(name, snr, n)
+                rows[f"{snr:g}"] = {"n": n, "weights": weights, **found}
+                if snr == LOW_SNR:
+                    record["low_snr"][name] = {"n": n, **low_snr_point(name, truth)}
+                if options.json:
+                    options.json.parent.mkdir(parents=True, exist_ok=True)
+                    options.json.write_text(json.dumps(record, indent=1) + "\n")
+            print(sweep_row(name, f"{snr:g}", rows[f"{snr:g}"]), flush=True)
+    print(f"\nSNR {LOW_SNR}, `nonlinear` with {PAIRS} pairs\n")
     print(
-        "| network | NRMSE of σ | floor | ratio | coverage | of monte_carlo | of the bias | bias / σ | gain σ | bias |"
+        "| network | N | NRMSE of σ | floor | ratio | coverage | of monte_carlo | of the bias | bias / σ | gain σ | bias |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, found in record["low_snr"].items():
         print(low_snr_row(name, found))
 

@@ -278,6 +278,7 @@ def test_propagated_coil_maps(scan):
         (["reproduce", "--only", "table-1"], "no such table: expected one of methods"),
         (["reproduce", "--data", "nowhere"], "the data folder lacks the anatomy"),
         (["reproduce", "--only", "pico", "-o", "SCAN"], "cannot write the output"),
+        (["reproduce", "--device", "cuda:64"], "no such device: expected one of cpu"),
         (["simulate", "out.txt"], "cannot simulate this"),
         (["map", "SCAN", "--nonsense"], "No such option"),
     ],

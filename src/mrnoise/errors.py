@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class InputError(ValueError):
     """Something given to mrnoise cannot be used.
@@ -19,3 +22,8 @@ class InputError(ValueError):
     def __init__(self, problem: str, *, expected: str, received: str, remedy: str) -> None:
         self.problem, self.expected, self.received, self.remedy = problem, expected, received, remedy
         super().__init__(f"{problem}: expected {expected}; received {received}. {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From a worker process it arrives as it was raised."""
+        parts = {"expected": self.expected, "received": self.received, "remedy": self.remedy}
+        return partial(type(self), self.problem, **parts), ()

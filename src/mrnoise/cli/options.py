@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mrnoise.errors import InputError
+
 ScanFile = Annotated[Path, typer.Argument(help="Raw data: MRD (ISMRMRD), fastMRI HDF5 or npz.", show_default=False)]
 NoiseFile = Annotated[
     Path | None, typer.Option("--noise", help="Separate noise scan, any of the same formats.", show_default=False)
@@ -79,4 +81,20 @@ DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with the anatomy of the recipe; a generated phantom if left out."),
 ]
-Device = Annotated[str, typer.Option(help="cpu, or cuda for a GPU.")]
+
+
+def _there(device: str) -> str:
+    import torch
+
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if device not in there and not (device == "cuda" and len(there) > 1):
+        raise InputError(
+            "no such device",
+            expected=f"one of {', '.join(there)}",
+            received=device,
+            remedy="Leave --device out to compute on the CPU.",
+        )
+    return device
+
+
+Device = Annotated[str, typer.Option(help="cpu, or cuda for a GPU.", callback=_there)]

@@ -71,7 +71,7 @@ class Size:
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
         "quick": Size(
-            matrix=(38, 32),
+            matrix=(32, 28),
             coils={"brain": 6, "knee": 6},
             methods=(1000, 1500, 100),
             sweep=(200, 300),
