@@ -51,7 +51,7 @@ class Size:
     regular
         Matrix of SENSE.
     measured
-        Matrix of the measured scan.
+        Matrix of the measured scan, and of the simulated ones whose coil maps are estimated from their calibration.
     batch
         Probes evaluated together, always the same so that rounding is.
     """
@@ -245,6 +245,7 @@ def _coil_maps(size: Size) -> Iterator[Cell]:
             _replicas(n),
             acceleration=4,
             coil_maps="estimated",
+            matrix=size.measured,
         )
 
 
