@@ -13,8 +13,8 @@ first reconstructs (the unit of cost), then warms up. Ours run through `noise_ma
 which they certify with 95 % probability, preflight and check of linearity included. Peers, those of `peers.py`, certify
 nothing: they take 64 and 256 samples, PICO and XDiag 16 and 64, and are given the number of samples whose real error is
 3 %, interpolated in log-log, ∝ error⁻² beyond the last, their seconds linear in samples, never below those of the
-fewest samples taken. A run shorter than 10 s is repeated with two other seeds: median of the seconds, root mean square of
-the errors. Peak memory is that of the process above the peak of one reconstruction; for it, the sketch takes the
+fewest samples taken. A run shorter than 10 s is repeated with two other seeds: median of the seconds, root mean square
+of the errors. Peak memory is that of the process above the peak of one reconstruction; for it, the sketch takes the
 numbers of samples of the peers too. The call of "paper" grows with S; from where it would exceed 8 GiB, or half of what
 is free, it is extrapolated.
 

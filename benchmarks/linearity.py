@@ -105,14 +105,16 @@ def sweep_row(name: str, snr: str, found: dict) -> str:
     check = found["linearity"]
     limits = f"{100 * check['error_low']:.1f} to {100 * check['error_high']:.1f} %"
     return (
-        f"| {name} | {snr} | {found['n']} | {100 * found['error']:.1f} % | {found['ratio']:.3f} | {found['departure']:.2f} | "
+        f"| {name} | {snr} | {found['n']} "
+        f"| {100 * found['error']:.1f} % | {found['ratio']:.3f} | {found['departure']:.2f} | "
         f"{check['verdict']} | {limits} | {check['n_pairs']} |"
     )
 
 
 def low_snr_row(name: str, found: dict) -> str:
     return (
-        f"| {name} | {found['n']} | {100 * found['nrmse']:.2f} % | {100 * found['floor']:.2f} % | {found['ratio']:.3f} | "
+        f"| {name} | {found['n']} "
+        f"| {100 * found['nrmse']:.2f} % | {100 * found['floor']:.2f} % | {found['ratio']:.3f} | "
         f"{100 * found['coverage']:.1f} % | {100 * found['coverage_monte_carlo']:.1f} % | "
         f"{100 * found['coverage_bias']:.1f} % | {found['bias_over_std']:.2f} | {found['gain_variance']:.2f} | "
         f"{found['gain_bias']:.2f} |"
@@ -145,13 +147,17 @@ def main() -> None:
         kept = json.loads(options.json.read_text())
         record |= {table: kept[table] for table in ("sweep", "low_snr")}
     print(f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, R = {R}\n")
-    print("| network | SNR | N | first-order σ wrong by | true / first-order σ | departure | verdict | limits | replicas |")
+    print(
+        "| network | SNR | N | first-order σ wrong by | true / first-order σ "
+        "| departure | verdict | limits | replicas |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for name in options.networks:
         rows = record["sweep"].setdefault(name, {})
         for snr in options.snr:
             n, weights = options.low_replicas if snr == LOW_SNR else options.replicas, repr(pretrained(name))
-            if (rows.get(f"{snr:g}", {}).get("n"), rows.get(f"{snr:g}", {}).get("weights")) != (n, weights):
+            kept = rows.get(f"{snr:g}", {})
+            if (kept.get("n"), kept.get("weights")) != (n, weights):
                 found, truth = sweep_point(name, snr, n)
                 rows[f"{snr:g}"] = {"n": n, "weights": weights, **found}
                 if snr == LOW_SNR:
@@ -162,7 +168,8 @@ def main() -> None:
             print(sweep_row(name, f"{snr:g}", rows[f"{snr:g}"]), flush=True)
     print(f"\nSNR {LOW_SNR}, `nonlinear` with {PAIRS} pairs\n")
     print(
-        "| network | N | NRMSE of σ | floor | ratio | coverage | of monte_carlo | of the bias | bias / σ | gain σ | bias |"
+        "| network | N | NRMSE of σ | floor | ratio | coverage | of monte_carlo "
+        "| of the bias | bias / σ | gain σ | bias |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, found in record["low_snr"].items():
