@@ -573,7 +573,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     """A panel a case, and one of memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     cases = {name: record["cases"][name] for name in CASES if name in record["cases"]}
     n_rows = math.ceil((len(cases) + 1) / COLUMNS)
@@ -594,6 +594,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
         ax.set_ylabel("error of σ, %", fontsize=8)
         ax.tick_params(which="both", labelsize=7)
         ax.xaxis.set_minor_formatter(NullFormatter())
+        for plain in (ax.xaxis.set_major_formatter, ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            plain(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.grid(alpha=0.25)
     shown = next(name for name in ("n2r-r4", *reversed(cases)) if name in cases)
     for method in ("sketch", "paper"):

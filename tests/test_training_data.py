@@ -1,5 +1,6 @@
 """Simulated scans of anatomy: blocks that do not touch, and examples that are what they say."""
 
+import pickle
 from itertools import pairwise
 from math import sqrt
 
@@ -294,3 +295,9 @@ def test_training_scans_have_a_phase_of_tissue(phantom):
         return sum(found) / len(found)
 
     assert roughness(True) > 3 * roughness(False)
+
+
+def test_an_error_of_a_worker_process_arrives_whole():
+    raised = InputError("too few slices", expected="3", received="1", remedy="Give more.")
+    arrived = pickle.loads(pickle.dumps(raised))
+    assert type(arrived) is InputError and str(arrived) == str(raised) and vars(arrived) == vars(raised)
