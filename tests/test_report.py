@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pytest
@@ -194,3 +195,11 @@ def test_packing_keeps_four_digits():
 )
 def test_numbers_are_written_with_three_digits(value, text):
     assert significant(value) == text
+
+
+def test_voxels_about_which_nothing_is_known_give_no_warning():
+    """A few thousandths of a degree of freedom: the upper end of the interval overflows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = volumes._factor_table(np.array([2e-3, 5e-3, 0.3, 60.0]))
+    assert table["high"][0] == np.inf and 0 < table["high"][-1] < 0.3

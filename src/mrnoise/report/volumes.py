@@ -122,7 +122,7 @@ def _factor_table(freedom: np.ndarray) -> dict[str, Any]:
     start, stop = np.log(usable.min()) - 0.01, np.log(usable.max()) + 0.01
     nu = np.exp(np.linspace(start, stop, TABLE_POINTS))
     tail = 0.5 - 0.5 * LEVEL
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):  # of voxels about which nothing is known
         low, high = (0.5 * np.log(nu / stats.chi2.ppf(p, nu)) for p in (1 - tail, tail))
     return {
         "start": start,
