@@ -152,12 +152,14 @@ def colouring(
         ``None`` where all cost more.
     """
     best: Colouring | None = None
+    # Among colourings probes are compared, not seconds: a probe of each costs the same.
+    fewest = math.inf
     local, tried = 0.0, 1
     for cells, expected in _candidates(samples, inside):
         # What was not expected is of nearby voxels, and falls at least so fast with their distance.
         leaked = expected + local * (tried / cells.n_colours) ** 2
-        limit = best.seconds if best else most_seconds
-        if _draws(leaked, target_error) * cells.n_colours * probe_seconds >= limit:
+        probes = _draws(leaked, target_error) * cells.n_colours
+        if probes >= fewest or probes * probe_seconds >= most_seconds:
             continue
         colours = cells.colours(operator.image_shape)
         started = time.perf_counter()
@@ -165,9 +167,9 @@ def colouring(
         probe_seconds = time.perf_counter() - started
         local, tried = max(0.0, leaked - expected), cells.n_colours
         draws = _draws(leaked, target_error)
-        seconds = draws * cells.n_colours * probe_seconds
-        if seconds < limit:
-            best = Colouring(cells, draws, seconds)
+        probes = draws * cells.n_colours
+        if probes < fewest and probes * probe_seconds < most_seconds:
+            best, fewest = Colouring(cells, draws, probes * probe_seconds), probes
         if draws == 1:
             break
     return best
