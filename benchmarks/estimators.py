@@ -3,8 +3,9 @@
     python benchmarks/estimators.py [--figure docs/estimators.png] [--data FOLDER] [--only CASE ...] [--quick]
 
 Cases: SENSE and CG-SENSE, shipped brain networks on a simulated scan, and with ``--data`` a measured one. The error is
-the root mean square of σ̂/σ - 1 inside the object. The reference σ is the closed form of SENSE and CG-SENSE, else a
-sketch with control variates of ``--reference`` probes of other seeds, whose own variance is subtracted.
+the root mean square of σ̂/σ - 1 inside the object. The reference σ is the closed form of SENSE and CG-SENSE, else that
+of ``--reference`` samples of other seeds with control variates, whose own variance is subtracted: of a sketch for
+methods that know noise to first order, of replicas for those that take replicas.
 
 Seconds are those of one thread at work: a clock on the wall also measures what else a machine does.
 
@@ -74,6 +75,8 @@ OURS = {
 }
 PEERS = ("paper", "replicas", "batched replicas", "pico", "xdiag")
 METHODS = (*OURS, *PEERS)
+# Of noise, and the method of its reference.
+MODELS = {"first order": "sketch", "replicas": "monte_carlo"}
 COSTLY = ("pico", "xdiag")
 
 
@@ -170,41 +173,37 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
     from mrnoise.provenance import fingerprint
 
     reconstruction, scan = case.make(data)
-    image = image_of(reconstruction, scan)
-    inside = foreground(image)
-    identity = f"{reconstruction!r} {fingerprint(scan)[:16]} {1 if case.linear else probes} controlled"
+    inside = foreground(image_of(reconstruction, scan))
+    identity = f"{reconstruction!r} {fingerprint(scan)[:16]} {1 if case.linear else probes}"
     name = hashed(identity)
     file = OUT / f"{name}.npz"
-    total, done, sampling = torch.zeros(image.shape, dtype=torch.float64), 0, 0.0
-    if file.exists():
-        kept = np.load(file)
-        total, done, sampling = torch.from_numpy(kept["total"]), int(kept["done"]), float(kept["sampling"])
+    kept = dict(np.load(file)) if file.exists() else {"inside": inside.numpy()}
 
-    def keep() -> None:
+    def keep(model: str, total: Tensor, done: int, error: float) -> None:
+        kept.update({f"{model} total": total.numpy(), f"{model} done": done, f"{model} error": error})
         OUT.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial.npz")
-        np.savez(partial, total=total.numpy(), done=done, sampling=sampling, inside=inside.numpy())
+        np.savez(partial, **kept)
         partial.replace(file)
 
-    if case.linear and not done:
-        if case.reconstruction == "sense":
-            total = sense_std(scan).square()
-        else:
-            total = cg_sense_variance(scan, reconstruction.regularization)
-        done = 1
-        keep()
-    while not case.linear and done < probes:
-        n = min(REFERENCE_BLOCK, probes - done)
-        seed = REFERENCE_SEED + done
-        nm = noise_map(reconstruction, scan, method="sketch", n_samples=n, control_variate=True, seed=seed)
-        if nm.estimate.interrupted:
-            raise KeyboardInterrupt
-        # Sum over probes of |Jv|², and of the error variance of σ times S², which adds up over blocks.
-        total += n * nm.variance
-        sampling += n**2 * float(nm.relative_error[inside].square().mean())
-        done += n
-        keep()
-        print(f"  reference: {done} of {probes} probes", file=sys.stderr, flush=True)
+    for model, method in MODELS.items():
+        total = torch.from_numpy(kept.get(f"{model} total", np.zeros(inside.shape)))
+        done, error = int(kept.get(f"{model} done", 0)), float(kept.get(f"{model} error", 0.0))
+        if case.linear and not done:
+            exact = sense_std(scan).square() if case.reconstruction == "sense" else None
+            keep(model, cg_sense_variance(scan, reconstruction.regularization) if exact is None else exact, 1, 0.0)
+        while not case.linear and done < probes:
+            n = min(REFERENCE_BLOCK, probes - done)
+            seed = REFERENCE_SEED + done
+            nm = noise_map(reconstruction, scan, method=method, n_samples=n, control_variate=True, seed=seed)
+            if nm.estimate.interrupted:
+                raise KeyboardInterrupt
+            # Sums over samples of |δ|² and, over blocks, of the error variance of σ times S².
+            total = total + n * nm.variance
+            error = math.hypot(error, n * float(nm.relative_error[inside].square().mean()) ** 0.5)
+            done += n
+            keep(model, total, done, error)
+            print(f"  reference, {model}: {done} of {probes} samples", file=sys.stderr, flush=True)
     return {
         "key": name,
         "reconstruction": repr(reconstruction),
@@ -214,9 +213,9 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
         "sampling": case.sampling,
         "voxels": int(inside.sum()),
         "reference": {
-            "kind": "closed form" if case.linear else "sketch",
-            "probes": None if case.linear else done,
-            "error": sampling**0.5 / done,
+            "kind": "closed form" if case.linear else "sketch and replicas",
+            "samples": None if case.linear else probes,
+            "error": {model: float(kept[f"{model} error"]) / int(kept[f"{model} done"]) for model in MODELS},
         },
     }
 
@@ -242,8 +241,9 @@ def measure(case: Case, method: str, data: Path, key: str, checkpoints: Sequence
     import torch
 
     kept = np.load(OUT / f"{key}.npz")
-    sigma = torch.from_numpy(kept["total"] / kept["done"]).sqrt()
-    inside, sampling = torch.from_numpy(kept["inside"]), float(kept["sampling"]) / int(kept["done"]) ** 2
+    inside = torch.from_numpy(kept["inside"])
+    truth = {model: torch.from_numpy(kept[f"{model} total"] / kept[f"{model} done"]).sqrt() for model in MODELS}
+    sampling = {model: float(kept[f"{model} error"] / kept[f"{model} done"]) ** 2 for model in MODELS}
     reconstruction, scan = case.make(data)
     function = reconstruction.bind(scan)
 
@@ -267,14 +267,14 @@ def measure(case: Case, method: str, data: Path, key: str, checkpoints: Sequence
     cap = None
     for repeat in range(REPEATS):
         memory = Peak()
-        for asked_for, (samples, variance, seconds) in zip(asked, run(asked, repeat), strict=False):
-            square = float((variance.clamp_min(0).sqrt() / sigma - 1)[inside].square().mean())
+        for asked_for, (samples, variance, seconds, model) in zip(asked, run(asked, repeat), strict=False):
+            square = float((variance.clamp_min(0).sqrt() / truth[model] - 1)[inside].square().mean())
             if repeat == 0:
                 point = points[asked_for] = {"samples": samples, "squares": [], "times": [], "counts": []}
                 point["peak_mib"] = memory.mib() - base
                 cap = too_large(method, point, counts)
             point = points[asked_for]
-            point["squares"].append(square - sampling)
+            point["squares"].append(square - sampling[model])
             point["times"].append(seconds)
             point["counts"].append(samples)
             if repeat == 0 and cap is not None:
@@ -302,14 +302,15 @@ def measure(case: Case, method: str, data: Path, key: str, checkpoints: Sequence
     }
 
 
-Run = Callable[[Sequence[int], int], Iterator[tuple[int, "Tensor", float]]]
+# Samples, variance, seconds and the model of noise.
+Run = Callable[[Sequence[int], int], Iterator[tuple[int, "Tensor", float, str]]]
 
 
 def ours(name: str, reconstruction: Reconstruction, scan: Acquisition) -> Run:
     """A method through the public interface; with 0 samples it stops at the target."""
     from mrnoise import noise_map
 
-    def run(counts: Sequence[int], seed: int) -> Iterator[tuple[int, Tensor, float]]:
+    def run(counts: Sequence[int], seed: int) -> Iterator[tuple[int, Tensor, float, str]]:
         for count in counts:
             rule = {"n_samples": count} if count else {"target_error": TARGET}
             started = time.process_time()
@@ -317,7 +318,7 @@ def ours(name: str, reconstruction: Reconstruction, scan: Acquisition) -> Run:
             seconds = time.process_time() - started
             if nm.estimate.interrupted:
                 raise KeyboardInterrupt
-            yield nm.provenance["n_samples"], nm.variance, seconds
+            yield nm.provenance["n_samples"], nm.variance, seconds, model_of(nm.provenance["method"])
 
     return run
 
@@ -327,7 +328,12 @@ def peer(name: str, function: Callable[[Tensor], Tensor], scan: Acquisition, lin
     import peers
 
     problem = peers.Problem(function, scan.kspace, scan.colour, scan.colour_adjoint, linear)
-    return lambda counts, seed: peers.PEERS[name](problem, counts, seed + 1)
+    return lambda counts, seed: ((*found, model_of(name)) for found in peers.PEERS[name](problem, counts, seed + 1))
+
+
+def model_of(method: str) -> str:
+    """What noise a method knows."""
+    return "replicas" if "replicas" in method or method == "monte_carlo" else "first order"
 
 
 def counts_of(case: Case, method: str, checkpoints: Sequence[int]) -> tuple[int, ...]:

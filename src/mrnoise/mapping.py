@@ -62,6 +62,7 @@ def noise_map(
     seed: int = 0,
     distribution: str | Distribution = "phase",
     control_variate: bool | None = None,
+    half_precision: bool | None = None,
     batch_size: int | None = None,
     progress: MapProgress | None = None,
     resume: NoiseMap | None = None,
@@ -85,7 +86,8 @@ def noise_map(
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
         ``lattice`` where it is exact; ``monte_carlo`` where no derivative passes the preflight or the noise is not
         first order; else what a pilot of 8 samples on the first slice predicts to be cheapest, ``coloured``,
-        ``sketch`` or ``monte_carlo``, these with or without control variates: ``provenance["why"]`` has the figures.
+        ``sketch`` (in single or half precision) or ``monte_carlo``, these with or without control variates:
+        ``provenance["why"]`` has the figures.
         A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
@@ -100,6 +102,10 @@ def noise_map(
         For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or unfolded image of the same
         slice explains, whose variance is known in closed form: fewer samples for the same error. ``None``: where
         ``auto`` finds that it pays, or the map that is gone on from has them.
+    half_precision
+        For ``sketch``: products with convolutions in bfloat16, and a few pairs with those in single precision, which
+        remove the bias, see `mrnoise.estimators.CorrectedMoments`. ``None``: where ``auto`` finds that it pays, or the
+        map that is gone on from has them.
     batch_size
         Probes evaluated together; ``None``: from free memory. Does not change the result.
     progress
@@ -141,6 +147,13 @@ def noise_map(
             received=method,
             remedy="Leave control_variate out.",
         )
+    if half_precision and method != "sketch":
+        raise InputError(
+            "half precision is not possible here",
+            expected="method sketch",
+            received=method,
+            remedy="Leave half_precision out: auto takes it where it pays.",
+        )
     if n_samples is None and target_error is None:
         target_error = DEFAULT_TARGET_ERROR
 
@@ -151,11 +164,9 @@ def noise_map(
     checked: list[Linearity] = []
     earlier = _earlier(resume, reconstruction, acquisition, seed, distribution, count)
     if resume is not None:
-        controlled = bool(resume.provenance.get("control_variate"))
-        if control_variate is not None and control_variate != controlled:
-            raise _cannot_resume(f"control_variate {control_variate}", str(controlled))
-        control_variate = controlled
-    choice = _Choice(method, bool(control_variate), "asked for")
+        control_variate = _as_before(resume, "control_variate", control_variate)
+        half_precision = _as_before(resume, "half_precision", half_precision)
+    choice = _Choice(method, bool(control_variate), bool(half_precision), "asked for")
     try:
         for index, operator in enumerate(linearize(reconstruction, acquisition)):
             start, region = earlier[index], foreground(operator.value)
@@ -163,7 +174,7 @@ def noise_map(
             if index == 0:
                 checks = operator.preflight.describe()
                 if method == "auto":
-                    choice = _choose(operator, plan, seed, control_variate, start)
+                    choice = _choose(operator, plan, seed, control_variate, half_precision, start)
             chosen = choice.method
             _require(chosen, operator)
             if start is not None and start.method != chosen:
@@ -183,7 +194,8 @@ def noise_map(
             features = None
             if choice.control_variate:
                 features = choice.features if index == 0 and choice.features else _features(operator)
-            estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features)
+            pairs = choice.pairs if index == 0 else None
+            estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features, pairs)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
                 break
@@ -207,6 +219,7 @@ def noise_map(
             "seed": seed,
             "distribution": _distribution_name(choice.method, distribution),
             "control_variate": choice.control_variate,
+            "half_precision": choice.half_precision,
             "n_samples": estimate.n_samples,
             "n_products": estimate.n_products,
             "target_error": target_error if choice.method != "exact" else None,
@@ -230,32 +243,53 @@ class _Choice:
 
     method: str
     control_variate: bool
+    half_precision: bool
     why: str
     linearity: Linearity | None = None
     sublattice: Sublattice | None = None
     features: Surrogate | None = None
+    pairs: tuple[Tensor, Tensor] | None = None
 
 
 def _choose(
-    operator: NoiseToImage, plan: Plan, seed: int, control_variate: bool | None, start: Estimate | None
+    operator: NoiseToImage,
+    plan: Plan,
+    seed: int,
+    control_variate: bool | None,
+    half_precision: bool | None,
+    start: Estimate | None,
 ) -> _Choice:
     """Resolve ``"auto"`` on the first image."""
-    asked = bool(control_variate)
+    controlled = bool(control_variate)
     mode = operator.preflight.jvp_mode
     if mode is None:
-        return _Choice("monte_carlo", asked, "no derivative of the reconstruction agrees with finite differences")
+        why = "no derivative of the reconstruction agrees with finite differences"
+        return _Choice("monte_carlo", controlled, False, why)
     if start is not None:
-        return _Choice(start.method, asked, "going on from a map by this method")
-    if not asked and _alias_sets_are_apart(operator):
+        return _Choice(start.method, controlled, bool(half_precision), "going on from a map by this method")
+    if not controlled and _alias_sets_are_apart(operator):
         why = "a linear reconstruction that keeps the alias sets of regular sampling apart: no sampling error"
-        return _Choice("lattice", False, why)
+        return _Choice("lattice", False, False, why)
     if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
-        return _Choice("sketch", asked, f"the derivative passes the preflight ({mode}); too few samples for a pilot")
-    features = _features(operator) if asked else None
+        why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
+        return _Choice("sketch", controlled, False, why)
+    features = _features(operator) if controlled else None
     if control_variate is None:
         features = surrogate(operator.acquisition, operator.image_shape)
-    with_adjoint = not asked and operator.preflight.vjp_mode is not None
-    tried = estimators.pilot(operator, plan, features=features, with_adjoint=with_adjoint, seed=(seed, 0))
+    tried = estimators.pilot(
+        operator,
+        plan,
+        features=features,
+        approximate=None if half_precision is False else operator.in_half_precision(),
+        with_adjoint=not controlled and operator.preflight.vjp_mode is not None,
+        seed=(seed, 0),
+    )
+    predicted = ", ".join(str(prospect) for prospect in tried.prospects)
+    goal = f"{plan.target_error:.2g} error" if plan.target_error is not None else f"{plan.n_samples} plain samples"
+    why = f"cheapest in a pilot, predicted for {goal}: {predicted}"
+    possible = [p for p in tried.prospects if p.control_variate or not controlled]
+    best = min(possible, key=lambda p: p.seconds * (FIRST_ORDER_PREFERRED if p.method in NONLINEAR else 1))
+    # Where replicas are cheapest, the pairs of the pilot will do.
     checked = estimators.linearity(
         operator,
         region=plan.region,
@@ -263,18 +297,14 @@ def _choose(
         batch_size=plan.batch_size,
         tolerance=_tolerance(plan),
         start=(tried.replicas, tried.products),
-        most_pairs=MOST_PAIRS,
+        most_pairs=len(tried.products) if best.method in NONLINEAR else MOST_PAIRS,
     )
-    linear = checked.verdict == LINEAR
-    possible = [p for p in tried.prospects if (linear or p.method in NONLINEAR) and (p.control_variate or not asked)]
-    best = min(possible, key=lambda p: p.seconds * (FIRST_ORDER_PREFERRED if p.method in NONLINEAR else 1))
-    predicted = ", ".join(str(prospect) for prospect in tried.prospects)
-    goal = f"{plan.target_error:.2g} error" if plan.target_error is not None else f"{plan.n_samples} plain samples"
-    why = f"cheapest in a pilot, predicted for {goal}: {predicted}"
-    if not linear:
+    if checked.verdict != LINEAR:
         why += f"; first order is {checked.verdict} at the noise level of the scan"
+        best = next(p for p in possible if p.method in NONLINEAR)
+    pairs = None if tried.approximations is None else (tried.products, tried.approximations)
     kept = None if best.method in NONLINEAR else checked
-    return _Choice(best.method, best.control_variate, why, kept, tried.sublattice, features)
+    return _Choice(best.method, best.control_variate, best.half_precision, why, kept, tried.sublattice, features, pairs)
 
 
 def _tolerance(plan: Plan) -> float:
@@ -327,10 +357,24 @@ def _estimate(
     distribution: str | Distribution,
     start: Estimate | None,
     features: Surrogate | None,
+    pairs: tuple[Tensor, Tensor] | None,
 ) -> Estimate:
-    method = choice.method
+    method, correction = choice.method, None
+    if choice.half_precision:
+        exact, operator = operator, _in_half_precision(operator)
+        # Pairs of other noise than those that an earlier run took.
+        entropy = seed if start is None else (*seed, start.n_samples)
+        correction = estimators.correction(exact, operator, plan, seed=entropy, start=pairs)
     if method == "sketch":
-        return estimators.sketch(operator, plan, seed=seed, distribution=distribution, start=start, features=features)
+        return estimators.sketch(
+            operator,
+            plan,
+            seed=seed,
+            distribution=distribution,
+            start=start,
+            features=features,
+            correction=correction,
+        )
     if method == "probe":
         return estimators.probe(operator, plan, seed=seed)
     if method == "lattice":
@@ -342,6 +386,27 @@ def _estimate(
     if method == "nonlinear":
         return estimators.nonlinear(operator, plan, seed=seed)
     return estimators.monte_carlo(operator, plan, seed=seed, start=start, features=features)
+
+
+def _in_half_precision(operator: NoiseToImage) -> NoiseToImage:
+    """The operator in half precision, tried."""
+    half = operator.in_half_precision()
+    try:
+        tried = half.apply(torch.zeros(1, *operator.noise_shape, dtype=operator.noise_dtype, device=operator.device))
+    except Exception as error:
+        raise _not_in_half_precision(f"{type(error).__name__}: {error}") from error
+    if not bool(tried.isfinite().all()):
+        raise _not_in_half_precision("values that are not finite")
+    return half
+
+
+def _not_in_half_precision(received: str) -> InputError:
+    return InputError(
+        "the reconstruction does not run in half precision",
+        expected="a derivative under torch.autocast with bfloat16",
+        received=received.splitlines()[0],
+        remedy="Leave half_precision out.",
+    )
 
 
 def _alias_colours(operator: NoiseToImage) -> Tensor:
@@ -370,8 +435,8 @@ def _earlier(
     """For each image the estimate to go on from."""
     if resume is None:
         return [None] * count
-    controlled = bool(resume.provenance.get("control_variate"))
-    if not controlled and not isinstance(resume.estimate.error, GaussianError):
+    pooled = any(resume.provenance.get(name) for name in ("control_variate", "half_precision"))
+    if not pooled and not isinstance(resume.estimate.error, GaussianError):
         raise _cannot_resume("a map by sketch or monte_carlo", resume.method)
     expected = {
         "input sha256": fingerprint(acquisition),
@@ -386,6 +451,14 @@ def _earlier(
         if found != wanted:
             raise _cannot_resume(f"{name} {wanted}", str(found))
     return list(unstack(resume.estimate, resume.image.ndim - acquisition.spatial_dims if count > 1 else 0))
+
+
+def _as_before(resume: NoiseMap, option: str, asked: bool | None) -> bool:
+    """An option of the earlier map, which must not be asked for otherwise."""
+    before = bool(resume.provenance.get(option))
+    if asked is not None and asked != before:
+        raise _cannot_resume(f"{option} {asked}", str(before))
+    return before
 
 
 def _cannot_resume(expected: str, received: str) -> InputError:

@@ -30,6 +30,7 @@ def map_(
     samples: options.Samples = None,
     target_error: options.TargetError = None,
     control_variate: options.ControlVariate = None,
+    half_precision: options.HalfPrecision = None,
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     preview: Annotated[
@@ -75,6 +76,7 @@ def map_(
             target_error=target_error,
             seed=seed,
             control_variate=control_variate,
+            half_precision=half_precision,
             batch_size=batch_size,
             progress=progress,
             resume=earlier,

@@ -50,7 +50,17 @@ ControlVariate = Annotated[
     bool | None,
     typer.Option(
         "--control-variate/--no-control-variate",
-        help="Fewer samples: subtract noise that a CG-SENSE image explains. Otherwise where auto finds that it pays.",
+        help="Fewer samples: subtract noise that a zero-filled image explains. Otherwise where auto finds that it "
+        "pays.",
+        show_default=False,
+    ),
+]
+HalfPrecision = Annotated[
+    bool | None,
+    typer.Option(
+        "--half-precision/--no-half-precision",
+        help="For sketch: convolutions in bfloat16, bias removed by a few products. Otherwise where auto finds that it "
+        "pays.",
         show_default=False,
     ),
 ]

@@ -8,6 +8,7 @@ from mrnoise.estimators.monte_carlo import monte_carlo
 from mrnoise.estimators.nonlinear import nonlinear
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.pilot import Pilot, Prospect, pilot
+from mrnoise.estimators.precision import Correction, correction
 from mrnoise.estimators.probe import probe
 from mrnoise.estimators.region_error import RegionError, region_error
 from mrnoise.estimators.sampler import DISTRIBUTIONS
@@ -22,6 +23,7 @@ def names() -> tuple[str, ...]:
 
 __all__ = [
     "DISTRIBUTIONS",
+    "Correction",
     "EmpiricalError",
     "Estimate",
     "Finding",
@@ -36,6 +38,7 @@ __all__ = [
     "RegionError",
     "Sublattice",
     "coloured",
+    "correction",
     "exact",
     "linearity",
     "monte_carlo",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
+from mrnoise.estimators.clock import Stopwatch
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import leakage, probe
@@ -162,9 +162,9 @@ def colouring(
         if probes >= fewest or probes * probe_seconds >= most_seconds:
             continue
         colours = cells.colours(operator.image_shape)
-        started = time.perf_counter()
+        stopwatch = Stopwatch(operator.device)
         leaked = leakage(operator, colours, [cells.n_colours // 2], inside, seed=seed)
-        probe_seconds = time.perf_counter() - started
+        probe_seconds = stopwatch.seconds()
         local, tried = max(0.0, leaked - expected), cells.n_colours
         draws = _draws(leaked, target_error)
         probes = draws * cells.n_colours

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -11,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, pooled
+from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.moments import local_mean
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
@@ -56,13 +55,11 @@ class ControlledMoments:
         Name recorded in the estimate.
     known_mean
         True for linear responses; False for replicas, whose mean is estimated too.
-    start
-        An earlier estimate from the samples before these, averaged with theirs; coefficients are fitted anew.
     """
 
-    def __init__(self, features: Features, method: str, known_mean: bool, start: Estimate | None = None) -> None:
+    def __init__(self, features: Features, method: str, known_mean: bool) -> None:
         self.method, self.known_mean = method, known_mean
-        self.start, self._own = start, 0
+        self.count = 0
         self._features = features
         self._covariance = _of_parts(features.covariance.to(torch.complex128))
         # Of samples with even and odd index; those of one are explained with coefficients fitted to the other.
@@ -70,11 +67,6 @@ class ControlledMoments:
         zero = torch.zeros_like(self._covariance[0])
         none = _Coefficients(torch.complex(zero, zero), zero[0], torch.complex(zero[0], zero[0]))
         self._coefficients = (none, none)
-
-    @property
-    def count(self) -> int:
-        """Samples, those of the earlier estimate included."""
-        return self._own + (0 if self.start is None else self.start.n_samples)
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image), and the noise it is the response to."""
@@ -84,13 +76,13 @@ class ControlledMoments:
         while len(z):
             # At fixed numbers of samples, whatever the batches.
             end = SAMPLES_PER_COEFFICIENT * len(self._covariance)
-            while end <= self._own:
+            while end <= self.count:
                 end = ceil(GROWTH * end)
-            part, z = z[: end - self._own], z[end - self._own :]
+            part, z = z[: end - self.count], z[end - self.count :]
             for fold in range(2):
-                self._folds[fold].add(part[(fold - self._own) % 2 :: 2])
-            self._own += len(part)
-            if self._own == end:
+                self._folds[fold].add(part[(fold - self.count) % 2 :: 2])
+            self.count += len(part)
+            if self.count == end:
                 self._coefficients = (self._fit(self._folds[1]), self._fit(self._folds[0]))
 
     def _fit(self, sums: _Sums) -> _Coefficients:
@@ -104,14 +96,7 @@ class ControlledMoments:
 
     def estimate(self, interrupted: bool) -> Estimate:
         """Variance and pseudo-variance; NaN error where too few samples tell."""
-        if self.start is None:
-            return self._of_own(interrupted)
-        if self._own == 0:
-            return dataclasses.replace(self.start, interrupted=interrupted, certified_error=None)
-        return pooled(self.start, self._of_own(interrupted).cpu())
-
-    def _of_own(self, interrupted: bool) -> Estimate:
-        n = self._own
+        n = self.count
         folds = [_Fold(sums, c) for sums, c in zip(self._folds, self._coefficients, strict=True) if sums.count]
         shares = [fold.count / n for fold in folds]
 

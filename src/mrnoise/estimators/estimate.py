@@ -75,6 +75,14 @@ class GaussianError:
         tiny = torch.finfo(variance.dtype).tiny
         return 2 * nu / (1 + (pseudo_variance.abs() / variance.clamp_min(tiny)).square().clamp_max(1))
 
+    def empirical(self, variance: Tensor, pseudo_variance: Tensor) -> EmpiricalError:
+        """The same by its second moments, from Isserlis' theorem."""
+        v, p, nu = variance, pseudo_variance, self.degrees_of_freedom.to(variance)
+        nu = torch.where(nu > 0, nu, torch.nan)
+        moments = (v.square() + p.abs().square(), 2 * v * p, 2 * v.square(), 2 * p.square())
+        total, cross, pseudo_abs, pseudo_square = (moment / nu for moment in moments)
+        return EmpiricalError(total, cross, pseudo_abs, pseudo_square, self.degrees_of_freedom)
+
     def impropriety_squared(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
         """κ², with the part removed that sampling alone puts into |mean of δx²|²."""
         nu = self.degrees_of_freedom.to(variance)

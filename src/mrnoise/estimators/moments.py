@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from mrnoise.estimators.estimate import Estimate, GaussianError
+from mrnoise.estimators.estimate import Estimate, GaussianError, pooled
+
+
+class Accumulator(Protocol):
+    """Running sums of an estimator."""
+
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        ...
+
+    def add(self, samples: Tensor, probes: Tensor) -> None:
+        """Take in a batch of responses to a batch of probes."""
+        ...
+
+    def estimate(self, interrupted: bool) -> Estimate:
+        """What the samples so far say."""
+        ...
 
 
 class SampleMoments:
@@ -93,6 +113,36 @@ class SampleMoments:
             mean_error=None if mean is None else (variance / n).sqrt(),
             error_sample=error_sample,
         )
+
+
+class Continued:
+    """Samples after those of an earlier estimate, whose result is averaged with theirs.
+
+    Parameters
+    ----------
+    own
+        Takes in the samples; its estimate has an `EmpiricalError`.
+    start
+        The earlier estimate, of the samples before.
+    """
+
+    def __init__(self, own: Accumulator, start: Estimate) -> None:
+        self._own, self._start = own, start
+
+    @property
+    def count(self) -> int:
+        """Samples, those of the earlier estimate included."""
+        return self._start.n_samples + self._own.count
+
+    def add(self, samples: Tensor, probes: Tensor) -> None:
+        """Take in a batch."""
+        self._own.add(samples, probes)
+
+    def estimate(self, interrupted: bool) -> Estimate:
+        """That of all samples."""
+        if self._own.count == 0:
+            return dataclasses.replace(self._start, interrupted=interrupted, certified_error=None)
+        return pooled(self._start, self._own.estimate(interrupted).cpu())
 
 
 def local_mean(values: Tensor, window: int) -> Tensor:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
-from mrnoise.estimators.moments import SampleMoments
+from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import sampler
-from mrnoise.estimators.stream import Accumulator, Plan, stream
+from mrnoise.estimators.stream import Plan, stream
 
 
 def monte_carlo(
@@ -50,5 +50,6 @@ def monte_carlo(
 
     moments: Accumulator = SampleMoments("monte_carlo", known_mean=False, start=start)
     if features is not None:
-        moments = ControlledMoments(features, "monte_carlo", known_mean=False, start=start)
+        moments = ControlledMoments(features, "monte_carlo", known_mean=False)
+        moments = moments if start is None else Continued(moments, start)
     return stream(evaluate, moments, plan, operator, smallest=3)

@@ -120,7 +120,8 @@ def _evaluation(
         probes = draw([index // n_colours for index in indices])
         probes = probes * (colours == chosen.reshape(-1, *[1] * colours.ndim))
         sides = [probes] if operator.complex_linear or not is_complex else [probes, 1j * probes]
-        return torch.stack([operator.apply(operator.adjoint(side)) for side in sides], 1), probes
+        through = operator.apply(operator.adjoint(torch.cat(sides)))
+        return torch.stack(through.chunk(len(sides)), 1), probes
 
     return evaluate
 

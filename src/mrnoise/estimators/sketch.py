@@ -8,10 +8,11 @@ from torch import Tensor
 
 from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
-from mrnoise.estimators.moments import SampleMoments
+from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.precision import CorrectedMoments, Correction
 from mrnoise.estimators.sampler import Distribution, sampler
-from mrnoise.estimators.stream import Accumulator, Plan, stream
+from mrnoise.estimators.stream import Plan, stream
 
 
 def sketch(
@@ -22,6 +23,7 @@ def sketch(
     distribution: str | Distribution = "phase",
     start: Estimate | None = None,
     features: Features | None = None,
+    correction: Correction | None = None,
 ) -> Estimate:
     """Voxel variance (LLᴴ)_ii as the mean of |(L v)_i|².
 
@@ -39,10 +41,13 @@ def sketch(
     distribution
         One of `DISTRIBUTIONS`, or a function with the same signature.
     start
-        An earlier estimate of the same operator, seed and distribution to go on from, with ``features`` if
-        that had them.
+        An earlier estimate of the same operator, seed and distribution to go on from, with ``features`` and
+        ``correction`` if that had them.
     features
         Cheap images for control variates, see `ControlledMoments`.
+    correction
+        Where ``operator`` is an approximation: what makes up for it, see `CorrectedMoments`. Its noise must differ
+        from that of the correction of ``start``.
     """
     draw = sampler(
         operator.noise_shape,
@@ -56,7 +61,12 @@ def sketch(
         probes = draw(indices)
         return operator.apply(probes), probes
 
-    moments: Accumulator = SampleMoments("sketch", known_mean=True, start=start)
+    plain = features is None and correction is None
+    moments: Accumulator = SampleMoments("sketch", known_mean=True, start=start if plain else None)
     if features is not None:
-        moments = ControlledMoments(features, "sketch", known_mean=True, start=start)
+        moments = ControlledMoments(features, "sketch", known_mean=True)
+    if correction is not None:
+        moments = CorrectedMoments(moments, correction)
+    if start is not None and not plain:
+        moments = Continued(moments, start)
     return stream(evaluate, moments, plan, operator)

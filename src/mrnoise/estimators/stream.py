@@ -15,12 +15,15 @@ from torch import Tensor
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.memory import freed_blocks_kept
+from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.region_error import RegionError, region_error
 
 # A sampling run that has not met its target by then is reported as it stands.
 MOST_SAMPLES = 100_000
-LARGEST_BATCH = 16
+LARGEST_BATCH = 32
+# Once the error is known, no fewer samples at once than this share of those taken.
+SMALLEST_SHARE = 32
 # Bytes held for each byte of a probe while a batch passes through a reconstruction, measured generously.
 WORKING_COPIES = 24
 # On a CPU larger batches only move data through memory. An unrolled network at 256² with 8 coils: a probe costs 1.5
@@ -33,23 +36,6 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int, error: float) -> None:
         """Report."""
-        ...
-
-
-class Accumulator(Protocol):
-    """Running sums of an estimator."""
-
-    @property
-    def count(self) -> int:
-        """Samples so far."""
-        ...
-
-    def add(self, samples: Tensor, probes: Tensor) -> None:
-        """Take in a batch of responses to a batch of probes."""
-        ...
-
-    def estimate(self, interrupted: bool) -> Estimate:
-        """What the samples so far say."""
         ...
 
 
@@ -156,8 +142,11 @@ def stream(
             return start
         certificate.add(start)
     try:
-        for part in (range(done, first), range(max(done, first), limit)):
-            for samples, probes in batches(evaluate, part, plan.batch_size, operator):
+        while done < limit:
+            # Until the error can be judged, then as far as it is expected to take.
+            expected = first if done < first else _expected_total(done, error_now, limit, plan.target_error)
+            end = min(limit, max(expected, done + 1 + done // SMALLEST_SHARE))
+            for samples, probes in batches(evaluate, range(done, end), plan.batch_size, operator):
                 accumulator.add(samples, probes)
                 done += len(probes)
                 if done >= smallest and plan.target_error is not None:
@@ -166,10 +155,13 @@ def stream(
                     error_now = certificate.bound(estimate)
                 elif done >= smallest and plan.progress is not None:
                     error_now = region_error(accumulator.estimate(False), plan.region)
+                expected = _expected_total(done, error_now, limit, plan.target_error)
                 if plan.progress is not None:
-                    plan.progress(done, _expected_total(done, error_now, limit, plan.target_error), error_now)
+                    plan.progress(done, expected, error_now)
                 if plan.target_error is not None and error_now <= plan.target_error:
                     return _certified(accumulator.estimate(False), error_now)
+                if first <= done < expected < end:
+                    break
     except KeyboardInterrupt:
         if done == 0:
             raise
@@ -185,7 +177,7 @@ def batches(
     operator: NoiseOperator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Responses and probes of the samples ``indices``, batch by batch, each half as large once memory runs out."""
-    batch = batch_size or _batch_from_memory(operator)
+    batch = batch_size or batch_from_memory(operator)
     with freed_blocks_kept():
         while indices:
             try:
@@ -209,7 +201,8 @@ def _expected_total(done: int, error: float, limit: int, target: float | None) -
     return min(limit, max(done, math.ceil(done * (error / target) ** 2)))
 
 
-def _batch_from_memory(operator: NoiseOperator) -> int:
+def batch_from_memory(operator: NoiseOperator) -> int:
+    """Samples at once, from the size of one and the free memory."""
     probe_bytes = math.prod(operator.noise_shape) * operator.noise_dtype.itemsize
     if operator.device.type == "cuda":
         room = torch.cuda.mem_get_info(operator.device)[0] // 4

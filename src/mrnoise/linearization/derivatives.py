@@ -21,6 +21,16 @@ def differentiable() -> Iterator[None]:
         yield
 
 
+def in_half_precision(function: Function) -> Function:
+    """The same function with its convolutions and matrix products of real numbers in bfloat16."""
+
+    def approximate(kspace: Tensor) -> Tensor:
+        with torch.autocast(kspace.device.type, torch.bfloat16):
+            return function(kspace)
+
+    return approximate
+
+
 def jvp_vmap(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
     """J t for a batch of tangents; the primal is evaluated once."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function
+from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function, in_half_precision
 from mrnoise.linearization.preflight import Preflight, preflight, refuse
 from mrnoise.reconstruction.protocol import Reconstruction
 
@@ -98,6 +98,10 @@ class NoiseToImage:
         """g(y + Ψ^{1/2} v) - g(y) for a batch (B, *noise_shape)."""
         evaluate = EVALUATION_MODES[self.preflight.evaluation_mode]
         return evaluate(self.function, self.acquisition.kspace, self.acquisition.colour(noise)) - self.value
+
+    def in_half_precision(self) -> NoiseToImage:
+        """The same with bfloat16 in convolutions: an approximation, cheaper where a processor has units for it."""
+        return dataclasses.replace(self, function=in_half_precision(self.function))
 
     def followed_by(self, readout: Callable[[Tensor], Tensor]) -> NoiseToImage:
         """The noise of a real-linear readout of the image, R L; only the image passed the preflight."""

@@ -1,0 +1,189 @@
+"""Products in half precision, and the few pairs with single precision that remove their bias."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError
+from mrnoise.estimators.linearity import check_noise
+from mrnoise.estimators.moments import Accumulator
+from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.region_error import object_of
+from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches
+
+# Pairs to begin with, and the part of the error of σ that may come from them.
+N_PAIRS, SHARE = 8, 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """E(|δ|² - |s|²) and E(δ² - s²) of products δ and their approximations s of the same noise.
+
+    Parameters
+    ----------
+    variance, pseudo_variance
+        The means over the pairs.
+    error
+        Of these means.
+    n_pairs
+        Pairs of δ and s.
+    """
+
+    variance: Tensor
+    pseudo_variance: Tensor
+    error: EmpiricalError
+    n_pairs: int
+
+
+def correction(
+    operator: NoiseOperator,
+    approximate: NoiseOperator,
+    plan: Plan,
+    *,
+    seed: Sequence[int] = (0,),
+    start: tuple[Tensor, Tensor] | None = None,
+) -> Correction:
+    """Pairs until their part of the error of σ is small.
+
+    Parameters
+    ----------
+    operator
+        L, with ``apply`` for δ = L v.
+    approximate
+        Its cheap approximation, linear or not.
+    plan
+        The stopping rule of the sketch of ``approximate`` that is corrected.
+    seed
+        Entropy of the noise, as for `linearity`.
+    start
+        δ and s of the first pairs with the same seed, (B, *image), where they are known already.
+    """
+    draw = check_noise(operator, seed)
+
+    def pair(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        noise = draw(indices)
+        return operator.apply(noise), approximate.apply(noise)
+
+    inside = object_of(operator, plan.region)
+    sums = _Sums()
+    if start is not None:
+        sums.add(*start)
+    while sums.count < N_PAIRS or sums.relative_error(inside) > SHARE * _goal(plan):
+        for products, approximations in batches(
+            pair, range(sums.count, sums.count + N_PAIRS), plan.batch_size, operator
+        ):
+            sums.add(products, approximations)
+        if sums.count >= MOST_SAMPLES:
+            break
+    return sums.correction()
+
+
+def pairs_needed(products: Tensor, approximations: Tensor, inside: Tensor, plan: Plan) -> tuple[float, float]:
+    """From some pairs, (B, *image): how many it takes, and the part of the squared error of σ that they then make."""
+    sums = _Sums()
+    sums.add(products, approximations)
+    relative = sums.relative_error(inside) / _goal(plan)
+    n_pairs = max(float(N_PAIRS), sums.count * (relative / SHARE) ** 2)
+    return n_pairs, relative**2 * sums.count / n_pairs
+
+
+def _goal(plan: Plan) -> float:
+    """Relative error of σ that a plan is after: its target, or that of its samples."""
+    return plan.target_error or 0.5 / (plan.n_samples or MOST_SAMPLES) ** 0.5
+
+
+class _Sums:
+    """Running sums of D = |δ|² - |s|², Q = δ² - s², their products, and |δ|²."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: list[Tensor | float] = [0.0] * 7
+
+    def add(self, products: Tensor, approximations: Tensor) -> None:
+        """Take in δ and s, (B, *image)."""
+        d, s = products.to(torch.complex128), approximations.to(torch.complex128)
+        power = d.abs().square()
+        v, p = power - s.abs().square(), d.square() - s.square()
+        terms = (v, p, v.square(), v * p, p.abs().square(), p.square(), power)
+        self._sums = [total + term.sum(0) for total, term in zip(self._sums, terms, strict=True)]
+        self.count += len(d)
+
+    def relative_error(self, inside: Tensor) -> float:
+        """Root mean square over the object of the error that the mean of D puts into σ, relative."""
+        n, error = self.count, self.correction().error.variance[inside]
+        power = torch.as_tensor(self._sums[6])[inside] / n
+        known = power > 0
+        if not bool(known.any()):
+            return 0.0
+        # The inverse square of a mean of n is too large by n²/(n-1)(n-2), that of proper Gaussian noise.
+        too_large = n**2 / ((n - 1) * (n - 2))
+        return 0.5 * float((error[known] / power[known].square()).mean() / too_large) ** 0.5
+
+    def correction(self) -> Correction:
+        """Means and the second moments of their errors."""
+        n = self.count
+        v, p, vv, vp, pa, pp, _ = (torch.as_tensor(total) / n for total in self._sums)
+        error = EmpiricalError(
+            variance=(vv - v.square()).clamp_min(0) / (n - 1),
+            cross=(vp - v * p) / (n - 1),
+            pseudo_abs=(pa - p.abs().square()).clamp_min(0) / (n - 1),
+            pseudo_square=(pp - p.square()) / (n - 1),
+            degrees_of_freedom=torch.tensor(float(n - 1)),
+        )
+        return Correction(v, p, error, n)
+
+
+class CorrectedMoments:
+    """Moments of approximate samples s, made those of the exact δ.
+
+        V = E|s|² + E(|δ|² - |s|²),    P = E s² + E(δ² - s²),
+
+    two means over independent noise, the first over many samples, the second over few pairs: unbiased whatever the
+    approximation, and as good as it is close (multilevel Monte Carlo: Giles 2008, doi:10.1287/opre.1070.0496).
+
+    Parameters
+    ----------
+    samples
+        Takes in s.
+    correction
+        The second mean.
+    """
+
+    def __init__(self, samples: Accumulator, correction: Correction) -> None:
+        self._samples, self._correction = samples, correction
+
+    @property
+    def count(self) -> int:
+        """Approximate samples so far."""
+        return self._samples.count
+
+    def add(self, samples: Tensor, probes: Tensor) -> None:
+        """Take in a batch of s."""
+        self._samples.add(samples, probes)
+
+    def estimate(self, interrupted: bool) -> Estimate:
+        """The sum of both means; its error has the degrees of freedom of the first, which is most of it."""
+        estimate, of_pairs = self._samples.estimate(interrupted), self._correction.error
+        error = estimate.error
+        if isinstance(error, GaussianError):
+            error = error.empirical(estimate.variance, estimate.pseudo_variance)
+        assert isinstance(error, EmpiricalError)
+        return dataclasses.replace(
+            estimate,
+            variance=(estimate.variance + self._correction.variance).clamp_min(0),
+            pseudo_variance=estimate.pseudo_variance + self._correction.pseudo_variance,
+            error=EmpiricalError(
+                error.variance + of_pairs.variance,
+                error.cross + of_pairs.cross,
+                error.pseudo_abs + of_pairs.pseudo_abs,
+                error.pseudo_square + of_pairs.pseudo_square,
+                error.degrees_of_freedom,
+            ),
+            n_products=estimate.n_products + 2 * self._correction.n_pairs,
+            error_sample=None,
+        )
