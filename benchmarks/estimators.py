@@ -67,6 +67,8 @@ SMALLEST_ERROR = 1e-4  # of the figure
 OURS = {
     "sketch": {"method": "sketch"},
     "sketch + cv": {"method": "sketch", "control_variate": True},
+    "half precision": {"method": "sketch", "half_precision": True},
+    "half precision + cv": {"method": "sketch", "half_precision": True, "control_variate": True},
     "replicas of ours": {"method": "monte_carlo"},
     "replicas of ours + cv": {"method": "monte_carlo", "control_variate": True},
     "coloured": {"method": "coloured"},
@@ -115,6 +117,7 @@ class Case:
     def methods(self) -> tuple[str, ...]:
         """Those that can be run."""
         without = set() if self.sampling in ("regular", "caipi") else {"lattice"}
+        without |= {"half precision", "half precision + cv"} if self.linear else set()
         return tuple(m for m in METHODS if m not in without | (set() if self.xdiag else {"xdiag"}))
 
     def make(self, data: Path) -> tuple[Reconstruction, Acquisition]:
@@ -561,6 +564,8 @@ def row(name: str, first: str, found: dict[str, float], cell: Callable[[str, flo
 STYLES = {
     "sketch": ("#c0392b", "o", ""),
     "sketch + cv": ("#e67e22", "o", ""),
+    "half precision": ("#922b21", "<", ""),
+    "half precision + cv": ("#f5b041", "<", ""),
     "replicas of ours": ("#8e44ad", "s", ""),
     "replicas of ours + cv": ("#d48bd8", "s", ""),
     "lattice": ("#2e8b57", "D", ""),

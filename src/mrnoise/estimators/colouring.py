@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,12 +16,14 @@ from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import leakage, probe
 from mrnoise.estimators.region_error import object_of
 from mrnoise.estimators.sampler import sampler
-from mrnoise.estimators.stream import Plan
+from mrnoise.estimators.stream import Plan, batches
 
 # Without a pilot: products that colours are found from, and what keeps their noise apart from that of estimators.
 N_PRODUCTS, STREAM = 8, (0, 3)
-# Numbers of colours, fewest and most, of which the best sublattice is tried, one after the other.
-LADDER = ((3, 5), (7, 11), (15, 21), (30, 42))
+# Numbers of colours, and how many of them are tried.
+FEWEST, MOST, MOST_TRIES = 3, 42, 4
+# Offsets of strong correlation of which all pairs are considered.
+MOST_STRONG = 64
 # Squared correlations above so many standard deviations of their sampling noise count.
 SIGNIFICANT = 4.0
 # Draws are planned for so much more leakage than measured: it is certified, not expected, to be below the target.
@@ -105,7 +107,13 @@ def coloured(
     if chosen is None:
         entropy = [seed] if isinstance(seed, int) else list(seed)
         draw = sampler(operator.noise_shape, operator.noise_dtype, seed=[*entropy, *STREAM], device=operator.device)
-        products = torch.cat([operator.apply(draw([index])) for index in range(N_PRODUCTS)])
+
+        def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+            noise = draw(indices)
+            return operator.apply(noise), noise
+
+        parts = [samples for samples, _ in batches(evaluate, range(N_PRODUCTS), plan.batch_size, operator)]
+        products = torch.cat(parts)
         found = colouring(operator, products, object_of(operator, plan.region), plan.target_error or GOAL, seed=seed)
         assert found is not None
         chosen = found.sublattice
@@ -154,13 +162,16 @@ def colouring(
     best: Colouring | None = None
     # Among colourings probes are compared, not seconds: a probe of each costs the same.
     fewest = math.inf
+    untried = _candidates(samples, inside)
     local, tried = 0.0, 1
-    for cells, expected in _candidates(samples, inside):
+    for _ in range(MOST_TRIES):
         # What was not expected is of nearby voxels, and falls at least so fast with their distance.
-        leaked = expected + local * (tried / cells.n_colours) ** 2
-        probes = _draws(leaked, target_error) * cells.n_colours
-        if probes >= fewest or probes * probe_seconds >= most_seconds:
-            continue
+        leaks = [expected + local * (tried / cells.n_colours) ** 2 for cells, expected in untried]
+        cost = [_draws(leak, target_error) * cells.n_colours for leak, (cells, _) in zip(leaks, untried, strict=True)]
+        chosen = min(range(len(untried)), key=lambda i: (cost[i], leaks[i]))
+        if cost[chosen] >= fewest or cost[chosen] * probe_seconds >= most_seconds:
+            break
+        cells, expected = untried.pop(chosen)
         colours = cells.colours(operator.image_shape)
         stopwatch = Stopwatch(operator.device)
         leaked = leakage(operator, colours, [cells.n_colours // 2], inside, seed=seed)
@@ -170,8 +181,6 @@ def colouring(
         probes = draws * cells.n_colours
         if probes < fewest and probes * probe_seconds < most_seconds:
             best, fewest = Colouring(cells, draws, probes * probe_seconds), probes
-        if draws == 1:
-            break
     return best
 
 
@@ -179,13 +188,14 @@ def _draws(leaked: float, target_error: float) -> int:
     return max(1, math.ceil(MARGIN * leaked / (4 * target_error**2)))
 
 
-def _candidates(samples: Tensor, inside: Tensor) -> Iterator[tuple[Sublattice, float]]:
-    """For every rung, the sublattice whose offsets have the least squared correlation, and its expected leakage.
+def _candidates(samples: Tensor, inside: Tensor) -> list[tuple[Sublattice, float]]:
+    """For every number of colours, the sublattice with the least squared correlation, and its expected leakage.
 
     Among equals, the one whose shortest offset is longest.
 
     The mean over the object of |ρ(r, r+d)|² comes from pairs i ≠ j of noise images: the autocorrelation of u_i u_j* at
-    d, which has no bias however few they are.
+    d, which has no bias however few they are. Where it stands out at a and b, it is taken for twice their product at
+    a + b, if it does not stand out there: neighbours of an alias.
     """
     squared, density = _squared_correlation(samples, inside)
     n_y, n_x = inside.shape
@@ -194,20 +204,35 @@ def _candidates(samples: Tensor, inside: Tensor) -> Iterator[tuple[Sublattice, f
     spread = squared / density.clamp_min(1e-12).sqrt()
     noise = float(spread[away].abs().median()) / 0.6745
     strong = away & (spread > SIGNIFICANT * noise)
-    weight, strong_dy, strong_dx = squared[strong], dy[strong], dx[strong]
-    near = away & (dy.abs() <= LADDER[-1][1]) & (dx.abs() <= LADDER[-1][1])
+    expected = torch.where(strong, squared, _beside(torch.where(strong, squared, 0)))
+    known = away & (expected > 0)
+    weight, known_dy, known_dx = expected[known], dy[known], dx[known]
+    near = away & (dy.abs() <= MOST) & (dx.abs() <= MOST)
     length, near_dy, near_dx = torch.hypot(dy[near].double(), dx[near].double()), dy[near], dx[near]
 
-    for fewest, most in LADDER:
+    best = []
+    for n_colours in range(FEWEST, MOST + 1):
         found: list[tuple[float, float, Sublattice]] = []
-        for n_colours in range(fewest, most + 1):
-            for a in (a for a in range(1, n_colours + 1) if n_colours % a == 0):
-                b = n_colours // a
-                leaked = (_of_one_colour(strong_dy, strong_dx, a, b) * weight).sum(1)
-                shortest = torch.where(_of_one_colour(near_dy, near_dx, a, b), length, math.inf).amin(1)
-                found += [(float(leaked[s]), -float(shortest[s]), Sublattice(a, b, s)) for s in range(b)]
+        for a in (a for a in range(1, n_colours + 1) if n_colours % a == 0):
+            b = n_colours // a
+            leaked = (_of_one_colour(known_dy, known_dx, a, b) * weight).sum(1)
+            shortest = torch.where(_of_one_colour(near_dy, near_dx, a, b), length, math.inf).amin(1)
+            found += [(float(leaked[s]), -float(shortest[s]), Sublattice(a, b, s)) for s in range(b)]
         squared_sum, _, cells = min(found, key=lambda one: one[:2])
-        yield cells, 0.5 * squared_sum
+        best.append((cells, 0.5 * squared_sum))
+    return best
+
+
+def _beside(strong: Tensor) -> Tensor:
+    """Largest product of two strong values whose offsets add up to each offset, in either order."""
+    value, index = strong.flatten().sort(descending=True)
+    value, index = value[:MOST_STRONG], index[:MOST_STRONG]
+    n_y, n_x = strong.shape
+    y, x = torch.div(index, n_x, rounding_mode="floor"), index % n_x
+    at = ((y[:, None] + y) % n_y) * n_x + (x[:, None] + x) % n_x
+    product = value[:, None] * value * torch.where(index[:, None] == index, 1, 2)
+    beside = torch.zeros_like(strong).flatten()
+    return beside.scatter_reduce(0, at.flatten(), product.flatten(), "amax").reshape(strong.shape)
 
 
 def _of_one_colour(dy: Tensor, dx: Tensor, a: int, b: int) -> Tensor:
