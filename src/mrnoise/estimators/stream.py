@@ -21,7 +21,7 @@ from mrnoise.estimators.region_error import RegionError, region_error
 
 # A sampling run that has not met its target by then is reported as it stands.
 MOST_SAMPLES = 100_000
-LARGEST_BATCH = 32
+LARGEST_BATCH, LARGEST_CHANGE = 32, 16
 # Once the error is known, no fewer samples at once than this share of those taken.
 SMALLEST_SHARE = 32
 # Bytes held for each byte of a probe while a batch passes through a reconstruction, measured generously.
@@ -147,13 +147,15 @@ def stream(
             expected = first if done < first else _expected_total(done, error_now, limit, plan.target_error)
             end = min(limit, max(expected, done + 1 + done // SMALLEST_SHARE))
             for samples, probes in batches(evaluate, range(done, end), plan.batch_size, operator):
-                accumulator.add(samples, probes)
-                done += len(probes)
-                if done >= smallest and plan.target_error is not None:
-                    estimate = accumulator.estimate(False)
-                    certificate.add(estimate)
-                    error_now = certificate.bound(estimate)
-                elif done >= smallest and plan.progress is not None:
+                # The certificate learns from how estimates change: more often than once a large batch.
+                for some, theirs in zip(samples.split(LARGEST_CHANGE), probes.split(LARGEST_CHANGE), strict=True):
+                    accumulator.add(some, theirs)
+                    done += len(theirs)
+                    if done >= smallest and plan.target_error is not None:
+                        estimate = accumulator.estimate(False)
+                        certificate.add(estimate)
+                        error_now = certificate.bound(estimate)
+                if done >= smallest and plan.target_error is None and plan.progress is not None:
                     error_now = region_error(accumulator.estimate(False), plan.region)
                 expected = _expected_total(done, error_now, limit, plan.target_error)
                 if plan.progress is not None:
