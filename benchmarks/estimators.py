@@ -118,6 +118,8 @@ class Case:
         """Those that can be run."""
         without = set() if self.sampling in ("regular", "caipi") else {"lattice"}
         without |= {"half precision", "half precision + cv"} if self.linear else set()
+        # Minutes for what loses with cheaper networks already.
+        without |= {"coloured"} if self.sampling != "regular" and self.reconstruction in ("varnet", "modl") else set()
         return tuple(m for m in METHODS if m not in without | (set() if self.xdiag else {"xdiag"}))
 
     def make(self, data: Path) -> tuple[Reconstruction, Acquisition]:

@@ -20,7 +20,7 @@ LINES = simulate((24, 20), 5, snr=30, seed=1).undersample(equispaced((24, 20), 3
 DISC = simulate((24, 20), 5, snr=40, seed=2).undersample(pattern("poisson", (24, 20), 3, 5, seed=1))
 
 
-@pytest.mark.parametrize("kind", OPERATORS)
+@pytest.mark.parametrize("kind", ["improper", "real"])
 def test_explained_part_is_known_without_bias(kind):
     """ρ⁴ = ΣW²/ΣV² from 32 samples, over 40 seeds. Floor: 0.015; in-sample ρ⁴, or ρ², would be 0.1 larger."""
     operator, features = OPERATORS[kind], DenseFeatures(F)

@@ -289,6 +289,8 @@ def _choose(
     why = f"cheapest in a pilot, predicted for {goal}: {predicted}"
     possible = [p for p in tried.prospects if p.control_variate or not controlled]
     best = min(possible, key=lambda p: p.seconds * (FIRST_ORDER_PREFERRED if p.method in NONLINEAR else 1))
+    if tried.products is None:
+        return _Choice("monte_carlo", best.control_variate, False, why, features=features)
     # Where replicas are cheapest, the pairs of the pilot will do.
     checked = estimators.linearity(
         operator,

@@ -162,9 +162,10 @@ def colouring(
     best: Colouring | None = None
     # Among colourings probes are compared, not seconds: a probe of each costs the same.
     fewest = math.inf
-    untried = _candidates(samples, inside)
+    most = MOST if probe_seconds == 0 else min(MOST, int(most_seconds / probe_seconds))
+    untried = _candidates(samples, inside, most)
     local, tried = 0.0, 1
-    for _ in range(MOST_TRIES):
+    for _ in range(min(MOST_TRIES, len(untried))):
         # What was not expected is of nearby voxels, and falls at least so fast with their distance.
         leaks = [expected + local * (tried / cells.n_colours) ** 2 for cells, expected in untried]
         cost = [_draws(leak, target_error) * cells.n_colours for leak, (cells, _) in zip(leaks, untried, strict=True)]
@@ -188,8 +189,8 @@ def _draws(leaked: float, target_error: float) -> int:
     return max(1, math.ceil(MARGIN * leaked / (4 * target_error**2)))
 
 
-def _candidates(samples: Tensor, inside: Tensor) -> list[tuple[Sublattice, float]]:
-    """For every number of colours, the sublattice with the least squared correlation, and its expected leakage.
+def _candidates(samples: Tensor, inside: Tensor, most: int = MOST) -> list[tuple[Sublattice, float]]:
+    """For every number of colours up to ``most`` the sublattice with the least squared correlation, and its leakage.
 
     Among equals, the one whose shortest offset is longest.
 
@@ -211,7 +212,7 @@ def _candidates(samples: Tensor, inside: Tensor) -> list[tuple[Sublattice, float
     length, near_dy, near_dx = torch.hypot(dy[near].double(), dx[near].double()), dy[near], dx[near]
 
     best = []
-    for n_colours in range(FEWEST, MOST + 1):
+    for n_colours in range(FEWEST, most + 1):
         found: list[tuple[float, float, Sublattice]] = []
         for a in (a for a in range(1, n_colours + 1) if n_colours % a == 0):
             b = n_colours // a

@@ -104,15 +104,20 @@ class ControlledMoments:
             return torch.stack([share * getattr(fold, name) for share, fold in zip(shares, folds, strict=True)]).sum(0)
 
         square, pseudo, mean = mean_of("d_square"), mean_of("d_pseudo"), mean_of("d")
+        # Of the rest δ - h. Its mean is that of δ, without the noise that h explains.
+        centre = mean - mean_of("h")
+        rest = square + mean_of("square") - 2 * mean_of("with_conjugate").real
         nu = n
         if not self.known_mean:
             nu = n - 1
-            square = (square - mean.abs().square()) * n / max(nu, 1)
-            pseudo = (pseudo - mean.square()) * n / max(nu, 1)
+            rest = (rest - centre.abs().square()).clamp_min(0) * n / max(nu, 1)
+            pseudo_rest = pseudo + mean_of("pseudo") - 2 * mean_of("with_h") - centre.square()
+            # About the centre, which takes E|error|² of it away.
+            square = square - 2 * (mean.conj() * centre).real + centre.abs().square() + rest / n
+            pseudo = pseudo - 2 * mean * centre + centre.square() + pseudo_rest / max(nu, 1)
         v = square + mean_of("expected") - mean_of("square")
         p = pseudo + mean_of("expected_pseudo") - mean_of("pseudo")
         undefined = torch.nan if nu == 0 else 1.0
-        rest = square + mean_of("expected") - 2 * mean_of("with_conjugate").real
         return Estimate(
             variance=v.clamp_min(0) * undefined,
             pseudo_variance=p * undefined,
@@ -121,9 +126,8 @@ class ControlledMoments:
             n_samples=n,
             n_products=n,
             interrupted=interrupted,
-            mean=None if self.known_mean else mean - mean_of("h"),
-            # Of the mean of δ - h, √E|error|².
-            mean_error=None if self.known_mean else (rest.clamp_min(0) / n).sqrt(),
+            mean=None if self.known_mean else centre,
+            mean_error=None if self.known_mean else (rest / n).sqrt(),
         )
 
 

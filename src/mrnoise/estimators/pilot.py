@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
@@ -21,10 +21,12 @@ from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batch_from_memory, bat
 # Of replica and product of the same noise.
 N_PAIRS = 8
 # A sample more in a batch costs no less than this part of the mean of a small one.
-LEAST_SLOPE = 0.4
+LEAST_SLOPE = 0.6
 # Coefficients fitted to n samples explain ρ⁴ (1 - FITTING p/n) of the variance of |δ|², p the number of them.
 FITTING = 0.5
-ITERATIONS = 8
+# What may be cheaper is tried while all trials cost less than this part of the cheapest way known; before it was timed,
+# a product counts as so many replicas.
+TRIALS, PRODUCT = 0.2, 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Pilot:
     Parameters
     ----------
     replicas, products
-        g(y+n) - g(y) and Jn of the same n, (B, *image): the first pairs of `linearity` with the same seed.
+        g(y+n) - g(y) and Jn of the same n, (B, *image): the first pairs of `linearity` with the same seed. Products
+        are ``None`` where replicas were so cheap that nothing else was tried.
     approximations
         The products in half precision; ``None`` where that changes nothing, or they cannot be used.
     prospects
@@ -75,7 +78,7 @@ class Pilot:
     """
 
     replicas: Tensor
-    products: Tensor
+    products: Tensor | None
     approximations: Tensor | None
     prospects: tuple[Prospect, ...]
     sublattice: Sublattice | None
@@ -94,8 +97,9 @@ def pilot(
 
     The relative error of σ from S samples is √((1+κ²) q / 4S), with q = 1 without and, where features explain the
     fraction ρ² of the noise, q = 1 - ρ⁴ with control variates, less what fitting them costs. κ² and ρ⁴ are means over
-    the object of U-statistics over the pairs: with the covariance C of the features f known, the mean over i ≠ j of
-    (δ_i f_iᴴ) C⁻¹ (f_j δ_j*) has no bias however few samples there are.
+    the object of U-statistics over the replicas: with the covariance C of the features f known, the mean over i ≠ j of
+    (δ_i f_iᴴ) C⁻¹ (f_j δ_j*) has no bias however few samples there are. Products, half precision and coloured probes
+    are tried one after the other while that costs little beside the cheapest way known.
 
     Parameters
     ----------
@@ -113,54 +117,102 @@ def pilot(
         Entropy of the noise, as for `linearity`.
     """
     noise = check_noise(operator, seed)(range(N_PAIRS))
-    replicas, replica_seconds = _Timed(operator.replicas, noise, plan, operator).finish()
-    products, product_seconds = _Timed(operator.apply, noise, plan, operator).finish()
     inside = object_of(operator, plan.region)
-    d = products[:, inside].to(torch.complex128)
+    replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
+    ways = _ways(replicas, noise, inside, plan, features, operator)
+    found = [Prospect("monte_carlo", way.controlled, False, way.samples, way.seconds(replica)) for way in ways]
+
+    trials = Stopwatch(operator.device)
+
+    def worth_it(seconds: float) -> bool:
+        return trials.seconds() + seconds < TRIALS * min(prospect.seconds for prospect in found)
+
+    products = approximations = cells = None
+    if worth_it(N_PAIRS * PRODUCT * replica.each):
+        products, product = _Timed(operator.apply, noise, plan, operator).finish()
+        found += [Prospect("sketch", way.controlled, False, way.samples, way.seconds(product)) for way in ways]
+        if approximate is not None and worth_it(N_PAIRS * product.each):
+            approximations, approximation = _approximations(approximate, noise, products, plan)
+            if approximations is not None and approximation is not None:
+                n_pairs, share = pairs_needed(products, approximations, inside, plan)
+                pairs = (n_pairs - N_PAIRS) * (product.each + approximation.each)
+                more = [replace(way, n=way.n / (1 - share)) for way in ways]
+                found += [
+                    Prospect("sketch", way.controlled, True, way.samples, way.seconds(approximation) + pairs)
+                    for way in more
+                ]
+        probe_seconds = (2 if operator.complex_linear else 4) * product.each
+        possible = with_adjoint and plan.target_error is not None and plan.n_samples is None and is_plane(operator)
+        if possible and worth_it(probe_seconds):
+            assert plan.target_error is not None
+            chosen = colouring(
+                operator,
+                products,
+                inside,
+                plan.target_error,
+                seed=seed,
+                probe_seconds=probe_seconds,
+                most_seconds=min(prospect.seconds for prospect in found),
+            )
+            if chosen is not None:
+                cells, probes = chosen.sublattice, chosen.draws * chosen.sublattice.n_colours
+                found.append(Prospect("coloured", False, False, probes, chosen.seconds))
+    found.sort(key=lambda prospect: prospect.seconds)
+    return Pilot(replicas, products, approximations, tuple(found), cells)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Seconds of a call and of each sample in it, and the size of a batch."""
+
+    call: float
+    sample: float
+    batch: int
+
+    @property
+    def each(self) -> float:
+        """Of a sample in a full batch."""
+        return self.sample + self.call / self.batch
+
+    def of(self, n: float) -> float:
+        """Of n samples; the batches at the beginning and at the end are not full."""
+        return n * self.each + self.call
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Samples to the target, with or without control variates, and what each costs besides its evaluation."""
+
+    controlled: bool
+    n: float
+    extra_seconds: float
+
+    @property
+    def samples(self) -> int:
+        return ceil(self.n)
+
+    def seconds(self, cost: _Cost) -> float:
+        """Of all samples."""
+        return cost.of(self.n) + self.n * self.extra_seconds
+
+
+def _ways(
+    replicas: Tensor, noise: Tensor, inside: Tensor, plan: Plan, features: Features | None, operator: NoiseOperator
+) -> list[_Way]:
+    d = replicas[:, inside].to(torch.complex128)
     wanted = float(plan.n_samples or MOST_SAMPLES)
     if plan.target_error is not None:
         wanted = min(wanted, (1 + _impropriety_squared(d)) / (4 * plan.target_error**2))
-
-    # Samples needed, and the seconds that each takes more, without and with control variates.
-    ways = {False: (wanted, 0.0)}
+    ways = [_Way(False, wanted, 0.0)]
     if features is not None:
         stopwatch = Stopwatch(operator.device)
         moments = ControlledMoments(features, "pilot", known_mean=True)
-        moments.add(products, noise)
+        moments.add(replicas, noise)
         moments.estimate(False)  # once a batch, to judge the error
         extra = stopwatch.seconds() / N_PAIRS
         explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
-        ways[True] = (_with_control_variates(wanted, explained, 2 * features.covariance.shape[0]), extra)
-    approximations = None
-    if approximate is not None:
-        approximations, approximate_seconds = _approximations(approximate, noise, products, plan)
-    found = []
-    for controlled, (n, extra) in ways.items():
-        for method, cost in (("sketch", product_seconds), ("monte_carlo", replica_seconds)):
-            found.append(Prospect(method, controlled, False, ceil(n), n * (cost + extra)))
-        if approximations is not None:
-            n_pairs, share = pairs_needed(products, approximations, inside, plan)
-            more = n / (1 - share)
-            cost = more * (approximate_seconds + extra) + (n_pairs - N_PAIRS) * (product_seconds + approximate_seconds)
-            found.append(Prospect("sketch", controlled, True, ceil(more), cost))
-    chosen = None
-    if with_adjoint and plan.target_error is not None and plan.n_samples is None and is_plane(operator):
-        sides = 1 if operator.complex_linear else 2
-        chosen = colouring(
-            operator,
-            products,
-            inside,
-            plan.target_error,
-            seed=seed,
-            probe_seconds=2 * sides * product_seconds,
-            most_seconds=min(prospect.seconds for prospect in found),
-        )
-    if chosen is not None:
-        probes = chosen.draws * chosen.sublattice.n_colours
-        found.append(Prospect("coloured", False, False, probes, chosen.seconds))
-    cells = None if chosen is None else chosen.sublattice
-    found.sort(key=lambda prospect: prospect.seconds)
-    return Pilot(replicas, products, approximations, tuple(found), cells)
+        ways.append(_Way(True, _with_control_variates(wanted, explained, 2 * features.covariance.shape[0]), extra))
+    return ways
 
 
 class _Timed:
@@ -180,32 +232,32 @@ class _Timed:
         found = batches(evaluate, range(len(noise)), self._plan.batch_size, self._operator)
         return torch.cat([samples for samples, _ in found]), stopwatch.seconds()
 
-    def finish(self) -> tuple[Tensor, float]:
-        """All responses, and seconds for each in a batch as large as will be.
+    def finish(self) -> tuple[Tensor, _Cost]:
+        """All responses, and what they cost: a call for n samples takes a + b n.
 
-        A call costs a + b n for n samples. The first may have taken longer than later ones of its size.
+        The first may have taken longer than later ones of its size.
         """
         samples, seconds = self._run(self._rest)
         n, batch = len(self._rest), self._plan.batch_size or batch_from_memory(self._operator)
-        each = seconds / n
+        cost = _Cost(0.0, seconds / n, batch)
         if batch > n:
-            more = min(max((seconds - self._first) / (n - 1), LEAST_SLOPE * each), each)
-            each = more + n * (each - more) / batch
-        return torch.cat([self.samples, samples]), each
+            each = min(max((seconds - self._first) / (n - 1), LEAST_SLOPE * seconds / n), seconds / n)
+            cost = _Cost(seconds - n * each, each, batch)
+        return torch.cat([self.samples, samples]), cost
 
 
 def _approximations(
     approximate: NoiseOperator, noise: Tensor, products: Tensor, plan: Plan
-) -> tuple[Tensor | None, float]:
-    """Approximate products and seconds for each; ``None`` where they are exact, fail or are not finite."""
+) -> tuple[Tensor | None, _Cost | None]:
+    """Approximate products and their cost; ``None`` where they are exact, fail or are not finite."""
     try:
         timed = _Timed(approximate.apply, noise, plan, approximate)
         if torch.equal(timed.samples, products[:1]):
-            return None, 0.0
-        samples, each = timed.finish()
+            return None, None
+        samples, cost = timed.finish()
     except Exception:  # whatever a reconstruction does where it does not expect other types of number
-        return None, 0.0
-    return (samples if bool(samples.isfinite().all()) else None), each
+        return None, None
+    return (samples if bool(samples.isfinite().all()) else None), cost
 
 
 def _impropriety_squared(d: Tensor) -> float:
@@ -237,11 +289,10 @@ def _explained_squared(d: Tensor, f: Tensor, covariance: Tensor) -> float:
 
 
 def _with_control_variates(wanted: float, explained: float, n_coefficients: int) -> float:
-    """Samples that are worth ``wanted`` of them without control variates."""
-    first = SAMPLES_PER_COEFFICIENT * n_coefficients
-    count = wanted
-    for _ in range(ITERATIONS):
-        # Half of the samples are fitted to.
-        fitted = max(0.0, 1 - FITTING * n_coefficients / (0.5 * max(count, 1.0)))
-        count = max(min(wanted, first), wanted * (1 - explained * fitted))
-    return count
+    """Samples that are worth ``wanted`` of them without control variates.
+
+    n = wanted (1 - ρ⁴ (1 - FITTING p / ½n)), since half of the samples are fitted to: the positive root of a square.
+    """
+    a, b = wanted * (1 - explained), wanted * explained * 2 * FITTING * n_coefficients
+    n = 0.5 * (a + (a**2 + 4 * b) ** 0.5)
+    return max(min(wanted, SAMPLES_PER_COEFFICIENT * n_coefficients), min(wanted, n))

@@ -75,6 +75,7 @@ def probe(
         replace(plan, n_samples=limit),
         operator,
         smallest=enough,
+        first=enough,
         certificate=certificate,
     )
 

@@ -107,6 +107,7 @@ def stream(
     operator: NoiseOperator,
     *,
     smallest: int = 2,
+    first: int = 8,
     certificate: Certificate | None = None,
 ) -> Estimate:
     """Feed batches to an accumulator until the plan is met.
@@ -123,6 +124,8 @@ def stream(
         What is evaluated; the batch size depends on its size and its device.
     smallest
         Samples below which the error is not judged.
+    first
+        Samples of the first batch, if there is a target: hardly more work than two where a call has its price.
     certificate
         Judges the error of the region; ``None``: `RegionError`.
 
@@ -134,7 +137,7 @@ def stream(
     done, interrupted = accumulator.count, False
     certificate, error_now = certificate or RegionError(plan.region), math.nan
     # Some estimates are good enough as soon as they can be judged.
-    first = min(smallest, limit) if plan.target_error is not None else 0
+    first = min(max(smallest, first), limit) if plan.target_error is not None else 0
 
     if plan.target_error is not None and done >= smallest:
         start = accumulator.estimate(False)

@@ -86,6 +86,7 @@ def _figures(nm: NoiseMap, reference: NoiseMap | None, scan: EvaluationScan) -> 
     found: dict[str, Any] = {
         "method": nm.method,
         "control_variate": bool(nm.provenance.get("control_variate")),
+        "half_precision": bool(nm.provenance.get("half_precision")),
         "n_samples": nm.n_samples,
         "n_products": nm.n_products,
         "seconds": nm.provenance["seconds"],

@@ -83,7 +83,8 @@ def agreement(found: Mapping[str, Any]) -> Row:
 
 def _chosen(found: Mapping[str, Any]) -> str:
     """What auto took."""
-    return found["method"].replace("_", " ") + (" + control variates" if found["control_variate"] else "")
+    precision = " in half precision" if found.get("half_precision") else ""
+    return found["method"].replace("_", " ") + precision + (" + control variates" if found["control_variate"] else "")
 
 
 def _each(shards: Sequence[Shard]) -> Iterator[tuple[Shard, str, Mapping[str, Any]]]:
