@@ -21,7 +21,7 @@ from mrnoise.estimators.region_error import RegionError, region_error
 
 # A sampling run that has not met its target by then is reported as it stands.
 MOST_SAMPLES = 100_000
-LARGEST_BATCH, LARGEST_CHANGE = 32, 16
+LARGEST_BATCH, LARGEST_CHANGE = 32, 8
 # Once the error is known, no fewer samples at once than this share of those taken.
 SMALLEST_SHARE = 32
 # Bytes held for each byte of a probe while a batch passes through a reconstruction, measured generously.
