@@ -104,8 +104,8 @@ def noise_map(
         ``auto`` finds that it pays, or the map that is gone on from has them.
     half_precision
         For ``sketch``: products with convolutions in bfloat16, and a few pairs with those in single precision, which
-        remove the bias, see `mrnoise.estimators.CorrectedMoments`. ``None``: where ``auto`` finds that it pays, or the
-        map that is gone on from has them.
+        remove the bias, see `mrnoise.estimators.precision.CorrectedMoments`. ``None``: where ``auto`` finds that it
+        pays, or the map that is gone on from has them.
     batch_size
         Probes evaluated together; ``None``: from free memory. Does not change the result.
     progress
