@@ -62,7 +62,7 @@ def test_as_many_pairs_as_the_error_asks_for():
             return super().apply(v)
 
     exact, crude = Counted(EXACT.a, EXACT.b), Counted(CRUDE.a, CRUDE.b)
-    tried = estimators.pilot(exact, Plan(n_samples=1000), approximate=crude, seed=(3,))
+    tried = estimators.pilot(exact, Plan(n_samples=100_000), approximate=crude, seed=(3,))
     asked.clear()
     again = estimators.correction(
         exact, crude, Plan(target_error=0.5), seed=(3,), start=(tried.products, tried.approximations)
@@ -137,9 +137,9 @@ def test_the_approximation_is_one():
 
 
 def test_auto_weighs_half_precision_where_it_can_be_used():
-    weighed = noise_map(NETWORK, SCAN, target_error=0.03, control_variate=False)
+    weighed = noise_map(NETWORK, SCAN, n_samples=2000, control_variate=False)
     assert "half precision" in weighed.provenance["why"]
-    refused = noise_map(NETWORK, SCAN, target_error=0.03, control_variate=False, half_precision=False)
+    refused = noise_map(NETWORK, SCAN, n_samples=2000, control_variate=False, half_precision=False)
     assert "half precision" not in refused.provenance["why"]
 
     def brittle(kspace):
@@ -150,7 +150,7 @@ def test_auto_weighs_half_precision_where_it_can_be_used():
             raise TypeError(f"float32 only, not {out.dtype}")
         return torch.complex(out[0, 0], out[0, 1])
 
-    assert "half precision" not in noise_map(brittle, SCAN, target_error=0.03, control_variate=False).provenance["why"]
+    assert "half precision" not in noise_map(brittle, SCAN, n_samples=2000, control_variate=False).provenance["why"]
     with pytest.raises(InputError, match="half precision"):
         noise_map(brittle, SCAN, method="sketch", n_samples=8, half_precision=True)
 
