@@ -191,13 +191,17 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
         np.savez(partial, **kept)
         partial.replace(file)
 
-    for model, method in MODELS.items():
+    if case.linear and len(kept) == 1:
+        if case.reconstruction == "sense":
+            exact = sense_std(scan).square()
+        else:
+            exact = cg_sense_variance(scan, reconstruction.regularization)
+        for model in MODELS:
+            keep(model, exact, 1, 0.0)
+    for model, method in () if case.linear else MODELS.items():
         total = torch.from_numpy(kept.get(f"{model} total", np.zeros(inside.shape)))
         done, error = int(kept.get(f"{model} done", 0)), float(kept.get(f"{model} error", 0.0))
-        if case.linear and not done:
-            exact = sense_std(scan).square() if case.reconstruction == "sense" else None
-            keep(model, cg_sense_variance(scan, reconstruction.regularization) if exact is None else exact, 1, 0.0)
-        while not case.linear and done < probes:
+        while done < probes:
             n = min(REFERENCE_BLOCK, probes - done)
             seed = REFERENCE_SEED + done
             nm = noise_map(reconstruction, scan, method=method, n_samples=n, control_variate=True, seed=seed)

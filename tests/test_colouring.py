@@ -115,14 +115,16 @@ def test_neighbours_of_an_echo_are_expected():
 
 
 @pytest.mark.parametrize(
-    "operator", [Filtered(), Filtered(0.5), Filtered(0.3, 0.7)], ids=["proper", "improper", "echo"]
+    ("operator", "most"),
+    [(Filtered(), 60), (Filtered(0.5), 80), (Filtered(0.3, 0.7), 160)],
+    ids=["proper", "improper", "echo"],
 )
-def test_few_probes_reach_the_target(operator):
-    """3 % from at most half the 361 products of a sketch of noise as improper as the last; √2 would be 41 %."""
+def test_few_probes_reach_the_target(operator, most):
+    """3 % from a fifth of the (1+κ²) 278 products of a sketch, from half where voxels echo; √2 would be 41 %."""
     result = coloured(operator, Plan(target_error=0.03), seed=3)
     error = float(((result.variance / operator.variance).sqrt() - 1).square().mean().sqrt())
     assert error < float(result.certified_error) * 1.1 <= 0.033
-    assert result.n_products <= 160
+    assert result.n_products <= most
     sigma_error = 0.5 * (result.variance_error / result.variance).square().mean().sqrt()
     assert error == pytest.approx(float(sigma_error), rel=0.35)
 

@@ -363,7 +363,9 @@ def _estimate(
 ) -> Estimate:
     method, correction = choice.method, None
     if choice.half_precision:
-        exact, operator = operator, _in_half_precision(operator)
+        exact, operator = operator, operator.in_half_precision()
+        if pairs is None:
+            _require_half_precision(operator)
         # Pairs of other noise than those that an earlier run took.
         entropy = seed if start is None else (*seed, start.n_samples)
         correction = estimators.correction(exact, operator, plan, seed=entropy, start=pairs)
@@ -390,16 +392,14 @@ def _estimate(
     return estimators.monte_carlo(operator, plan, seed=seed, start=start, features=features)
 
 
-def _in_half_precision(operator: NoiseToImage) -> NoiseToImage:
-    """The operator in half precision, tried."""
-    half = operator.in_half_precision()
+def _require_half_precision(half: NoiseToImage) -> None:
+    """Refuse a reconstruction that fails there, on one product."""
     try:
-        tried = half.apply(torch.zeros(1, *operator.noise_shape, dtype=operator.noise_dtype, device=operator.device))
+        tried = half.apply(torch.zeros(1, *half.noise_shape, dtype=half.noise_dtype, device=half.device))
     except Exception as error:
         raise _not_in_half_precision(f"{type(error).__name__}: {error}") from error
     if not bool(tried.isfinite().all()):
         raise _not_in_half_precision("values that are not finite")
-    return half
 
 
 def _not_in_half_precision(received: str) -> InputError:

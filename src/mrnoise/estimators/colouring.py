@@ -16,7 +16,7 @@ from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import leakage, probe
 from mrnoise.estimators.region_error import object_of
 from mrnoise.estimators.sampler import sampler
-from mrnoise.estimators.stream import Plan, batches
+from mrnoise.estimators.stream import Plan, responses
 
 # Without a pilot: products that colours are found from, and what keeps their noise apart from that of estimators.
 N_PRODUCTS, STREAM = 8, (0, 3)
@@ -107,13 +107,7 @@ def coloured(
     if chosen is None:
         entropy = [seed] if isinstance(seed, int) else list(seed)
         draw = sampler(operator.noise_shape, operator.noise_dtype, seed=[*entropy, *STREAM], device=operator.device)
-
-        def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-            noise = draw(indices)
-            return operator.apply(noise), noise
-
-        parts = [samples for samples, _ in batches(evaluate, range(N_PRODUCTS), plan.batch_size, operator)]
-        products = torch.cat(parts)
+        products = responses(operator.apply, draw(range(N_PRODUCTS)), plan.batch_size, operator)
         found = colouring(operator, products, object_of(operator, plan.region), plan.target_error or GOAL, seed=seed)
         assert found is not None
         chosen = found.sublattice

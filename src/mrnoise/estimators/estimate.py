@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -105,6 +106,24 @@ class EmpiricalError:
     pseudo_abs: Tensor
     pseudo_square: Tensor
     degrees_of_freedom: Tensor
+
+    @classmethod
+    def of_means(cls, means: Sequence[Tensor], n: int) -> EmpiricalError:
+        """From the means of `products` over n samples; NaN where one sample has no spread to judge by."""
+        v, p, vv, vp, pa, pp = means
+        nu = n - 1 if n > 1 else math.nan
+        return cls(
+            (vv - v.square()) / nu,
+            (vp - v * p) / nu,
+            (pa - p.abs().square()) / nu,
+            (pp - p.square()) / nu,
+            torch.tensor(float(n - 1)),
+        )
+
+    @staticmethod
+    def products(v: Tensor, p: Tensor) -> tuple[Tensor, ...]:
+        """V, P, V², VP, |P|² and P² of samples."""
+        return v, p, v.square(), v * p, p.abs().square(), p.square()
 
     def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
         """Standard error of E|δx|²."""

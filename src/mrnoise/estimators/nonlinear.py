@@ -99,7 +99,7 @@ class _PairMoments:
             v = v - self._weight * (own.abs().square() - further.abs().square().mean(1))
             p = p - self._weight * (own.square() - further.square().mean(1))
         e = d - linear[:, 0]
-        terms = (v, p, v.square(), v * p, p.abs().square(), p.square(), d, e, e.abs().square())
+        terms = (*EmpiricalError.products(v, p), d, e, e.abs().square())
         self._sums = [total + term.sum(0) for total, term in zip(self._sums, terms, strict=True)]
         self.count += len(d)
         self._n_products += len(d) * (1 + linear.shape[1])
@@ -107,19 +107,14 @@ class _PairMoments:
     def estimate(self, interrupted: bool) -> Estimate:
         """Centred variance and pseudo-variance, the bias, and their errors from the spread of the samples."""
         n = self.count
-        v, p, vv, vp, pa, pp, d, e, ee = (torch.as_tensor(total) / n for total in self._sums)
+        *means, d, e, ee = (torch.as_tensor(total) / n for total in self._sums)
+        v, p = means[:2]
         # One pair has no spread to judge by.
         nu = n - 1 if n > 1 else math.nan
         return Estimate(
             variance=((v - d.abs().square()) * (n / nu)).clamp_min(0),
             pseudo_variance=(p - d.square()) * (n / nu),
-            error=EmpiricalError(
-                variance=(vv - v.square()) / nu,
-                cross=(vp - v * p) / nu,
-                pseudo_abs=(pa - p.abs().square()) / nu,
-                pseudo_square=(pp - p.square()) / nu,
-                degrees_of_freedom=torch.tensor(float(n - 1)),
-            ),
+            error=EmpiricalError.of_means(means, n),
             method="nonlinear",
             n_samples=n,
             n_products=self._n_products,

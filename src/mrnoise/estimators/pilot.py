@@ -16,7 +16,7 @@ from mrnoise.estimators.linearity import check_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.precision import pairs_needed
 from mrnoise.estimators.region_error import object_of
-from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batch_from_memory, batches
+from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batch_from_memory, responses
 
 # Of replica and product of the same noise.
 N_PAIRS = 8
@@ -132,8 +132,9 @@ def pilot(
         products, product = _Timed(operator.apply, noise, plan, operator).finish()
         found += [Prospect("sketch", way.controlled, False, way.samples, way.seconds(product)) for way in ways]
         if approximate is not None and worth_it(N_PAIRS * product.each):
-            approximations, approximation = _approximations(approximate, noise, products, plan)
-            if approximations is not None and approximation is not None:
+            tried = _approximations(approximate, noise, products, plan)
+            if tried is not None:
+                approximations, approximation = tried
                 n_pairs, share = pairs_needed(products, approximations, inside, plan)
                 pairs = (n_pairs - N_PAIRS) * (product.each + approximation.each)
                 more = [replace(way, n=way.n / (1 - share)) for way in ways]
@@ -224,13 +225,8 @@ class _Timed:
         self.samples, self._first = self._run(noise[:1])
 
     def _run(self, noise: Tensor) -> tuple[Tensor, float]:
-        def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-            part = noise[list(indices)]
-            return self._respond(part), part
-
         stopwatch = Stopwatch(self._operator.device)
-        found = batches(evaluate, range(len(noise)), self._plan.batch_size, self._operator)
-        return torch.cat([samples for samples, _ in found]), stopwatch.seconds()
+        return responses(self._respond, noise, self._plan.batch_size, self._operator), stopwatch.seconds()
 
     def finish(self) -> tuple[Tensor, _Cost]:
         """All responses, and what they cost: a call for n samples takes a + b n.
@@ -248,16 +244,16 @@ class _Timed:
 
 def _approximations(
     approximate: NoiseOperator, noise: Tensor, products: Tensor, plan: Plan
-) -> tuple[Tensor | None, _Cost | None]:
+) -> tuple[Tensor, _Cost] | None:
     """Approximate products and their cost; ``None`` where they are exact, fail or are not finite."""
     try:
         timed = _Timed(approximate.apply, noise, plan, approximate)
         if torch.equal(timed.samples, products[:1]):
-            return None, None
+            return None
         samples, cost = timed.finish()
     except Exception:  # whatever a reconstruction does where it does not expect other types of number
-        return None, None
-    return (samples if bool(samples.isfinite().all()) else None), cost
+        return None
+    return (samples, cost) if bool(samples.isfinite().all()) else None
 
 
 def _impropriety_squared(d: Tensor) -> float:

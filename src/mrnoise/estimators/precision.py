@@ -109,33 +109,26 @@ class _Sums:
         d, s = products.to(torch.complex128), approximations.to(torch.complex128)
         power = d.abs().square()
         v, p = power - s.abs().square(), d.square() - s.square()
-        terms = (v, p, v.square(), v * p, p.abs().square(), p.square(), power)
+        terms = (*EmpiricalError.products(v, p), power)
         self._sums = [total + term.sum(0) for total, term in zip(self._sums, terms, strict=True)]
         self.count += len(d)
 
     def relative_error(self, inside: Tensor) -> float:
         """Root mean square over the object of the error that the mean of D puts into σ, relative."""
-        n, error = self.count, self.correction().error.variance[inside]
+        n, found = self.count, self.correction()
+        error = found.error.total(found.variance, found.pseudo_variance)[inside]
         power = torch.as_tensor(self._sums[6])[inside] / n
         known = power > 0
         if not bool(known.any()):
             return 0.0
         # The inverse square of a mean of n is too large by n²/(n-1)(n-2), that of proper Gaussian noise.
         too_large = n**2 / ((n - 1) * (n - 2))
-        return 0.5 * float((error[known] / power[known].square()).mean() / too_large) ** 0.5
+        return 0.5 * float((error[known] / power[known]).square().mean() / too_large) ** 0.5
 
     def correction(self) -> Correction:
         """Means and the second moments of their errors."""
-        n = self.count
-        v, p, vv, vp, pa, pp, _ = (torch.as_tensor(total) / n for total in self._sums)
-        error = EmpiricalError(
-            variance=(vv - v.square()).clamp_min(0) / (n - 1),
-            cross=(vp - v * p) / (n - 1),
-            pseudo_abs=(pa - p.abs().square()).clamp_min(0) / (n - 1),
-            pseudo_square=(pp - p.square()) / (n - 1),
-            degrees_of_freedom=torch.tensor(float(n - 1)),
-        )
-        return Correction(v, p, error, n)
+        *means, _ = (torch.as_tensor(total) / self.count for total in self._sums)
+        return Correction(means[0], means[1], EmpiricalError.of_means(means, self.count), self.count)
 
 
 class CorrectedMoments:

@@ -196,6 +196,18 @@ def batches(
             indices = indices[batch:]
 
 
+def responses(
+    respond: Callable[[Tensor], Tensor], noise: Tensor, batch_size: int | None, operator: NoiseOperator
+) -> Tensor:
+    """Responses to all noises (B, *noise), batch by batch."""
+
+    def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        part = noise[list(indices)]
+        return respond(part), part
+
+    return torch.cat([samples for samples, _ in batches(evaluate, range(len(noise)), batch_size, operator)])
+
+
 def _certified(estimate: Estimate, error: float) -> Estimate:
     return dataclasses.replace(estimate, certified_error=torch.tensor(error, dtype=torch.float64))
 
