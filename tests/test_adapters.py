@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import types
+from statistics import mean
 
 import pytest
 import torch
@@ -519,13 +520,15 @@ def test_sketch_is_the_exact_noise(request, name):
 
 @pytest.mark.parametrize("name", ["fastMRI VarNet", "deepinv varnet", "trace.ts"])
 def test_sketch_is_the_noise_of_replicas(request, name):
-    """At a noise so small that the network is linear; no derivative in the oracle."""
+    """At a noise so small that the network is linear; no derivative in the oracle. 40 voxels: of four pairs 8 %."""
     adapter = ADAPTERS[name](request.getfixturevalue)
     quiet = SMALL.replace(noise_covariance=SMALL.noise_covariance.matrix * 1e-4)
-    sketch = noise_map(adapter, quiet, method="sketch", n_samples=200)
-    replicas = noise_map(adapter, quiet, method="monte_carlo", n_samples=200, seed=1)
-    assert 0.75 < agreement(sketch.std, sketch, replicas) < 1.3
-    assert not 0.75 < agreement(sketch.std * 2**0.5, sketch, replicas) < 1.3
+    pairs = [
+        [noise_map(adapter, quiet, method=method, n_samples=200, seed=seed) for method in ("sketch", "monte_carlo")]
+        for seed in range(4)
+    ]
+    assert 0.75 < mean(agreement(sketch.std, sketch, replicas) for sketch, replicas in pairs) < 1.3
+    assert mean(agreement(sketch.std * 2**0.5, sketch, replicas) for sketch, replicas in pairs) > 1.3
 
 
 def test_normalisation_carries_noise():

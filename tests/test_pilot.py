@@ -75,12 +75,43 @@ class Slow(Dense):
         return super().apply(v)
 
 
+class Counting(Dense):
+    """Knows how many replicas it was asked for."""
+
+    n_replicas = 0
+
+    def replicas(self, v):
+        self.n_replicas += len(v)
+        return super().replicas(v)
+
+
 def test_the_cheaper_kind_comes_first():
     fast = OPERATORS["improper"]
     slow = Slow(fast.a, fast.b)
     found = estimators.pilot(slow, Plan(target_error=0.05), features=DenseFeatures(F))
     assert [p.method for p in found.prospects][:2] == ["monte_carlo", "monte_carlo"]
     assert {p.control_variate for p in found.prospects} == {True, False}
+
+
+def test_pilot_replicas_are_the_first_of_the_map():
+    """Those of the pilot are not taken again, and the estimate is that of all of them, whatever the batches."""
+    operator = OPERATORS["improper"]
+    tried = estimators.pilot(operator, Plan(target_error=0.05), seed=(3,))
+    plan = Plan(target_error=0.05, batch_size=5)
+    counting = Counting(operator.a, operator.b)
+    found = estimators.monte_carlo(counting, plan, seed=(3,), known=tried.replicas)
+    alone = estimators.monte_carlo(operator, plan, seed=(3,))
+    assert counting.n_replicas == found.n_samples - len(tried.replicas) > 0
+    torch.testing.assert_close(found.variance, alone.variance)
+    torch.testing.assert_close(found.variance_error, alone.variance_error)
+    other = estimators.monte_carlo(operator, plan, seed=(4,), known=tried.replicas)
+    assert not torch.allclose(other.variance, alone.variance)
+
+
+def test_trials_may_cost_more_for_more_images():
+    operator, plan = OPERATORS["improper"], Plan(n_samples=50)
+    assert estimators.pilot(operator, plan).products is None
+    assert estimators.pilot(operator, plan, n_images=10_000).products is not None
 
 
 def test_pilot_pairs_are_the_first_of_the_linearity_check():

@@ -174,12 +174,14 @@ def noise_map(
             if index == 0:
                 checks = operator.preflight.describe()
                 if method == "auto":
-                    choice = _choose(operator, plan, seed, control_variate, half_precision, start)
+                    choice = _choose(operator, plan, seed, control_variate, half_precision, start, count)
+            else:
+                choice = choice.for_another_image()
             chosen = choice.method
             _require(chosen, operator)
             if start is not None and start.method != chosen:
                 raise _cannot_resume(f"method {chosen}", start.method)
-            if index == 0 and choice.linearity is not None:
+            if choice.linearity is not None:
                 checked.append(choice.linearity)
             elif chosen not in NONLINEAR:
                 tolerance = _tolerance(plan) if method == "auto" else TOLERANCE
@@ -193,9 +195,8 @@ def noise_map(
                 plan = dataclasses.replace(plan, n_samples=1)
             features = None
             if choice.control_variate:
-                features = choice.features if index == 0 and choice.features else _features(operator)
-            pairs = choice.pairs if index == 0 else None
-            estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features, pairs)
+                features = choice.features or _features(operator)
+            estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
                 break
@@ -239,7 +240,7 @@ def noise_map(
 
 @dataclass(frozen=True)
 class _Choice:
-    """An estimator, the reason for it, and what was found of the first image on the way."""
+    """An estimator, the reason for it, and what was found of the image on the way."""
 
     method: str
     control_variate: bool
@@ -248,7 +249,12 @@ class _Choice:
     linearity: Linearity | None = None
     sublattice: Sublattice | None = None
     features: Surrogate | None = None
+    replicas: Tensor | None = None
     pairs: tuple[Tensor, Tensor] | None = None
+
+    def for_another_image(self) -> _Choice:
+        """The same, but for what belongs to one image."""
+        return dataclasses.replace(self, linearity=None, features=None, replicas=None, pairs=None)
 
 
 def _choose(
@@ -258,8 +264,9 @@ def _choose(
     control_variate: bool | None,
     half_precision: bool | None,
     start: Estimate | None,
+    count: int,
 ) -> _Choice:
-    """Resolve ``"auto"`` on the first image."""
+    """Resolve ``"auto"`` on the first of ``count`` images."""
     controlled = bool(control_variate)
     mode = operator.preflight.jvp_mode
     if mode is None:
@@ -282,6 +289,7 @@ def _choose(
         features=features,
         approximate=None if half_precision is False else operator.in_half_precision(),
         with_adjoint=not controlled and operator.preflight.vjp_mode is not None,
+        n_images=count,
         seed=(seed, 0),
     )
     predicted = ", ".join(str(prospect) for prospect in tried.prospects)
@@ -290,7 +298,7 @@ def _choose(
     possible = [p for p in tried.prospects if p.control_variate or not controlled]
     best = min(possible, key=lambda p: p.seconds * (FIRST_ORDER_PREFERRED if p.method in NONLINEAR else 1))
     if tried.products is None:
-        return _Choice("monte_carlo", best.control_variate, False, why, features=features)
+        return _Choice("monte_carlo", best.control_variate, False, why, features=features, replicas=tried.replicas)
     # Where replicas are cheapest, the pairs of the pilot will do.
     checked = estimators.linearity(
         operator,
@@ -305,8 +313,17 @@ def _choose(
         why += f"; first order is {checked.verdict} at the noise level of the scan"
         best = next(p for p in possible if p.method in NONLINEAR)
     pairs = None if tried.approximations is None else (tried.products, tried.approximations)
-    kept = None if best.method in NONLINEAR else checked
-    return _Choice(best.method, best.control_variate, best.half_precision, why, kept, tried.sublattice, features, pairs)
+    return _Choice(
+        best.method,
+        best.control_variate,
+        best.half_precision,
+        why,
+        linearity=None if best.method in NONLINEAR else checked,
+        sublattice=tried.sublattice,
+        features=features,
+        replicas=tried.replicas,
+        pairs=pairs,
+    )
 
 
 def _tolerance(plan: Plan) -> float:
@@ -359,16 +376,15 @@ def _estimate(
     distribution: str | Distribution,
     start: Estimate | None,
     features: Surrogate | None,
-    pairs: tuple[Tensor, Tensor] | None,
 ) -> Estimate:
     method, correction = choice.method, None
     if choice.half_precision:
         exact, operator = operator, operator.in_half_precision()
-        if pairs is None:
+        if choice.pairs is None:
             _require_half_precision(operator)
         # Pairs of other noise than those that an earlier run took.
         entropy = seed if start is None else (*seed, start.n_samples)
-        correction = estimators.correction(exact, operator, plan, seed=entropy, start=pairs)
+        correction = estimators.correction(exact, operator, plan, seed=entropy, start=choice.pairs)
     if method == "sketch":
         return estimators.sketch(
             operator,
@@ -389,7 +405,7 @@ def _estimate(
         return estimators.exact(operator, batch_size=plan.batch_size, progress=plan.progress)
     if method == "nonlinear":
         return estimators.nonlinear(operator, plan, seed=seed)
-    return estimators.monte_carlo(operator, plan, seed=seed, start=start, features=features)
+    return estimators.monte_carlo(operator, plan, seed=seed, start=start, features=features, known=choice.replicas)
 
 
 def _require_half_precision(half: NoiseToImage) -> None:

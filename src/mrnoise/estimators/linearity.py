@@ -10,9 +10,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.region_error import object_of
-from mrnoise.estimators.sampler import Draw, sampler
 from mrnoise.estimators.stream import batches
 
 LINEAR, UNDECIDED, NOT_LINEAR = "linear", "undecided", "not linear"
@@ -24,8 +24,6 @@ NEGLIGIBLE = 0.2
 LOOKS, LEVEL = (8, 16, 32, 64), 0.99
 # Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
 MOST_VOXELS = 2**14
-# Keeps the noise apart from that of the estimators, which use (seed, slice, probe).
-STREAM = (0, 2)
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def linearity(
     region
         Bool, image-shaped: the object; ``None`` or all False: every voxel.
     seed
-        Entropy of the noise, which differs from that of every estimator with the same seed.
+        Entropy of the noise: that of replicas, apart from the probes of every other estimator.
     batch_size
         Pairs evaluated together; ``None``: from free memory.
     tolerance
@@ -145,7 +143,7 @@ def linearity(
     most_pairs
         Undecided after these.
     """
-    draw = check_noise(operator, seed)
+    draw = replica_noise(operator, seed)
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
@@ -176,17 +174,6 @@ def linearity(
             if finding.verdict != UNDECIDED:
                 break
     return Linearity(_root_ratio(excess, power).cpu(), (finding,))
-
-
-def check_noise(operator: NoiseOperator, seed: Sequence[int]) -> Draw:
-    """The noise of the pairs of `linearity`, by their indices."""
-    return sampler(
-        operator.noise_shape,
-        operator.noise_dtype,
-        seed=(*seed, *STREAM),
-        distribution="gaussian",
-        device=operator.device,
-    )
 
 
 def _power(samples: Tensor) -> Tensor:

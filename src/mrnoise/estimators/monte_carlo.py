@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sampler import Draw, sampler
 from mrnoise.estimators.stream import Plan, stream
+
+# Keeps the noise apart from the probes of estimators, which use (seed, slice, probe).
+STREAM = (0, 2)
 
 
 def monte_carlo(
@@ -21,6 +25,7 @@ def monte_carlo(
     seed: int | Sequence[int] = 0,
     start: Estimate | None = None,
     features: Features | None = None,
+    known: Tensor | None = None,
 ) -> Estimate:
     """Sample variance of N reconstructions of y + Ψ^{1/2} v with circular Gaussian v.
 
@@ -39,17 +44,34 @@ def monte_carlo(
         An earlier estimate of the same operator and seed to go on from, with ``features`` if that had them.
     features
         Cheap images for control variates, see `ControlledMoments`.
+    known
+        The first replicas, g(y+n) - g(y) of the noise of `replica_noise`, (B, *image), where a pilot took them.
     """
-    draw = sampler(
-        operator.noise_shape, operator.noise_dtype, seed=seed, distribution="gaussian", device=operator.device
-    )
+    draw = replica_noise(operator, seed)
+    n_known = 0 if known is None else len(known)
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
-        return operator.replicas(noise), noise
+        old = [index for index in indices if index < n_known]
+        parts = [] if known is None else [known[old]]
+        if len(old) < len(indices):
+            parts.append(operator.replicas(noise[len(old) :]))
+        return torch.cat(parts), noise
 
     moments: Accumulator = SampleMoments("monte_carlo", known_mean=False, start=start)
     if features is not None:
         moments = ControlledMoments(features, "monte_carlo", known_mean=False)
         moments = moments if start is None else Continued(moments, start)
     return stream(evaluate, moments, plan, operator, smallest=3)
+
+
+def replica_noise(operator: NoiseOperator, seed: int | Sequence[int]) -> Draw:
+    """The noise of replicas, and of the products they are compared with, by their indices."""
+    entropy = [seed] if isinstance(seed, int) else list(seed)
+    return sampler(
+        operator.noise_shape,
+        operator.noise_dtype,
+        seed=[*entropy, *STREAM],
+        distribution="gaussian",
+        device=operator.device,
+    )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches, stream
@@ -16,7 +17,7 @@ from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches, stream
 # Pairs from which the number of additional products, their weight and a first guess of the bias are taken.
 PILOT = 8
 MOST_ADDITIONAL = 8
-# Keeps additional probes apart from the replicas, which use (seed, slice, replica).
+# Keeps additional probes apart from those of sketches, which use (seed, slice, probe).
 STREAM = (0, 1)
 
 
@@ -54,7 +55,7 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] 
     """
     entropy = [seed] if isinstance(seed, int) else list(seed)
     shape, dtype, device = operator.noise_shape, operator.noise_dtype, operator.device
-    draw = sampler(shape, dtype, seed=entropy, distribution="gaussian", device=device)
+    draw = replica_noise(operator, entropy)
     draw_additional = sampler(shape, dtype, seed=[*entropy, *STREAM], device=device)
 
     def pair(indices: Sequence[int]) -> tuple[Tensor, Tensor]:

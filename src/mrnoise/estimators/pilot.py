@@ -12,7 +12,7 @@ from torch import Tensor
 from mrnoise.estimators.clock import Stopwatch
 from mrnoise.estimators.colouring import Sublattice, colouring, is_plane
 from mrnoise.estimators.control_variate import SAMPLES_PER_COEFFICIENT, ControlledMoments, Features
-from mrnoise.estimators.linearity import check_noise
+from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.precision import pairs_needed
 from mrnoise.estimators.region_error import object_of
@@ -24,9 +24,9 @@ N_PAIRS = 8
 LEAST_SLOPE = 0.6
 # Coefficients fitted to n samples explain ρ⁴ (1 - FITTING p/n) of the variance of |δ|², p the number of them.
 FITTING = 0.5
-# What may be cheaper is tried while all trials cost less than this part of the cheapest way known; before it was timed,
-# a product counts as so many replicas.
-TRIALS, PRODUCT = 0.2, 2
+# What may be cheaper is tried while all trials cost less than this part of the cheapest way known for all images;
+# before it was timed, a product counts as so many replicas.
+TRIALS, PRODUCT = 0.1, 2
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Pilot:
     Parameters
     ----------
     replicas, products
-        g(y+n) - g(y) and Jn of the same n, (B, *image): the first pairs of `linearity` with the same seed. Products
-        are ``None`` where replicas were so cheap that nothing else was tried.
+        g(y+n) - g(y) and Jn of the same n, (B, *image): the first of `monte_carlo`, and the first pairs of
+        `linearity`, with the same seed. Products are ``None`` where replicas were so cheap that nothing else was tried.
     approximations
         The products in half precision; ``None`` where that changes nothing, or they cannot be used.
     prospects
@@ -91,6 +91,7 @@ def pilot(
     features: Features | None = None,
     approximate: NoiseOperator | None = None,
     with_adjoint: bool = False,
+    n_images: int = 1,
     seed: Sequence[int] = (0,),
 ) -> Pilot:
     """Time replicas, products and control variates, and predict what each way costs.
@@ -113,10 +114,12 @@ def pilot(
         The operator in half precision, where that is a choice.
     with_adjoint
         Whether coloured probes, which need the adjoint and a target error, are a choice for a complex image (y, x).
+    n_images
+        That the choice is for: trials may cost so many times more.
     seed
         Entropy of the noise, as for `linearity`.
     """
-    noise = check_noise(operator, seed)(range(N_PAIRS))
+    noise = replica_noise(operator, seed)(range(N_PAIRS))
     inside = object_of(operator, plan.region)
     replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
     ways = _ways(replicas, noise, inside, plan, features, operator)
@@ -125,7 +128,7 @@ def pilot(
     trials = Stopwatch(operator.device)
 
     def worth_it(seconds: float) -> bool:
-        return trials.seconds() + seconds < TRIALS * min(prospect.seconds for prospect in found)
+        return trials.seconds() + seconds < TRIALS * n_images * min(prospect.seconds for prospect in found)
 
     products = approximations = cells = None
     if worth_it(N_PAIRS * PRODUCT * replica.each):
@@ -142,9 +145,9 @@ def pilot(
                     Prospect("sketch", way.controlled, True, way.samples, way.seconds(approximation) + pairs)
                     for way in more
                 ]
-        probe_seconds = (2 if operator.complex_linear else 4) * product.each
+        n_products = 2 if operator.complex_linear else 4
         possible = with_adjoint and plan.target_error is not None and plan.n_samples is None and is_plane(operator)
-        if possible and worth_it(probe_seconds):
+        if possible and worth_it(product.of(n_products)):
             assert plan.target_error is not None
             chosen = colouring(
                 operator,
@@ -152,7 +155,7 @@ def pilot(
                 inside,
                 plan.target_error,
                 seed=seed,
-                probe_seconds=probe_seconds,
+                probe_seconds=n_products * product.each,
                 most_seconds=min(prospect.seconds for prospect in found),
             )
             if chosen is not None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError
-from mrnoise.estimators.linearity import check_noise
 from mrnoise.estimators.moments import Accumulator
+from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.region_error import object_of
 from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches
@@ -63,7 +63,7 @@ def correction(
     start
         δ and s of the first pairs with the same seed, (B, *image), where they are known already.
     """
-    draw = check_noise(operator, seed)
+    draw = replica_noise(operator, seed)
 
     def pair(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
