@@ -18,7 +18,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Linearity, Plan, Progress, Sublattice
 from mrnoise.estimators.estimate import GaussianError, stack, unknown, unstack
 from mrnoise.estimators.linearity import LINEAR, TOLERANCE, join
-from mrnoise.estimators.sampler import Distribution, sampler
+from mrnoise.estimators.sampler import Distribution, of_this_run, sampler
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
 from mrnoise.linearization import NoiseToImage, linearize, n_images
@@ -382,8 +382,7 @@ def _estimate(
         exact, operator = operator, operator.in_half_precision()
         if choice.pairs is None:
             _require_half_precision(operator)
-        # Pairs of other noise than those that an earlier run took.
-        entropy = seed if start is None else (*seed, start.n_samples)
+        entropy = of_this_run(seed, start)
         correction = estimators.correction(exact, operator, plan, seed=entropy, start=choice.pairs)
     if method == "sketch":
         return estimators.sketch(

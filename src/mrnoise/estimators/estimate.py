@@ -125,6 +125,26 @@ class EmpiricalError:
         """V, P, V², VP, |P|² and P² of samples."""
         return v, p, v.square(), v * p, p.abs().square(), p.square()
 
+    def times(self, factor: float) -> EmpiricalError:
+        """That of √factor times the estimate."""
+        return EmpiricalError(
+            self.variance * factor,
+            self.cross * factor,
+            self.pseudo_abs * factor,
+            self.pseudo_square * factor,
+            self.degrees_of_freedom,
+        )
+
+    def plus(self, other: EmpiricalError) -> EmpiricalError:
+        """That of the sum with an independent estimate; the degrees of freedom stay, as if its error were small."""
+        return EmpiricalError(
+            self.variance + other.variance,
+            self.cross + other.cross,
+            self.pseudo_abs + other.pseudo_abs,
+            self.pseudo_square + other.pseudo_square,
+            self.degrees_of_freedom,
+        )
+
     def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
         """Standard error of E|δx|²."""
         return self.variance.clamp_min(0).sqrt()
@@ -246,20 +266,11 @@ class Estimate:
 
     def scaled(self, alpha: float) -> Estimate:
         """To first order that of noise ``alpha`` times as strong: variances times α², relative errors as before."""
-        error = self.error
-        if isinstance(error, EmpiricalError):
-            error = EmpiricalError(
-                error.variance * alpha**4,
-                error.cross * alpha**4,
-                error.pseudo_abs * alpha**4,
-                error.pseudo_square * alpha**4,
-                error.degrees_of_freedom,
-            )
         return dataclasses.replace(
             self,
             variance=self.variance * alpha**2,
             pseudo_variance=self.pseudo_variance * alpha**2,
-            error=error,
+            error=self.error.times(alpha**4) if isinstance(self.error, EmpiricalError) else self.error,
             error_sample=None if self.error_sample is None else self.error_sample * alpha**2,
         )
 
@@ -291,11 +302,8 @@ def pooled(first: Estimate, second: Estimate) -> Estimate:
     n = first.n_samples + second.n_samples
     a, b = first.n_samples / n, second.n_samples / n
     assert isinstance(first.error, EmpiricalError) and isinstance(second.error, EmpiricalError)
-    moments = {
-        f.name: a**2 * getattr(first.error, f.name) + b**2 * getattr(second.error, f.name)
-        for f in dataclasses.fields(EmpiricalError)
-    }
-    moments["degrees_of_freedom"] = first.error.degrees_of_freedom + second.error.degrees_of_freedom
+    freedom = first.error.degrees_of_freedom + second.error.degrees_of_freedom
+    error = dataclasses.replace(first.error.times(a**2).plus(second.error.times(b**2)), degrees_of_freedom=freedom)
     mean = mean_error = None
     if first.mean is not None and second.mean is not None:
         mean = a * first.mean + b * second.mean
@@ -305,7 +313,7 @@ def pooled(first: Estimate, second: Estimate) -> Estimate:
         second,
         variance=a * first.variance + b * second.variance,
         pseudo_variance=a * first.pseudo_variance + b * second.pseudo_variance,
-        error=EmpiricalError(**moments),
+        error=error,
         n_samples=n,
         n_products=first.n_products + second.n_products,
         mean=mean,

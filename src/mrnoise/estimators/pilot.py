@@ -11,7 +11,14 @@ from torch import Tensor
 
 from mrnoise.estimators.clock import Stopwatch
 from mrnoise.estimators.colouring import Sublattice, colouring, is_plane
-from mrnoise.estimators.control_variate import SAMPLES_PER_COEFFICIENT, ControlledMoments, Features
+from mrnoise.estimators.control_variate import (
+    DRAWS,
+    SAMPLES_PER_COEFFICIENT,
+    ControlledMoments,
+    FeatureCovariance,
+    Features,
+)
+from mrnoise.estimators.memory import freed_blocks_kept
 from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.precision import pairs_needed
@@ -24,9 +31,11 @@ N_PAIRS = 8
 LEAST_SLOPE = 0.6
 # Coefficients fitted to n samples explain ρ⁴ (1 - FITTING p/n) of the variance of |δ|², p the number of them.
 FITTING = 0.5
+# Draws of features whose covariance is not known in closed form.
+N_DRAWS = 64
 # What may be cheaper is tried while all trials cost less than this part of the cheapest way known for all images;
-# before it was timed, a product counts as so many replicas.
-TRIALS, PRODUCT = 0.1, 2
+# before it was timed, a product counts as so many replicas, and as one where the derivative is complex-linear.
+TRIALS, PRODUCT = 0.05, 2
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def pilot(
     noise = replica_noise(operator, seed)(range(N_PAIRS))
     inside = object_of(operator, plan.region)
     replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
-    ways = _ways(replicas, noise, inside, plan, features, operator)
+    ways = _ways(replicas, noise, inside, plan, features, operator, seed)
     found = [Prospect("monte_carlo", way.controlled, False, way.samples, way.seconds(replica)) for way in ways]
 
     trials = Stopwatch(operator.device)
@@ -131,7 +140,7 @@ def pilot(
         return trials.seconds() + seconds < TRIALS * n_images * min(prospect.seconds for prospect in found)
 
     products = approximations = cells = None
-    if worth_it(N_PAIRS * PRODUCT * replica.each):
+    if worth_it(N_PAIRS * (1 if operator.complex_linear else PRODUCT) * replica.each):
         products, product = _Timed(operator.apply, noise, plan, operator).finish()
         found += [Prospect("sketch", way.controlled, False, way.samples, way.seconds(product)) for way in ways]
         if approximate is not None and worth_it(N_PAIRS * product.each):
@@ -201,7 +210,13 @@ class _Way:
 
 
 def _ways(
-    replicas: Tensor, noise: Tensor, inside: Tensor, plan: Plan, features: Features | None, operator: NoiseOperator
+    replicas: Tensor,
+    noise: Tensor,
+    inside: Tensor,
+    plan: Plan,
+    features: Features | None,
+    operator: NoiseOperator,
+    seed: Sequence[int],
 ) -> list[_Way]:
     d = replicas[:, inside].to(torch.complex128)
     wanted = float(plan.n_samples or MOST_SAMPLES)
@@ -214,8 +229,18 @@ def _ways(
         moments.add(replicas, noise)
         moments.estimate(False)  # once a batch, to judge the error
         extra = stopwatch.seconds() / N_PAIRS
-        explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
-        ways.append(_Way(True, _with_control_variates(wanted, explained, 2 * features.covariance.shape[0]), extra))
+        f, known = features(noise)[..., inside], len(features.covariance)
+        explained = _explained_squared(d, f[:, :known], features.covariance[..., inside])
+        if known < features.n_images:
+            stopwatch = Stopwatch(operator.device)
+            covariance = FeatureCovariance(features, seed)
+            with freed_blocks_kept():
+                covariance.draw(N_DRAWS)
+            extra += DRAWS * stopwatch.seconds() / N_DRAWS
+            # What is explained by images whose covariance is drawn is known as well as the draws tell.
+            more = _explained_squared(d, f, covariance.whole[..., inside]) - explained
+            explained += max(0.0, more) * (1 - 1 / DRAWS)
+        ways.append(_Way(True, _with_control_variates(wanted, explained, 2 * features.n_images), extra))
     return ways
 
 

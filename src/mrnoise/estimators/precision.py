@@ -170,13 +170,7 @@ class CorrectedMoments:
             estimate,
             variance=(estimate.variance + self._correction.variance).clamp_min(0),
             pseudo_variance=estimate.pseudo_variance + self._correction.pseudo_variance,
-            error=EmpiricalError(
-                error.variance + of_pairs.variance,
-                error.cross + of_pairs.cross,
-                error.pseudo_abs + of_pairs.pseudo_abs,
-                error.pseudo_square + of_pairs.pseudo_square,
-                error.degrees_of_freedom,
-            ),
+            error=error.plus(of_pairs),
             n_products=estimate.n_products + 2 * self._correction.n_pairs,
             error_sample=None,
         )

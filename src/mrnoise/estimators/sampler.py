@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
+from mrnoise.estimators.estimate import Estimate
 
 Draw = Callable[[Sequence[int]], Tensor]
 Distribution = Callable[[Sequence[int], torch.dtype, torch.Generator], Tensor]
@@ -37,6 +38,12 @@ def gaussian(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generato
 DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType(
     {"phase": phase, "rademacher": rademacher, "gaussian": gaussian}
 )
+
+
+def of_this_run(seed: int | Sequence[int], start: Estimate | None) -> list[int]:
+    """Entropy of noise that a run which goes on from ``start`` must not share with it."""
+    entropy = [seed] if isinstance(seed, int) else list(seed)
+    return entropy if start is None else [*entropy, start.n_samples]
 
 
 def sampler(

@@ -71,7 +71,7 @@ def on_lines(matrices: Tensor, images: Tensor, axes: tuple[int, ...]) -> Tensor:
     return product.reshape(lines.shape).movedim(-1, axis)
 
 
-def unfold(gram: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
+def unfold(gram: Callable[[Tensor], Tensor], b: Tensor, n_steps: int = N_STEPS) -> Tensor:
     """Most of H⁻¹ b: N steps of the Chebyshev iteration on the eigenvalues [a, 1] of H, which has none above 1.
 
     There the relative error is below 1/T_N((1+a)/(1-a)) = 5 %; smaller eigenvalues, which would amplify noise
@@ -84,11 +84,13 @@ def unfold(gram: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
         x → H x.
     b
         Anything ``gram`` takes.
+    n_steps
+        N: with fewer, more of the small eigenvalues are inverted in part.
     """
     middle, half = 0.5 * (1 + SMALLEST), 0.5 * (1 - SMALLEST)
     rho, residual = half / middle, b
     x = step = residual / middle
-    for _ in range(N_STEPS - 1):
+    for _ in range(n_steps - 1):
         residual = residual - gram(step)
         previous, rho = rho, 1 / (2 * middle / half - rho)
         step = rho * (previous * step + 2 / half * residual)

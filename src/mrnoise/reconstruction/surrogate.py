@@ -14,17 +14,14 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.calibration import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
-from mrnoise.reconstruction.normal_equations import line_gram, on_lines, undersampled_axes, unfold
+from mrnoise.reconstruction.normal_equations import NormalEquations, line_gram, on_lines, undersampled_axes, unfold
 
 AXES = (-2, -1)
 Shift = tuple[int, int]
-# Sums over a voxel, its neighbours, the diagonal ones, and those two voxels away: small local filters.
-FILTERS: tuple[tuple[Shift, ...], ...] = (
-    ((0, 0),),
-    ((0, 1), (0, -1), (1, 0), (-1, 0)),
-    ((1, 1), (1, -1), (-1, 1), (-1, -1)),
-    ((0, 2), (0, -2), (2, 0), (-2, 0)),
-)
+# Sums over a voxel and over its neighbours: small local filters.
+FILTERS: tuple[tuple[Shift, ...], ...] = (((0, 0),), ((0, 1), (0, -1), (1, 0), (-1, 0)))
+# Of `unfold` where it takes transforms: networks of small U-Nets gain nothing from more, others little.
+N_STEPS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,26 +30,43 @@ class Surrogate:
 
     Parameters
     ----------
+    n_images
+        K.
     covariance
-        E f fᴴ of the images f in every voxel for unit noise, (K, K, y, x).
+        E f fᴴ of the first k ≤ K images f in every voxel for unit noise, in closed form, (k, k, y, x).
+    acquired
+        Which samples of k-space are, (k1, k0), its centre at index 0.
+    acquired_shape
+        (coil, n), their number.
     """
 
+    n_images: int
     covariance: Tensor
+    acquired: Tensor
+    acquired_shape: tuple[int, ...]
     _images: Callable[[Tensor], Tensor]
 
     def __call__(self, noise: Tensor) -> Tensor:
         """Unit noise (B, coil, k1, k0) → (B, K, y, x)."""
-        return self._images(noise)
+        return self._images(torch.fft.ifftshift(noise, dim=AXES) * self.acquired)
+
+    def of_acquired(self, noise: Tensor) -> Tensor:
+        """The same from unit noise of the acquired samples alone, (B, coil, n), which is drawn faster."""
+        kspace = noise.new_zeros(*noise.shape[:2], *self.acquired.shape)
+        kspace[..., self.acquired] = noise
+        return self._images(kspace)
 
 
 def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate | None:
     """The zero-filled and the unfolded image, which networks filter, each with sums over the neighbours of a voxel.
 
-    Unfolded, by `normal_equations.unfold`, is x = p(H) z of the zero-filled z = Aᴴv, if sampling varies along one axis
-    only, so that p(H) is a matrix for every line. The covariance is known in closed form: with H = AᴴA of unit maps
-    and C = FᴴMF,
+    Unfolded, by `normal_equations.unfold`, is x = p(H) z of the zero-filled z = Aᴴv. With H = AᴴA of unit maps and
+    C = FᴴMF,
 
         E z zᴴ = H,   H_ij = C_ij Σ_c S_c*(i) S_c(j),   E x zᴴ = p(H) H,   E x xᴴ = p(H) H p(H)ᴴ.
+
+    If sampling varies along one axis only, p(H) is a matrix for every line, and all of it is known in closed form;
+    else the covariance of z.
 
     Parameters
     ----------
@@ -84,25 +98,30 @@ def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate
     mask = torch.fft.ifftshift(acquisition.mask, dim=AXES)
     axes = undersampled_axes(mask, 2)
     h = line_gram(maps, mask, axes)
-    filters = FILTERS if h is None else FILTERS[:2]
-    unfolded = None if h is None else unfold(h.matmul, torch.eye(h.shape[-1], dtype=h.dtype, device=h.device))
+    if h is None:
+        equations = NormalEquations(axes, coil_axis=-3)
+        covariance = _filtered(_of_zero_filled(maps, mask))
 
-    def images(noise: Tensor) -> Tensor:
-        kspace = torch.fft.ifftshift(noise * acquisition.mask, dim=AXES)
-        plain = [(maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)]
-        if unfolded is not None:
-            plain.append(on_lines(unfolded, plain[0], axes))
-        filtered = [_sum(image.roll(shift, AXES) for shift in shifts) for image in plain for shifts in filters]
+        def unfolded(z: Tensor) -> Tensor:
+            return unfold(lambda x: equations.gram(x, maps, mask), z, N_STEPS)
+
+    else:
+        p = unfold(h.matmul, torch.eye(h.shape[-1], dtype=h.dtype, device=h.device))
+        rows = ((h, (p @ h).mH), (p @ h, p @ h @ p.mH))
+        blocks = [[_filtered(_of_lines(part, axes)) for part in row] for row in rows]
+        covariance = torch.cat([torch.cat(row, 1) for row in blocks])
+
+        def unfolded(z: Tensor) -> Tensor:
+            return on_lines(p, z, axes)
+
+    def of_kspace(kspace: Tensor) -> Tensor:
+        zero_filled = (maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)
+        both = (zero_filled, unfolded(zero_filled))
+        filtered = [_sum(image.roll(shift, AXES) for shift in shifts) for image in both for shifts in FILTERS]
         return central(torch.fft.fftshift(torch.stack(filtered, 1), dim=AXES), image_shape)
 
-    if h is None or unfolded is None:
-        covariance = _filtered(_of_zero_filled(maps, mask), filters)
-    else:
-        cross = unfolded @ h
-        rows = ((h, cross.mH), (cross, cross @ unfolded.mH))
-        blocks = [[_filtered(_of_lines(part, axes), filters) for part in row] for row in rows]
-        covariance = torch.cat([torch.cat(row, 1) for row in blocks])
-    return Surrogate(central(torch.fft.fftshift(covariance, dim=AXES), image_shape), images)
+    covariance = central(torch.fft.fftshift(covariance, dim=AXES), image_shape)
+    return Surrogate(2 * len(FILTERS), covariance, mask, (len(maps), int(mask.sum())), of_kspace)
 
 
 def _sum(images: Iterable[Tensor]) -> Tensor:
@@ -113,9 +132,9 @@ def _sum(images: Iterable[Tensor]) -> Tensor:
 Covariance = Callable[[Shift, Shift], Tensor]
 
 
-def _filtered(covariance: Covariance, filters: Sequence[Sequence[Shift]]) -> Tensor:
+def _filtered(covariance: Covariance) -> Tensor:
     """Of all sums over the shifts of a filter, (filter, filter, y, x)."""
-    rows = [[_sum(covariance(a, b) for a in left for b in right) for right in filters] for left in filters]
+    rows = [[_sum(covariance(a, b) for a in left for b in right) for right in FILTERS] for left in FILTERS]
     return torch.stack([torch.stack(row) for row in rows])
 
 
