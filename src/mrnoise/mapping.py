@@ -85,7 +85,7 @@ def noise_map(
         ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
         ``lattice`` where it is exact; ``monte_carlo`` where no derivative passes the preflight or the noise is not
-        first order; else what a pilot of 8 samples on the first slice predicts to be cheapest, ``coloured``,
+        first order; else what a pilot of 8 replicas on the first slice predicts to be cheapest, ``coloured``,
         ``sketch`` (in single or half precision) or ``monte_carlo``, these with or without control variates:
         ``provenance["why"]`` has the figures.
         A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
@@ -100,7 +100,8 @@ def noise_map(
         Probes of ``sketch``: ``"phase"``, ``"rademacher"`` or ``"gaussian"``.
     control_variate
         For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or unfolded image of the same
-        slice explains, whose variance is known in closed form: fewer samples for the same error. ``None``: where
+        slice explains, whose variance is known in closed form or from cheap draws, see
+        `mrnoise.estimators.control_variate.FeatureCovariance`: fewer samples for the same error. ``None``: where
         ``auto`` finds that it pays, or the map that is gone on from has them.
     half_precision
         For ``sketch``: products with convolutions in bfloat16, and a few pairs with those in single precision, which
