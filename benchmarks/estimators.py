@@ -610,9 +610,12 @@ def draw(record: dict[str, Any], path: Path) -> None:
         ax.set_xlabel("seconds", fontsize=8)
         ax.set_ylabel("error of σ, %", fontsize=8)
         ax.tick_params(which="both", labelsize=7)
+        low, high = ax.get_ylim()
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_major_formatter(plain)
+        ax.yaxis.set_major_formatter(plain)
         ax.xaxis.set_minor_formatter(NullFormatter())
-        for plain in (ax.xaxis.set_major_formatter, ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            plain(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(plain if high < 20 * low else NullFormatter())
         ax.grid(alpha=0.25)
     shown = next(name for name in ("n2r-r4", *reversed(cases)) if name in cases)
     for method in ("sketch", "paper"):
@@ -629,7 +632,9 @@ def draw(record: dict[str, Any], path: Path) -> None:
     for ax in axes[len(cases) + 1 :]:
         ax.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / 2), fontsize=9, frameon=False
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

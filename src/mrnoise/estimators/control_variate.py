@@ -61,7 +61,7 @@ class FeatureCovariance:
 
     With sample moments Ŝ and B = Ŝ_xz Ŝ_zz⁻¹: E x zᴴ = B E z zᴴ and E x xᴴ = Ŝ_xx + B (E z zᴴ - Ŝ_zz) Bᴴ, the estimate
     of maximum likelihood (Anderson 1957, doi:10.1080/01621459.1957.10501379). What z explains, B E z zᴴ Bᴴ, then
-    adds nothing to its error.
+    adds nothing to its error. Of n draws the rest, which z does not explain, is too large by k²/n(n-k).
 
     Parameters
     ----------
@@ -132,10 +132,10 @@ class ControlledMoments:
 
         V = E(|δ|² - |h|²) + E|h|²,    P = E(δ² - h²) + E h²,
 
-    the last of each known from E f fᴴ of complex-linear f. The coefficients for every other sample are fitted
-    to those between: the mean is unbiased whatever they are. Where h explains the fraction ρ² of Gaussian noise, the
-    variance of V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and Welch 1981,
-    doi:10.1287/mnsc.27.3.322).
+    the last of each known from E f fᴴ of complex-linear f, see `FeatureCovariance`. The coefficients for every other
+    sample are fitted to those between: the mean is unbiased whatever they are. Where h explains the fraction ρ² of
+    Gaussian noise, the variance of V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and Welch
+    1981, doi:10.1287/mnsc.27.3.322).
 
     Parameters
     ----------
