@@ -108,8 +108,9 @@ def pilot(
     The relative error of σ from S samples is √((1+κ²) q / 4S), with q = 1 without and, where features explain the
     fraction ρ² of the noise, q = 1 - ρ⁴ with control variates, less what fitting them costs. κ² and ρ⁴ are means over
     the object of U-statistics over the replicas: with the covariance C of the features f known, the mean over i ≠ j of
-    (δ_i f_iᴴ) C⁻¹ (f_j δ_j*) has no bias however few samples there are. Products, half precision and coloured probes
-    are tried one after the other while that costs little beside the cheapest way known.
+    (δ_i f_iᴴ) C⁻¹ (f_j δ_j*) has no bias however few samples there are. Where C is drawn, what is explained beyond the
+    features in closed form counts 1 - 1/m, m draws a sample. Products, half precision and coloured probes are tried one
+    after the other while that costs little beside the cheapest way known.
 
     Parameters
     ----------
