@@ -15,11 +15,11 @@ from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.probe import leakage, probe
 from mrnoise.estimators.region_error import object_of
-from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sampler import COLOURING, sampler
 from mrnoise.estimators.stream import Plan, responses
 
-# Without a pilot: products that colours are found from, and what keeps their noise apart from that of estimators.
-N_PRODUCTS, STREAM = 8, (0, 3)
+# Without a pilot: products that colours are found from.
+N_PRODUCTS = 8
 # Numbers of colours, and how many of them are tried.
 FEWEST, MOST, MOST_TRIES = 3, 42, 4
 # Offsets of strong correlation of which all pairs are considered.
@@ -105,8 +105,7 @@ def coloured(
             remedy='Use method="sketch".',
         )
     if chosen is None:
-        entropy = [seed] if isinstance(seed, int) else list(seed)
-        draw = sampler(operator.noise_shape, operator.noise_dtype, seed=[*entropy, *STREAM], device=operator.device)
+        draw = sampler(operator.noise_shape, operator.noise_dtype, seed=seed, use=COLOURING, device=operator.device)
         products = responses(operator.apply, draw(range(N_PRODUCTS)), plan.batch_size, operator)
         found = colouring(operator, products, object_of(operator, plan.region), plan.target_error or GOAL, seed=seed)
         assert found is not None

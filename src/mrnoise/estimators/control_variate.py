@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Protocol
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.moments import local_mean
-from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sampler import FEATURES, sampler
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
 # as many.
@@ -24,9 +23,8 @@ WINDOW = 3
 CHUNK = 2048
 # Added to the second moments of the features for the fit, relative to their mean.
 RIDGE = 1e-2
-# Draws of features, for each sample, where their covariance is not all known in closed form; how many at once, and what
-# keeps them apart from the noise of estimators.
-DRAWS, DRAWN_AT_ONCE, STREAM = 4, 8, (0, 4)
+# Draws of features, for each sample, where their covariance is not all known in closed form; how many at once.
+DRAWS, DRAWN_AT_ONCE = 4, 8
 
 
 class Features(Protocol):
@@ -88,11 +86,11 @@ class FeatureCovariance:
         if n > self._n_known:
             self.n_draws, self._sum = 0, self._closed.new_zeros(n, n, *image)
             self.whole = self.explained = self._sum
-        entropy = [seed] if isinstance(seed, int) else list(seed)
         self._noise = sampler(
             features.acquired_shape,
             features.covariance.dtype,
-            seed=[*entropy, *STREAM],
+            seed=seed,
+            use=FEATURES,
             distribution="gaussian",
             device=self._closed.device,
         )
@@ -147,15 +145,20 @@ class ControlledMoments:
         True for linear responses; False for replicas, whose mean is estimated too.
     seed
         Entropy of the noise by which `FeatureCovariance` finds what is not known in closed form.
+
+    Attributes
+    ----------
+    covariance
+        Of the features.
     """
 
     def __init__(self, features: Features, method: str, known_mean: bool, seed: int | Sequence[int] = 0) -> None:
         self.method, self.known_mean = method, known_mean
         self.count = 0
         self._features = features
-        self._covariance = FeatureCovariance(features, seed)
+        self.covariance = FeatureCovariance(features, seed)
         # Of samples with even and odd index; those of one are explained with coefficients fitted to the other.
-        like = self._covariance.whole[0, 0]
+        like = self.covariance.whole[0, 0]
         self._folds = tuple(_Sums(features.n_images, like) for _ in range(2))
         none = _Coefficients(like.new_zeros(2 * features.n_images, *like.shape), 0 * like.real, 0 * like, None)
         self._coefficients = (none, none)
@@ -169,19 +172,19 @@ class ControlledMoments:
             # At fixed numbers of samples, whatever the batches.
             end = SAMPLES_PER_COEFFICIENT * 2 * self._features.n_images
             while end <= self.count:
-                end = ceil(GROWTH * end)
+                end = math.ceil(GROWTH * end)
             part, z = z[: end - self.count], z[end - self.count :]
             for fold in range(2):
                 self._folds[fold].add(part[(fold - self.count) % 2 :: 2])
             self.count += len(part)
             if self.count == end:
-                self._covariance.draw(DRAWS * end)
+                self.covariance.draw(DRAWS * end)
                 self._coefficients = (self._fit(self._folds[1]), self._fit(self._folds[0]))
 
     def _fit(self, sums: _Sums) -> _Coefficients:
         """By least squares over the samples and the voxels around each."""
         moments = local_mean(sums.moments, WINDOW) if sums.moments.ndim >= 4 else sums.moments
-        return _Coefficients.of(_least_squares(moments), self._covariance)
+        return _Coefficients.of(_least_squares(moments), self.covariance)
 
     # -- what they say -----------------------------------------------------------------------------------------
 

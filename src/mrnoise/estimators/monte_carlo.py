@@ -11,11 +11,8 @@ from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import Draw, of_this_run, sampler
+from mrnoise.estimators.sampler import REPLICAS, Draw, of_this_run, sampler
 from mrnoise.estimators.stream import Plan, stream
-
-# Keeps the noise apart from the probes of estimators, which use (seed, slice, probe).
-STREAM = (0, 2)
 
 
 def monte_carlo(
@@ -67,11 +64,11 @@ def monte_carlo(
 
 def replica_noise(operator: NoiseOperator, seed: int | Sequence[int]) -> Draw:
     """The noise of replicas, and of the products they are compared with, by their indices."""
-    entropy = [seed] if isinstance(seed, int) else list(seed)
     return sampler(
         operator.noise_shape,
         operator.noise_dtype,
-        seed=[*entropy, *STREAM],
+        seed=seed,
+        use=REPLICAS,
         distribution="gaussian",
         device=operator.device,
     )

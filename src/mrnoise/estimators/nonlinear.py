@@ -11,14 +11,12 @@ from torch import Tensor
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sampler import ADDITIONAL, sampler
 from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches, stream
 
 # Pairs from which the number of additional products, their weight and a first guess of the bias are taken.
 PILOT = 8
 MOST_ADDITIONAL = 8
-# Keeps additional probes apart from those of sketches, which use (seed, slice, probe).
-STREAM = (0, 1)
 
 
 def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] = 0) -> Estimate:
@@ -53,10 +51,10 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] 
         With ``mean``, the bias, and its error. Standard errors come from the spread of the samples: δx need not
         be Gaussian.
     """
-    entropy = [seed] if isinstance(seed, int) else list(seed)
-    shape, dtype, device = operator.noise_shape, operator.noise_dtype, operator.device
-    draw = replica_noise(operator, entropy)
-    draw_additional = sampler(shape, dtype, seed=[*entropy, *STREAM], device=device)
+    draw = replica_noise(operator, seed)
+    draw_additional = sampler(
+        operator.noise_shape, operator.noise_dtype, seed=seed, use=ADDITIONAL, device=operator.device
+    )
 
     def pair(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)

@@ -15,7 +15,6 @@ from mrnoise.estimators.control_variate import (
     DRAWS,
     SAMPLES_PER_COEFFICIENT,
     ControlledMoments,
-    FeatureCovariance,
     Features,
 )
 from mrnoise.estimators.memory import freed_blocks_kept
@@ -226,7 +225,7 @@ def _ways(
     ways = [_Way(False, wanted, 0.0)]
     if features is not None:
         stopwatch = Stopwatch(operator.device)
-        moments = ControlledMoments(features, "pilot", known_mean=True)
+        moments = ControlledMoments(features, "pilot", known_mean=True, seed=seed)
         moments.add(replicas, noise)
         moments.estimate(False)  # once a batch, to judge the error
         extra = stopwatch.seconds() / N_PAIRS
@@ -234,12 +233,11 @@ def _ways(
         explained = _explained_squared(d, f[:, :known], features.covariance[..., inside])
         if known < features.n_images:
             stopwatch = Stopwatch(operator.device)
-            covariance = FeatureCovariance(features, seed)
             with freed_blocks_kept():
-                covariance.draw(N_DRAWS)
+                moments.covariance.draw(N_DRAWS)
             extra += DRAWS * stopwatch.seconds() / N_DRAWS
             # What is explained by images whose covariance is drawn is known as well as the draws tell.
-            more = _explained_squared(d, f, covariance.whole[..., inside]) - explained
+            more = _explained_squared(d, f, moments.covariance.whole[..., inside]) - explained
             explained += max(0.0, more) * (1 - 1 / DRAWS)
         ways.append(_Way(True, _with_control_variates(wanted, explained, 2 * features.n_images), extra))
     return ways

@@ -40,10 +40,17 @@ DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType(
 )
 
 
+# Noise of one seed that has to differ: probes have the seed alone.
+ADDITIONAL, REPLICAS, COLOURING, FEATURES = ((0, use) for use in (1, 2, 3, 4))
+
+
 def of_this_run(seed: int | Sequence[int], start: Estimate | None) -> list[int]:
     """Entropy of noise that a run which goes on from ``start`` must not share with it."""
-    entropy = [seed] if isinstance(seed, int) else list(seed)
-    return entropy if start is None else [*entropy, start.n_samples]
+    return _entropy(seed) if start is None else [*_entropy(seed), start.n_samples]
+
+
+def _entropy(seed: int | Sequence[int]) -> list[int]:
+    return [seed] if isinstance(seed, int) else list(seed)
 
 
 def sampler(
@@ -51,12 +58,13 @@ def sampler(
     dtype: torch.dtype,
     *,
     seed: int | Sequence[int],
+    use: Sequence[int] = (),
     distribution: str | Distribution = "phase",
     device: torch.device | None = None,
 ) -> Draw:
     """Function from probe indices to probes (B, *shape).
 
-    Every probe has a generator seeded by (seed, index), on the CPU, so that neither the batch size, nor the
+    Every probe has a generator seeded by (seed, use, index), on the CPU, so that neither the batch size, nor the
     device, nor the split over workers changes it.
 
     Raises
@@ -74,7 +82,7 @@ def sampler(
             )
         distribution = DISTRIBUTIONS[distribution]
     make = distribution
-    entropy = [seed] if isinstance(seed, int) else list(seed)
+    entropy = [*_entropy(seed), *use]
 
     def draw(indices: Sequence[int]) -> Tensor:
         probes = []

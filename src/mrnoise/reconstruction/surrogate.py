@@ -20,7 +20,7 @@ AXES = (-2, -1)
 Shift = tuple[int, int]
 # Sums over a voxel and over its neighbours: small local filters.
 FILTERS: tuple[tuple[Shift, ...], ...] = (((0, 0),), ((0, 1), (0, -1), (1, 0), (-1, 0)))
-# Of `unfold` where it takes transforms: networks of small U-Nets gain nothing from more, others little.
+# Of `unfold` where it takes transforms: with more the noise of some networks is explained better, at a price.
 N_STEPS = 5
 
 
@@ -107,7 +107,8 @@ def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate
 
     else:
         p = unfold(h.matmul, torch.eye(h.shape[-1], dtype=h.dtype, device=h.device))
-        rows = ((h, (p @ h).mH), (p @ h, p @ h @ p.mH))
+        cross = p @ h
+        rows = ((h, cross.mH), (cross, cross @ p.mH))
         blocks = [[_filtered(_of_lines(part, axes)) for part in row] for row in rows]
         covariance = torch.cat([torch.cat(row, 1) for row in blocks])
 

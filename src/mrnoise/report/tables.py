@@ -19,6 +19,8 @@ SMALL_NOISE_SNR = 3.0
 TITLES = {
     "method": "Method",
     "why": "Why this method",
+    "control_variate": "Control variates",
+    "half_precision": "Half precision",
     "noise_model": "Noise model",
     "reconstruction": "Reconstruction",
     "n_samples": "Probes or replicas",
