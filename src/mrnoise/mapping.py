@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from torch import Tensor
 from mrnoise import estimators
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.lattice import alias_colours
 from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Linearity, Plan, Progress, Sublattice
@@ -25,7 +27,7 @@ from mrnoise.linearization import NoiseToImage, linearize, n_images
 from mrnoise.linearization.preflight import refuse
 from mrnoise.provenance import fingerprint, scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.reconstruction.sense import shared_lattice
+from mrnoise.reconstruction.sense import shared_mask
 from mrnoise.reconstruction.surrogate import Surrogate, surrogate
 from mrnoise.result import NOT_FIRST_ORDER as NONLINEAR
 from mrnoise.result import NoiseMap
@@ -196,7 +198,7 @@ def noise_map(
                 plan = dataclasses.replace(plan, n_samples=1)
             features = None
             if choice.control_variate:
-                features = choice.features or _features(operator)
+                features = choice.features or _features(operator, region)
             estimate = _estimate(operator, choice, plan, (seed, index), distribution, start, features)
             done.append((operator.value.cpu(), estimate.cpu()))
             if estimate.interrupted:
@@ -275,15 +277,15 @@ def _choose(
         return _Choice("monte_carlo", controlled, False, why)
     if start is not None:
         return _Choice(start.method, controlled, bool(half_precision), "going on from a map by this method")
-    if not controlled and _alias_sets_are_apart(operator):
-        why = "a linear reconstruction that keeps the alias sets of regular sampling apart: no sampling error"
+    if not controlled and _alias_sets_are_apart(operator, plan):
+        why = "a linear reconstruction that keeps alias sets apart: no sampling error, at no more products than samples"
         return _Choice("lattice", False, False, why)
     if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
         why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
         return _Choice("sketch", controlled, False, why)
-    features = _features(operator) if controlled else None
+    features = _features(operator, foreground(operator.value)) if controlled else None
     if control_variate is None:
-        features = surrogate(operator.acquisition, operator.image_shape)
+        features = surrogate(operator.acquisition, foreground(operator.value))
     tried = estimators.pilot(
         operator,
         plan,
@@ -332,24 +334,32 @@ def _tolerance(plan: Plan) -> float:
     return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
 
 
-def _alias_sets_are_apart(operator: NoiseToImage) -> bool:
-    """Whether one draw of lattice probes has no error, judged on its first colour."""
+def _alias_sets_are_apart(operator: NoiseToImage, plan: Plan) -> bool:
+    """Whether one draw of lattice probes has no error and costs no more than plain samples, judged on one colour."""
     if not operator.complex_linear or operator.preflight.vjp_mode is None:
         return False
     try:
-        first = _alias_colours(operator) == 0
+        colours = _alias_colours(operator).to(operator.device)
     except InputError:
         return False
-    probes = sampler(operator.image_shape, operator.image_dtype, seed=0, device=operator.device)([0]) * first
+    to_target = math.inf if plan.target_error is None else 0.25 / plan.target_error**2
+    if 2 * (int(colours.max()) + 1) > min(plan.n_samples or math.inf, to_target):
+        return False
+    inside = foreground(operator.value)
+    which = torch.bincount(colours[inside])
+    if not len(which):
+        return False
+    inside = inside & (colours == which.argmax())
+    probes = sampler(operator.image_shape, operator.image_dtype, seed=0, device=operator.device)([0])
+    probes = probes * (colours == which.argmax())
     products = (probes.conj() * operator.apply(operator.adjoint(probes)))[0]
-    inside = foreground(operator.value) & first.to(operator.device)
     # Im w*(LLᴴw) is leakage alone.
     return float(products[inside].imag.norm()) < APART * float(products[inside].real.norm())
 
 
-def _features(operator: NoiseToImage) -> Surrogate:
+def _features(operator: NoiseToImage, inside: Tensor) -> Surrogate:
     """Cheap images for control variates."""
-    features = surrogate(operator.acquisition, operator.image_shape)
+    features = surrogate(operator.acquisition, inside)
     if features is None:
         raise InputError(
             "control variates need a Cartesian slice with coil maps",
@@ -430,7 +440,7 @@ def _not_in_half_precision(received: str) -> InputError:
 def _alias_colours(operator: NoiseToImage) -> Tensor:
     """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
     acquisition = operator.acquisition
-    colours = shared_lattice(acquisition).colours(acquisition.spatial_shape)
+    colours = alias_colours(shared_mask(acquisition))
     shape = _spatial(acquisition, operator.value)
     if any(n > full for n, full in zip(shape, colours.shape, strict=True)):
         raise InputError(

@@ -4,7 +4,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.calibration import with_coil_maps
 from mrnoise.acquisition.espirit import espirit
 from mrnoise.acquisition.geometry import Geometry
-from mrnoise.acquisition.lattice import AliasLattice, alias_lattice
+from mrnoise.acquisition.lattice import AliasLattice, alias_colours, alias_lattice
 from mrnoise.acquisition.noise_covariance import NoiseCovariance, noise_covariance_from_scan
 from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.acquisition.walsh import walsh
@@ -14,6 +14,7 @@ __all__ = [
     "AliasLattice",
     "Geometry",
     "NoiseCovariance",
+    "alias_colours",
     "alias_lattice",
     "espirit",
     "estimate_noise_covariance",

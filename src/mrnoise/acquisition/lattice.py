@@ -1,10 +1,8 @@
-"""Regular sampling: which voxels alias onto each other."""
+"""Which voxels alias onto each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -44,13 +42,41 @@ class AliasLattice:
         axes = tuple(range(-len(self.shifts[0]), 0))
         return torch.stack([values.roll(shift, axes) for shift in self.shifts])
 
-    def colours(self, shape: Sequence[int]) -> Tensor:
-        """Colouring of a matrix, integers 0 to R - 1: the voxels of an alias set all differ in colour.
 
-        The noise of any linear reconstruction that treats alias sets apart is uncorrelated within a colour.
-        """
-        place = torch.arange(prod(shape)).reshape(tuple(shape))
-        return (self.aliases(place) < place).sum(0)
+def alias_colours(mask: Tensor) -> Tensor:
+    """Colouring of a matrix by which the voxels of an alias set all differ: integers from 0, (y, x) or (z, y, x).
+
+    A mask that stays what it is when shifted by t in k-space spreads voxels by displacements r with exp(i t·r) = 1
+    only. They form a group; voxels that differ by one of them are an alias set. The noise of a linear reconstruction
+    that treats alias sets apart is uncorrelated within a colour. Regular sampling has sets of R voxels, any other along
+    one axis the lines of that axis.
+
+    Parameters
+    ----------
+    mask
+        Bool, (k1, k0) or (k2, k1, k0).
+
+    Raises
+    ------
+    InputError
+        If all voxels are one set.
+    """
+    axes = tuple(range(mask.ndim))
+    overlap = torch.fft.ifftn(torch.fft.fftn(mask.double()).abs().square()).real
+    same = (overlap > int(mask.sum()) - 0.5).double()
+    shifts = torch.nonzero(torch.fft.fftn(same).abs() > 0.5).tolist()
+    if len(shifts) == mask.numel():
+        raise InputError(
+            "every voxel aliases onto every other",
+            expected="sampling that repeats itself along an axis of k-space, like whole lines",
+            received=f"{int(mask.sum())} of {mask.numel()} samples, whose pattern does not",
+            remedy='Use method="sketch", which takes any sampling.',
+        )
+    place = torch.arange(mask.numel(), device=mask.device).reshape(mask.shape)
+    colours = torch.zeros_like(place)
+    for shift in shifts:
+        colours += place.roll(shift, axes) < place
+    return colours
 
 
 def alias_lattice(mask: Tensor) -> AliasLattice:

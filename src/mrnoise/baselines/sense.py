@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.lattice import alias_lattice
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import Estimate, NoError
 from mrnoise.provenance import scan_record
-from mrnoise.reconstruction.sense import Sense, check_regularization, shared_lattice
+from mrnoise.reconstruction.sense import Sense, check_regularization, shared_mask
 from mrnoise.result import NoiseMap
 
 
@@ -127,7 +128,7 @@ def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
                 received=f"{float(measured.min()):g} to {float(measured.max()):g}",
                 remedy='Use noise_map(..., method="sketch"), which takes any weighting.',
             )
-    lattice = shared_lattice(acquisition)
+    lattice = alias_lattice(shared_mask(acquisition))
     dims, psi = acquisition.spatial_dims, acquisition.noise_covariance
     maps = acquisition.coil_maps.to(torch.complex128).movedim(acquisition.coil_axis, 0)
     b = lattice.aliases(maps)  # (R, coil, ..., *spatial)

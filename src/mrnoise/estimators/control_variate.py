@@ -1,4 +1,4 @@
-"""Control variates: the part of the noise that cheap linear images explain, whose variance is known well."""
+"""Control variates: the part of the noise that cheap linear images explain, whose variance is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.moments import local_mean
-from mrnoise.estimators.sampler import FEATURES, sampler
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
 # as many.
@@ -23,12 +22,10 @@ WINDOW = 3
 CHUNK = 2048
 # Added to the second moments of the features for the fit, relative to their mean.
 RIDGE = 1e-2
-# Draws of features, for each sample, where their covariance is not all known in closed form; how many at once.
-DRAWS, DRAWN_AT_ONCE = 4, 8
 
 
 class Features(Protocol):
-    """K images f that are complex-linear in the noise, cheap, and of known covariance, all of them or the first."""
+    """K images f that are complex-linear in the noise, cheap, and of known covariance."""
 
     @property
     def n_images(self) -> int:
@@ -37,92 +34,12 @@ class Features(Protocol):
 
     @property
     def covariance(self) -> Tensor:
-        """E f fᴴ of the first k ≤ K images in every voxel, (k, k, *image)."""
+        """E f fᴴ in every voxel, (K, K, *image)."""
         ...
 
     def __call__(self, noise: Tensor) -> Tensor:
         """Unit noise (B, *noise) → (B, K, *image)."""
         ...
-
-    @property
-    def acquired_shape(self) -> tuple[int, ...]:
-        """Of the noise that they depend on."""
-        ...
-
-    def of_acquired(self, noise: Tensor) -> Tensor:
-        """That noise alone (B, *acquired_shape) → (B, K, *image)."""
-        ...
-
-
-class FeatureCovariance:
-    """E f fᴴ of all features, from that of the first, z, in closed form and draws of the others, x.
-
-    With sample moments Ŝ and B = Ŝ_xz Ŝ_zz⁻¹: E x zᴴ = B E z zᴴ and E x xᴴ = Ŝ_xx + B (E z zᴴ - Ŝ_zz) Bᴴ, the estimate
-    of maximum likelihood (Anderson 1957, doi:10.1080/01621459.1957.10501379). What z explains, B E z zᴴ Bᴴ, then
-    adds nothing to its error. Of n draws the rest, which z does not explain, is too large by k²/n(n-k).
-
-    Parameters
-    ----------
-    features
-        Whose covariance it is.
-    seed
-        Entropy of the noise that is drawn.
-
-    Attributes
-    ----------
-    whole
-        (K, K, *image).
-    explained
-        That of what z explains, known exactly but for B; ``whole`` where all is known in closed form.
-    n_draws
-        Infinite there.
-    """
-
-    def __init__(self, features: Features, seed: int | Sequence[int]) -> None:
-        self.whole = self.explained = self._closed = features.covariance.to(torch.complex128)
-        self._features, self._n_known = features, len(self._closed)
-        n, image = features.n_images, self._closed.shape[2:]
-        self.n_draws = math.inf
-        if n > self._n_known:
-            self.n_draws, self._sum = 0, self._closed.new_zeros(n, n, *image)
-            self.whole = self.explained = self._sum
-        self._noise = sampler(
-            features.acquired_shape,
-            features.covariance.dtype,
-            seed=seed,
-            use=FEATURES,
-            distribution="gaussian",
-            device=self._closed.device,
-        )
-
-    def draw(self, n: int) -> None:
-        """Until there are as many draws."""
-        if self.n_draws >= n:
-            return
-        while self.n_draws < n:
-            some = range(int(self.n_draws), int(self.n_draws) + DRAWN_AT_ONCE)
-            f = self._features.of_acquired(self._noise(some))
-            for i in range(f.shape[1]):
-                self._sum[i, i:] += (f[:, i : i + 1] * f[:, i:].conj()).sum(0)
-            self.n_draws += DRAWN_AT_ONCE
-        self._complete()
-
-    def _complete(self) -> None:
-        """From the sums and what is known in closed form."""
-        sums = self._sum / self.n_draws
-        both = sums + sums.conj().transpose(0, 1)
-        both.diagonal().mul_(0.5)
-        s, z = both.movedim((0, 1), (-2, -1)), self._closed.movedim((0, 1), (-2, -1))
-        k = self._n_known
-        # Where no coil sees anything, there is nothing to explain.
-        nothing = torch.finfo(torch.float32).tiny * torch.eye(k, dtype=s.dtype, device=s.device)
-        b = s[..., k:, :k] @ torch.linalg.inv(s[..., :k, :k] + nothing)
-        x_z, by_z = b @ z, b @ z @ b.mH
-        rest = s[..., k:, k:] - b @ s[..., :k, :k] @ b.mH
-        first = torch.cat([z, x_z.mH], -1)
-        self.explained, self.whole = (
-            torch.cat([first, torch.cat([x_z, x_x], -1)], -2).movedim((-2, -1), (0, 1)) for x_x in (by_z, by_z + rest)
-        )
 
 
 class ControlledMoments:
@@ -130,10 +47,10 @@ class ControlledMoments:
 
         V = E(|δ|² - |h|²) + E|h|²,    P = E(δ² - h²) + E h²,
 
-    the last of each known from E f fᴴ of complex-linear f, see `FeatureCovariance`. The coefficients for every other
-    sample are fitted to those between: the mean is unbiased whatever they are. Where h explains the fraction ρ² of
-    Gaussian noise, the variance of V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and Welch
-    1981, doi:10.1287/mnsc.27.3.322).
+    the last of each known from E f fᴴ of complex-linear f. The coefficients for every other sample are fitted to those
+    between: the mean is unbiased whatever they are. Where h explains the fraction ρ² of Gaussian noise, the variance of
+    V falls by 1 - ρ⁴ (control variates with estimated coefficients: Lavenberg and Welch 1981,
+    doi:10.1287/mnsc.27.3.322).
 
     Parameters
     ----------
@@ -143,24 +60,17 @@ class ControlledMoments:
         Name recorded in the estimate.
     known_mean
         True for linear responses; False for replicas, whose mean is estimated too.
-    seed
-        Entropy of the noise by which `FeatureCovariance` finds what is not known in closed form.
-
-    Attributes
-    ----------
-    covariance
-        Of the features.
     """
 
-    def __init__(self, features: Features, method: str, known_mean: bool, seed: int | Sequence[int] = 0) -> None:
+    def __init__(self, features: Features, method: str, known_mean: bool) -> None:
         self.method, self.known_mean = method, known_mean
         self.count = 0
         self._features = features
-        self.covariance = FeatureCovariance(features, seed)
+        self._covariance = features.covariance.to(torch.complex128)
         # Of samples with even and odd index; those of one are explained with coefficients fitted to the other.
-        like = self.covariance.whole[0, 0]
+        like = self._covariance[0, 0]
         self._folds = tuple(_Sums(features.n_images, like) for _ in range(2))
-        none = _Coefficients(like.new_zeros(2 * features.n_images, *like.shape), 0 * like.real, 0 * like, None)
+        none = _Coefficients(like.new_zeros(2 * features.n_images, *like.shape), 0 * like.real, 0 * like)
         self._coefficients = (none, none)
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
@@ -178,13 +88,12 @@ class ControlledMoments:
                 self._folds[fold].add(part[(fold - self.count) % 2 :: 2])
             self.count += len(part)
             if self.count == end:
-                self.covariance.draw(DRAWS * end)
                 self._coefficients = (self._fit(self._folds[1]), self._fit(self._folds[0]))
 
     def _fit(self, sums: _Sums) -> _Coefficients:
         """By least squares over the samples and the voxels around each."""
         moments = local_mean(sums.moments, WINDOW) if sums.moments.ndim >= 4 else sums.moments
-        return _Coefficients.of(_least_squares(moments), self.covariance)
+        return _Coefficients.of(_least_squares(moments), self._covariance)
 
     # -- what they say -----------------------------------------------------------------------------------------
 
@@ -212,14 +121,10 @@ class ControlledMoments:
         v = square + mean_of("expected") - mean_of("square")
         p = pseudo + mean_of("expected_pseudo") - mean_of("pseudo")
         undefined = torch.nan if nu == 0 else 1.0
-        error = _error(folds, self.known_mean, nu if n > 1 else 0)
-        # The draws are the same for both, and the errors they cause no larger than their mean.
-        for share, coefficients in zip(shares, self._coefficients, strict=False):
-            error = error if coefficients.error is None else error.plus(coefficients.error.times(share))
         return Estimate(
             variance=v.clamp_min(0) * undefined,
             pseudo_variance=p * undefined,
-            error=error,
+            error=_error(folds, self.known_mean, nu if n > 1 else 0),
             method=self.method,
             n_samples=n,
             n_products=n,
@@ -278,43 +183,23 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Coefficients:
-    """c, (2K, *image), with E|h|² and E h² of h = c g, and the error of these, if there is any."""
+    """c, (2K, *image), with E|h|² and E h² of h = c g."""
 
     c: Tensor
     square: Tensor
     pseudo: Tensor
-    error: EmpiricalError | None
 
     @classmethod
-    def of(cls, c: Tensor, covariance: FeatureCovariance) -> _Coefficients:
+    def of(cls, c: Tensor, covariance: Tensor) -> _Coefficients:
         """By the covariance of f.
 
-        h = u + y* with u and y complex-linear in f: E|h|² = a + b and E h² = 2q of a = E|u|², b = E|y|² and q = E uy*.
-        Of draws these have the errors of products of proper Gaussian numbers, less those of what z explains.
+        h = u + y* with u and y complex-linear in f: E|h|² = E|u|² + E|y|² and E h² = 2 E uy*.
         """
         re, im = c.chunk(2)
         u, y = 0.5 * (re - 1j * im), 0.5 * (re + 1j * im).conj()
-        a, b, q = _products(u, y, covariance.whole)
-        if math.isinf(covariance.n_draws):
-            return cls(c, a + b, 2 * q, None)
-        of_h, of_explained = _errors(a, b, q), _errors(*_products(u, y, covariance.explained))
-        m = covariance.n_draws
-        variance, cross, pseudo_abs, pseudo_square = (
-            (x - known) / m for x, known in zip(of_h, of_explained, strict=True)
-        )
-        error = EmpiricalError(variance, cross, pseudo_abs, pseudo_square, torch.tensor(float(m)))
-        return cls(c, a + b, 2 * q, error)
-
-
-def _products(u: Tensor, y: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """E|u|², E|y|² and E uy* of linear combinations of f, from E f fᴴ."""
-    through_u, through_y = ((covariance * x.unsqueeze(1)).sum(0) for x in (u, y))
-    return (through_u * u.conj()).sum(0).real, (through_y * y.conj()).sum(0).real, (through_u * y.conj()).sum(0)
-
-
-def _errors(a: Tensor, b: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Variance of |u|² + |y|², covariance with 2uy*, and second moments of 2uy*, by Isserlis' theorem."""
-    return a.square() + b.square() + 2 * q.abs().square(), 2 * (a + b) * q, 4 * a * b, 4 * q.square()
+        through_u, through_y = ((covariance * x.unsqueeze(1)).sum(0) for x in (u, y))
+        square = (through_u * u.conj()).sum(0).real + (through_y * y.conj()).sum(0).real
+        return cls(c, square, 2 * (through_u * y.conj()).sum(0))
 
 
 class _Fold:

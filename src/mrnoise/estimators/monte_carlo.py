@@ -11,7 +11,7 @@ from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import REPLICAS, Draw, of_this_run, sampler
+from mrnoise.estimators.sampler import REPLICAS, Draw, sampler
 from mrnoise.estimators.stream import Plan, stream
 
 
@@ -57,7 +57,7 @@ def monte_carlo(
 
     moments: Accumulator = SampleMoments("monte_carlo", known_mean=False, start=start)
     if features is not None:
-        moments = ControlledMoments(features, "monte_carlo", known_mean=False, seed=of_this_run(seed, start))
+        moments = ControlledMoments(features, "monte_carlo", known_mean=False)
         moments = moments if start is None else Continued(moments, start)
     return stream(evaluate, moments, plan, operator, smallest=3)
 

@@ -11,13 +11,7 @@ from torch import Tensor
 
 from mrnoise.estimators.clock import Stopwatch
 from mrnoise.estimators.colouring import Sublattice, colouring, is_plane
-from mrnoise.estimators.control_variate import (
-    DRAWS,
-    SAMPLES_PER_COEFFICIENT,
-    ControlledMoments,
-    Features,
-)
-from mrnoise.estimators.memory import freed_blocks_kept
+from mrnoise.estimators.control_variate import SAMPLES_PER_COEFFICIENT, ControlledMoments, Features
 from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.precision import pairs_needed
@@ -30,8 +24,6 @@ N_PAIRS = 8
 LEAST_SLOPE = 0.6
 # Coefficients fitted to n samples explain ρ⁴ (1 - FITTING p/n) of the variance of |δ|², p the number of them.
 FITTING = 0.5
-# Draws of features whose covariance is not known in closed form.
-N_DRAWS = 64
 # What may be cheaper is tried while all trials cost less than this part of the cheapest way known for all images;
 # before it was timed, a product counts as so many replicas, and as one where the derivative is complex-linear.
 TRIALS, PRODUCT = 0.05, 2
@@ -107,9 +99,8 @@ def pilot(
     The relative error of σ from S samples is √((1+κ²) q / 4S), with q = 1 without and, where features explain the
     fraction ρ² of the noise, q = 1 - ρ⁴ with control variates, less what fitting them costs. κ² and ρ⁴ are means over
     the object of U-statistics over the replicas: with the covariance C of the features f known, the mean over i ≠ j of
-    (δ_i f_iᴴ) C⁻¹ (f_j δ_j*) has no bias however few samples there are. Where C is drawn, what is explained beyond the
-    features in closed form counts 1 - 1/m, m draws a sample. Products, half precision and coloured probes are tried one
-    after the other while that costs little beside the cheapest way known.
+    (δ_i f_iᴴ) C⁻¹ (f_j δ_j*) has no bias however few samples there are. Products, half precision and coloured probes
+    are tried one after the other while that costs little beside the cheapest way known.
 
     Parameters
     ----------
@@ -131,7 +122,7 @@ def pilot(
     noise = replica_noise(operator, seed)(range(N_PAIRS))
     inside = object_of(operator, plan.region)
     replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
-    ways = _ways(replicas, noise, inside, plan, features, operator, seed)
+    ways = _ways(replicas, noise, inside, plan, features, operator)
     found = [Prospect("monte_carlo", way.controlled, False, way.samples, way.seconds(replica)) for way in ways]
 
     trials = Stopwatch(operator.device)
@@ -216,7 +207,6 @@ def _ways(
     plan: Plan,
     features: Features | None,
     operator: NoiseOperator,
-    seed: Sequence[int],
 ) -> list[_Way]:
     d = replicas[:, inside].to(torch.complex128)
     wanted = float(plan.n_samples or MOST_SAMPLES)
@@ -225,20 +215,11 @@ def _ways(
     ways = [_Way(False, wanted, 0.0)]
     if features is not None:
         stopwatch = Stopwatch(operator.device)
-        moments = ControlledMoments(features, "pilot", known_mean=True, seed=seed)
+        moments = ControlledMoments(features, "pilot", known_mean=True)
         moments.add(replicas, noise)
         moments.estimate(False)  # once a batch, to judge the error
         extra = stopwatch.seconds() / N_PAIRS
-        f, known = features(noise)[..., inside], len(features.covariance)
-        explained = _explained_squared(d, f[:, :known], features.covariance[..., inside])
-        if known < features.n_images:
-            stopwatch = Stopwatch(operator.device)
-            with freed_blocks_kept():
-                moments.covariance.draw(N_DRAWS)
-            extra += DRAWS * stopwatch.seconds() / N_DRAWS
-            # What is explained by images whose covariance is drawn is known as well as the draws tell.
-            more = _explained_squared(d, f, moments.covariance.whole[..., inside]) - explained
-            explained += max(0.0, more) * (1 - 1 / DRAWS)
+        explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
         ways.append(_Way(True, _with_control_variates(wanted, explained, 2 * features.n_images), extra))
     return ways
 

@@ -41,7 +41,7 @@ DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType(
 
 
 # Noise of one seed that has to differ: probes have the seed alone.
-ADDITIONAL, REPLICAS, COLOURING, FEATURES = ((0, use) for use in (1, 2, 3, 4))
+ADDITIONAL, REPLICAS, COLOURING = ((0, use) for use in (1, 2, 3))
 
 
 def of_this_run(seed: int | Sequence[int], start: Estimate | None) -> list[int]:

@@ -11,7 +11,7 @@ from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.precision import CorrectedMoments, Correction
-from mrnoise.estimators.sampler import Distribution, of_this_run, sampler
+from mrnoise.estimators.sampler import Distribution, sampler
 from mrnoise.estimators.stream import Plan, stream
 
 
@@ -64,7 +64,7 @@ def sketch(
     plain = features is None and correction is None
     moments: Accumulator = SampleMoments("sketch", known_mean=True, start=start if plain else None)
     if features is not None:
-        moments = ControlledMoments(features, "sketch", known_mean=True, seed=of_this_run(seed, start))
+        moments = ControlledMoments(features, "sketch", known_mean=True)
     if correction is not None:
         moments = CorrectedMoments(moments, correction)
     if start is not None and not plain:

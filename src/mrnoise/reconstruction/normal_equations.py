@@ -11,6 +11,7 @@ from torch import Tensor
 
 # Bytes of the inverted lines: 256 × 256 needs half of it.
 LARGEST_INVERSE = 2**28
+LINES_AT_ONCE = 16
 # Steps of `unfold`, and the smallest eigenvalue that it inverts: below, noise is amplified more than 20 times.
 N_STEPS, SMALLEST = 8, 0.05
 
@@ -31,14 +32,15 @@ def line_gram(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Tensor | Non
     return None if parts is None else torch.cat([part.to(maps.dtype) for part in parts])
 
 
-def line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularization: float) -> Tensor | None:
-    """(H + λ)⁻¹ of every line, as `line_gram`; ``None`` also if H is singular."""
+def line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularization: float | Tensor) -> Tensor | None:
+    """(H + λ)⁻¹ of every line, as `line_gram`, λ a number or an image (y, x); ``None`` also if H is singular."""
+    added = torch.as_tensor(regularization, dtype=torch.float64, device=maps.device).expand(mask.shape)
+    added = added.movedim(axes[0] if axes else -1, -1).flatten(0, -2)
     parts = []
-    for h in _line_grams(maps, mask, axes) or ():
+    for h, some in zip(_line_grams(maps, mask, axes) or (), added.split(LINES_AT_ONCE), strict=False):
         # A voxel that no coil sees has no equation: its solution is zero.
-        unseen = (h.diagonal(dim1=-2, dim2=-1) == 0).to(h.dtype)
-        identity = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
-        factor, info = torch.linalg.cholesky_ex(h + regularization * identity + torch.diag_embed(unseen))
+        unseen = h.diagonal(dim1=-2, dim2=-1) == 0
+        factor, info = torch.linalg.cholesky_ex(h + torch.diag_embed(some + unseen))
         if bool(info.any()):
             return None
         parts.append(torch.cholesky_inverse(factor).to(maps.dtype))
@@ -58,7 +60,7 @@ def _line_grams(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Iterator[T
     index = torch.arange(n, device=maps.device)
     circulant = response[(index[:, None] - index) % n]
     s = maps.movedim(axis, -1).flatten(1, -2).movedim(0, -1)  # (line, n, coil)
-    some = (part.to(torch.complex128) for part in s.split(16))
+    some = (part.to(torch.complex128) for part in s.split(LINES_AT_ONCE))
     return (circulant * (part.conj() @ part.mT) for part in some)
 
 
@@ -71,7 +73,7 @@ def on_lines(matrices: Tensor, images: Tensor, axes: tuple[int, ...]) -> Tensor:
     return product.reshape(lines.shape).movedim(-1, axis)
 
 
-def unfold(gram: Callable[[Tensor], Tensor], b: Tensor, n_steps: int = N_STEPS) -> Tensor:
+def unfold(gram: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
     """Most of H⁻¹ b: N steps of the Chebyshev iteration on the eigenvalues [a, 1] of H, which has none above 1.
 
     There the relative error is below 1/T_N((1+a)/(1-a)) = 5 %; smaller eigenvalues, which would amplify noise
@@ -84,13 +86,11 @@ def unfold(gram: Callable[[Tensor], Tensor], b: Tensor, n_steps: int = N_STEPS) 
         x → H x.
     b
         Anything ``gram`` takes.
-    n_steps
-        N: with fewer, more of the small eigenvalues are inverted in part.
     """
     middle, half = 0.5 * (1 + SMALLEST), 0.5 * (1 - SMALLEST)
     rho, residual = half / middle, b
     x = step = residual / middle
-    for _ in range(n_steps - 1):
+    for _ in range(N_STEPS - 1):
         residual = residual - gram(step)
         previous, rho = rho, 1 / (2 * middle / half - rho)
         step = rho * (previous * step + 2 / half * residual)

@@ -43,7 +43,7 @@ class Sense:
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
-        lattice = shared_lattice(acquisition)
+        lattice = alias_lattice(shared_mask(acquisition))
         maps_of = coil_maps_of(acquisition, self.differentiate_coil_maps)
         # With fixed maps the weights do not change between calls.
         fixed = None
@@ -88,20 +88,20 @@ def unfolding_weights(maps: Tensor, lattice: AliasLattice, regularization: float
     return weights.movedim(-1, -dims - 1).to(maps.dtype)
 
 
-def shared_lattice(acquisition: Acquisition) -> AliasLattice:
-    """Alias lattice of an acquisition whose images share one sampling mask."""
+def shared_mask(acquisition: Acquisition) -> Tensor:
+    """The one sampling mask of all images of an acquisition."""
     mask = acquisition.mask
     if mask.ndim > acquisition.spatial_dims:
         flat = mask.reshape(-1, *acquisition.spatial_shape)
         if not bool((flat == flat[0]).all()):
             raise InputError(
                 "sampling differs between images",
-                expected="one regular mask for all slices and frames",
+                expected="one mask for all slices and frames",
                 received=f"{len(flat)} masks that are not equal",
                 remedy="Map the images one by one (acquisition.slices()) or use CgSense.",
             )
         mask = flat[0]
-    return alias_lattice(mask)
+    return mask
 
 
 def check_regularization(value: float) -> None:

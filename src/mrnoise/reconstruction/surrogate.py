@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import reduce
 from operator import add
 
 import torch
@@ -14,14 +14,19 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.calibration import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
-from mrnoise.reconstruction.normal_equations import NormalEquations, line_gram, on_lines, undersampled_axes, unfold
+from mrnoise.reconstruction.interpolation import interpolation
+from mrnoise.reconstruction.normal_equations import line_gram, line_inverse, on_lines, undersampled_axes
 
 AXES = (-2, -1)
 Shift = tuple[int, int]
-# Sums over a voxel and over its neighbours: small local filters.
-FILTERS: tuple[tuple[Shift, ...], ...] = (((0, 0),), ((0, 1), (0, -1), (1, 0), (-1, 0)))
-# Of `unfold` where it takes transforms: with more the noise of some networks is explained better, at a price.
-N_STEPS = 5
+# λ of the image that knows the object, with the variance that it expects outside, relative to inside; and of the other.
+REGULARIZATION, OUTSIDE = 0.05, 0.1
+LEAST_REGULARIZATION = 0.01
+# Which image, summed over which shifts: small local filters.
+ITSELF, NEIGHBOURS = ((0, 0),), ((0, 1), (0, -1), (1, 0), (-1, 0))
+FEATURES: tuple[tuple[int, tuple[Shift, ...]], ...] = ((0, ITSELF), (0, NEIGHBOURS), (1, ITSELF))
+# Combinations of coils that see most of the object.
+MOST_COILS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,50 +35,43 @@ class Surrogate:
 
     Parameters
     ----------
-    n_images
-        K.
     covariance
-        E f fᴴ of the first k ≤ K images f in every voxel for unit noise, in closed form, (k, k, y, x).
-    acquired
-        Which samples of k-space are, (k1, k0), its centre at index 0.
-    acquired_shape
-        (coil, n), their number.
+        E f fᴴ of the K images f in every voxel for unit noise, in closed form, (K, K, y, x).
     """
 
-    n_images: int
     covariance: Tensor
-    acquired: Tensor
-    acquired_shape: tuple[int, ...]
     _images: Callable[[Tensor], Tensor]
+
+    @property
+    def n_images(self) -> int:
+        """K."""
+        return len(self.covariance)
 
     def __call__(self, noise: Tensor) -> Tensor:
         """Unit noise (B, coil, k1, k0) → (B, K, y, x)."""
-        return self._images(torch.fft.ifftshift(noise, dim=AXES) * self.acquired)
-
-    def of_acquired(self, noise: Tensor) -> Tensor:
-        """The same from unit noise of the acquired samples alone, (B, coil, n), which is drawn faster."""
-        kspace = noise.new_zeros(*noise.shape[:2], *self.acquired.shape)
-        kspace[..., self.acquired] = noise
-        return self._images(kspace)
+        images = self._images(noise)
+        filtered = [_sum(images[:, i].roll(shift, AXES) for shift in shifts) for i, shifts in FEATURES]
+        return central(torch.fft.fftshift(torch.stack(filtered, 1), dim=AXES), self.covariance.shape[-2:])
 
 
-def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate | None:
-    """The zero-filled and the unfolded image, which networks filter, each with sums over the neighbours of a voxel.
+def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
+    """Two regularised SENSE images, as networks begin with or come to, one also summed over the neighbours of a voxel.
 
-    Unfolded, by `normal_equations.unfold`, is x = p(H) z of the zero-filled z = Aᴴv. With H = AᴴA of unit maps and
-    C = FᴴMF,
+    x = (H + λ/w)⁻¹ z of the zero-filled z = Aᴴv, with H = AᴴA of unit maps and w the variance of the image that is
+    expected: one knows where the object is, as networks do, the other does not. If sampling varies along one axis
+    only, H is a matrix for every line, and
 
-        E z zᴴ = H,   H_ij = C_ij Σ_c S_c*(i) S_c(j),   E x zᴴ = p(H) H,   E x xᴴ = p(H) H p(H)ᴴ.
+        E x_i x_jᴴ = (H + λ_i/w_i)⁻¹ H (H + λ_j/w_j)⁻¹;
 
-    If sampling varies along one axis only, p(H) is a matrix for every line, and all of it is known in closed form;
-    else the covariance of z.
+    else every sample of k-space is interpolated from the nearest acquired ones, and the covariance is that of
+    `Interpolation`.
 
     Parameters
     ----------
     acquisition
         One slice.
-    image_shape
-        Matrix of the image: that of k-space or its central part.
+    inside
+        Voxels of the object, bool, shaped like the image: the matrix of k-space or its central part.
 
     Returns
     -------
@@ -82,9 +80,9 @@ def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate
         lines.
     """
     shape = acquisition.spatial_shape
-    if acquisition.batch_shape or len(shape) != 2 or len(image_shape) != 2:
+    if acquisition.batch_shape or len(shape) != 2 or inside.ndim != 2:
         return None
-    if any(n > full for n, full in zip(image_shape, shape, strict=True)):
+    if any(n > full for n, full in zip(inside.shape, shape, strict=True)):
         return None
     if acquisition.coil_maps is None:
         try:
@@ -96,58 +94,63 @@ def surrogate(acquisition: Acquisition, image_shape: Sequence[int]) -> Surrogate
     # Where no coil sees anything, there is no image.
     maps = torch.nan_to_num(maps / torch.linalg.vector_norm(maps, dim=0))
     mask = torch.fft.ifftshift(acquisition.mask, dim=AXES)
+
+    variance = torch.full(shape, OUTSIDE, dtype=maps.real.dtype, device=maps.device)
+    central(variance, inside.shape)[inside] = 1
+    variance = torch.fft.ifftshift(variance)
+    priors = ((variance, REGULARIZATION), (torch.ones_like(variance), LEAST_REGULARIZATION))
+
+    seen = (variance.sqrt() * maps).flatten(1)
+    combine = torch.linalg.eigh(seen @ seen.mH)[1][:, -MOST_COILS:].mH
+    maps = torch.tensordot(combine, maps, 1)
+
     axes = undersampled_axes(mask, 2)
     h = line_gram(maps, mask, axes)
     if h is None:
-        equations = NormalEquations(axes, coil_axis=-3)
-        covariance = _filtered(_of_zero_filled(maps, mask))
+        local = interpolation(maps, mask, priors)
+        covariance = local.covariance([(i, _response(shifts, variance)) for i, shifts in FEATURES])
 
-        def unfolded(z: Tensor) -> Tensor:
-            return unfold(lambda x: equations.gram(x, maps, mask), z, N_STEPS)
+        place = torch.fft.ifftshift(torch.arange(mask.numel(), device=mask.device).reshape(shape))[mask]
+
+        def images(kspace: Tensor) -> Tensor:
+            return local(combine @ kspace.flatten(2)[..., place])
 
     else:
-        p = unfold(h.matmul, torch.eye(h.shape[-1], dtype=h.dtype, device=h.device))
-        cross = p @ h
-        rows = ((h, cross.mH), (cross, cross @ p.mH))
-        blocks = [[_filtered(_of_lines(part, axes)) for part in row] for row in rows]
-        covariance = torch.cat([torch.cat(row, 1) for row in blocks])
+        inverses = [line_inverse(maps, mask, axes, regularization / w) for w, regularization in priors]
+        p = [inverse for inverse in inverses if inverse is not None]
+        products = [[_of_lines(left @ h @ right, axes) for right in p] for left in p]
+        rows = [[_filtered(products[i][j], a, b) for j, b in FEATURES] for i, a in FEATURES]
+        covariance = torch.stack([torch.stack(row) for row in rows])
 
-        def unfolded(z: Tensor) -> Tensor:
-            return on_lines(p, z, axes)
+        def images(kspace: Tensor) -> Tensor:
+            combined = (combine @ kspace.flatten(2)).unflatten(2, shape)
+            combined = torch.fft.ifftshift(combined, dim=AXES) * mask
+            z = (maps.conj() * torch.fft.ifft2(combined, norm="ortho")).sum(-3)
+            return torch.stack([on_lines(one, z, axes) for one in p], 1)
 
-    def of_kspace(kspace: Tensor) -> Tensor:
-        zero_filled = (maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)
-        both = (zero_filled, unfolded(zero_filled))
-        filtered = [_sum(image.roll(shift, AXES) for shift in shifts) for image in both for shifts in FILTERS]
-        return central(torch.fft.fftshift(torch.stack(filtered, 1), dim=AXES), image_shape)
-
-    covariance = central(torch.fft.fftshift(covariance, dim=AXES), image_shape)
-    return Surrogate(2 * len(FILTERS), covariance, mask, (len(maps), int(mask.sum())), of_kspace)
+    covariance = central(torch.fft.fftshift(covariance, dim=AXES), inside.shape)
+    return Surrogate(covariance, images)
 
 
 def _sum(images: Iterable[Tensor]) -> Tensor:
     return reduce(add, images)
 
 
+def _response(shifts: Iterable[Shift], like: Tensor) -> Tensor:
+    """Of a sum over shifts in k-space, its centre at index 0: real, since they come in pairs."""
+    kernel = torch.zeros_like(like)
+    for shift in shifts:
+        kernel[shift] = 1
+    return torch.fft.fft2(kernel).real
+
+
 # E x(r - a) y*(r - b) for all r, (y, x), of two shifts a, b.
 Covariance = Callable[[Shift, Shift], Tensor]
 
 
-def _filtered(covariance: Covariance) -> Tensor:
-    """Of all sums over the shifts of a filter, (filter, filter, y, x)."""
-    rows = [[_sum(covariance(a, b) for a in left for b in right) for right in FILTERS] for left in FILTERS]
-    return torch.stack([torch.stack(row) for row in rows])
-
-
-def _of_zero_filled(maps: Tensor, mask: Tensor) -> Covariance:
-    psf = torch.fft.ifft2(mask.to(maps.dtype))
-
-    @cache
-    def unshifted(dy: int, dx: int) -> Tensor:
-        # E z(r) z*(r - d) = psf(d) Σ_c S_c*(r) S_c(r - d)
-        return psf[dy, dx] * (maps.conj() * maps.roll((dy, dx), AXES)).sum(0)
-
-    return lambda a, b: unshifted(b[0] - a[0], b[1] - a[1]).roll(a, AXES)
+def _filtered(covariance: Covariance, left: Sequence[Shift], right: Sequence[Shift]) -> Tensor:
+    """Of the sums of x and y over shifts, (y, x)."""
+    return _sum(covariance(a, b) for a in left for b in right)
 
 
 def _of_lines(lines: Tensor, axes: tuple[int, ...]) -> Covariance:
