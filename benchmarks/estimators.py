@@ -116,7 +116,8 @@ class Case:
     @property
     def methods(self) -> tuple[str, ...]:
         """Those that can be run."""
-        without = set() if self.sampling in ("regular", "caipi") else {"lattice"}
+        alias_sets = self.sampling in ("regular", "caipi") or (self.linear and self.sampling == "random_1d")
+        without = set() if alias_sets else {"lattice"}
         without |= {"half precision", "half precision + cv"} if self.linear else set()
         # Minutes for what loses with cheaper networks already.
         without |= {"coloured"} if self.sampling != "regular" and self.reconstruction in ("varnet", "modl") else set()
