@@ -81,15 +81,15 @@ def noise_map(
     acquisition
         The scan.
     method
-        ``"sketch"``: mean |Jv|² over random probes. ``"lattice"``: image-space probing on alias sets, for regular
-        sampling; without error where the reconstruction is linear. ``"coloured"``: the same on a sublattice of voxels
-        whose noise is not correlated, found from a pilot. ``"probe"``: of all voxels at once. ``"exact"``: row by row.
-        ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
+        ``"sketch"``: mean |Jv|² over random probes. ``"lattice"``: image-space probing on alias sets, for sampling
+        that is regular or varies along one axis; without error where the reconstruction is linear. ``"coloured"``: the
+        same on a sublattice of voxels whose noise is not correlated, found from a pilot. ``"probe"``: of all voxels at
+        once. ``"exact"``: row by row. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``:
-        ``lattice`` where it is exact; ``monte_carlo`` where no derivative passes the preflight or the noise is not
-        first order; else what a pilot of 8 replicas on the first slice predicts to be cheapest, ``coloured``,
-        ``sketch`` (in single or half precision) or ``monte_carlo``, these with or without control variates:
-        ``provenance["why"]`` has the figures.
+        ``lattice`` where it is exact at no more cost than samples; ``monte_carlo`` where no derivative passes the
+        preflight or the noise is not first order; else what a pilot of 8 replicas on the first slice predicts to be
+        cheapest, ``coloured``, ``sketch`` (in single or half precision) or ``monte_carlo``, these with or without
+        control variates: ``provenance["why"]`` has the figures.
         A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas per slice; with ``target_error``, the most.
@@ -101,10 +101,9 @@ def noise_map(
     distribution
         Probes of ``sketch``: ``"phase"``, ``"rademacher"`` or ``"gaussian"``.
     control_variate
-        For ``sketch`` and ``monte_carlo``: subtract what the noise of a zero-filled or unfolded image of the same
-        slice explains, whose variance is known in closed form or from cheap draws, see
-        `mrnoise.estimators.control_variate.FeatureCovariance`: fewer samples for the same error. ``None``: where
-        ``auto`` finds that it pays, or the map that is gone on from has them.
+        For ``sketch`` and ``monte_carlo``: subtract what the noise of cheap SENSE images of the same slice explains,
+        whose variance is known in closed form, see `mrnoise.reconstruction.surrogate`: fewer samples for the same
+        error. ``None``: where ``auto`` finds that it pays, or the map that is gone on from has them.
     half_precision
         For ``sketch``: products with convolutions in bfloat16, and a few pairs with those in single precision, which
         remove the bias, see `mrnoise.estimators.precision.CorrectedMoments`. ``None``: where ``auto`` finds that it

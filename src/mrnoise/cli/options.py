@@ -50,8 +50,7 @@ ControlVariate = Annotated[
     bool | None,
     typer.Option(
         "--control-variate/--no-control-variate",
-        help="Fewer samples: subtract noise that a zero-filled image explains. Otherwise where auto finds that it "
-        "pays.",
+        help="Fewer samples: subtract noise that cheap SENSE images explain. Otherwise where auto finds that it pays.",
         show_default=False,
     ),
 ]

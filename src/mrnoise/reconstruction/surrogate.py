@@ -107,29 +107,39 @@ def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
     axes = undersampled_axes(mask, 2)
     h = line_gram(maps, mask, axes)
     if h is None:
-        local = interpolation(maps, mask, priors)
-        covariance = local.covariance([(i, _response(shifts, variance)) for i, shifts in FEATURES])
-
-        place = torch.fft.ifftshift(torch.arange(mask.numel(), device=mask.device).reshape(shape))[mask]
-
-        def images(kspace: Tensor) -> Tensor:
-            return local(combine @ kspace.flatten(2)[..., place])
-
+        covariance, images = _interpolated(maps, mask, priors)
     else:
-        inverses = [line_inverse(maps, mask, axes, regularization / w) for w, regularization in priors]
-        p = [inverse for inverse in inverses if inverse is not None]
-        products = [[_of_lines(left @ h @ right, axes) for right in p] for left in p]
-        rows = [[_filtered(products[i][j], a, b) for j, b in FEATURES] for i, a in FEATURES]
-        covariance = torch.stack([torch.stack(row) for row in rows])
-
-        def images(kspace: Tensor) -> Tensor:
-            combined = (combine @ kspace.flatten(2)).unflatten(2, shape)
-            combined = torch.fft.ifftshift(combined, dim=AXES) * mask
-            z = (maps.conj() * torch.fft.ifft2(combined, norm="ortho")).sum(-3)
-            return torch.stack([on_lines(one, z, axes) for one in p], 1)
-
+        covariance, images = _unfolded(maps, mask, priors, axes, h)
     covariance = central(torch.fft.fftshift(covariance, dim=AXES), inside.shape)
-    return Surrogate(covariance, images)
+    return Surrogate(covariance, lambda noise: images((combine @ noise.flatten(2)).unflatten(2, shape)))
+
+
+# w and λ of each image; noise of combined coils (B, coil, k1, k0) → images with their centre at index 0, (B, 2, y, x).
+Priors = Sequence[tuple[Tensor, float]]
+Images = Callable[[Tensor], Tensor]
+
+
+def _interpolated(maps: Tensor, mask: Tensor, priors: Priors) -> tuple[Tensor, Images]:
+    """Covariance of the features, and images, of sampling along both axes."""
+    local = interpolation(maps, mask, priors)
+    covariance = local.covariance([(i, _response(shifts, maps[0].real)) for i, shifts in FEATURES])
+    place = torch.fft.ifftshift(torch.arange(mask.numel(), device=mask.device).reshape(mask.shape))[mask]
+    return covariance, lambda noise: local(noise.flatten(2)[..., place])
+
+
+def _unfolded(maps: Tensor, mask: Tensor, priors: Priors, axes: tuple[int, ...], h: Tensor) -> tuple[Tensor, Images]:
+    """Covariance of the features, and images, of sampling along one axis; H of its lines."""
+    inverses = [line_inverse(maps, mask, axes, regularization / w) for w, regularization in priors]
+    p = [inverse for inverse in inverses if inverse is not None]
+    products = [[_of_lines(left @ h @ right, axes) for right in p] for left in p]
+    rows = [[_filtered(products[i][j], a, b) for j, b in FEATURES] for i, a in FEATURES]
+
+    def images(noise: Tensor) -> Tensor:
+        kspace = torch.fft.ifftshift(noise, dim=AXES) * mask
+        z = (maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)
+        return torch.stack([on_lines(one, z, axes) for one in p], 1)
+
+    return torch.stack([torch.stack(row) for row in rows]), images
 
 
 def _sum(images: Iterable[Tensor]) -> Tensor:
