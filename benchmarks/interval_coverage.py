@@ -3,8 +3,8 @@
     python benchmarks/interval_coverage.py [--seeds 200] [--json FILE]
 
 Gaussian noise of prescribed impropriety κ in independent voxels for `sketch` and replicas, 54 correlated voxels of a
-dense operator for `probe`. Beside it the interval with an unbiased κ̂², and the width relative to an interval that
-knows κ. Then the certified stop: how often the realised error of the region is below the target.
+dense operator for `probe` and for control variates. Beside it the interval with an unbiased κ̂², and the width relative
+to an interval that knows κ. Then the certified stop: how often the realised error of the region is below the target.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mrnoise.result import NoiseMap
 IMPROPRIETIES = (0.0, 0.3, 0.7, 0.95, 1.0)
 SAMPLES = (2, 3, 4, 8, 32, 128)
 VOXELS, LEVEL, IMAGE = 300, 0.95, (6, 9)
+EXPLAINED = (0.3, 0.9, 0.99)
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     print("| interval | S | " + " | ".join(f"κ = {k:g}" for k in IMPROPRIETIES) + " |")
     print("|---|---|" + "---|" * len(IMPROPRIETIES))
-    record: dict[str, dict] = {"gaussian": {}, "probe": {}, "stop": {}}
+    record: dict[str, dict] = {"gaussian": {}, "probe": {}, "controlled": {}, "stop": {}}
     for n in SAMPLES:
         cases = [gaussian(kappa, n, options.seeds) for kappa in IMPROPRIETIES]
         record["gaussian"][str(n)] = {name: [case[name] for case in cases] for name in cases[0]}
@@ -44,6 +45,14 @@ def main() -> None:
     for name in ("proper", "improper", "real", "alias pairs"):
         record["probe"][name] = probing(DenseOperator(name), options.seeds)
         print(probe_row(name, record["probe"][name]), flush=True)
+    print("\n| control variates, total / magnitude σ | noise | explained | S = 8 | S = 16 | S = 32 | S = 128 |")
+    print("|---|---|---|---|---|---|---|")
+    for method in (sketch, monte_carlo):
+        for name in ("proper", "improper", "real"):
+            for share in EXPLAINED:
+                found = controlled(DenseOperator(name), method, share, options.seeds)
+                record["controlled"][f"{method.__name__}, {name}, {share:g}"] = found
+                print(controlled_row(method.__name__, name, share, found), flush=True)
     print("\n| method | noise | target | samples expected | samples certified | below the target | covered |")
     print("|---|---|---|---|---|---|---|")
     for name in ("proper", "improper", "six samples"):
@@ -170,6 +179,38 @@ def probing(operator: DenseOperator, seeds: int) -> dict[str, float]:
 def probe_row(name: str, found: dict[str, float]) -> str:
     coverage = " | ".join(f"{100 * found[n]:.1f} / {100 * found[f'{n}, magnitude']:.1f} %" for n in ("8", "32", "128"))
     return f"| {name} | {found['relative_error']:.2f} | {coverage} |"
+
+
+class DenseFeatures:
+    """Three images f = F v, one of which resembles A v: their product has this share of both variances, squared."""
+
+    n_images = 3
+
+    def __init__(self, operator: DenseOperator, share: float) -> None:
+        g = torch.Generator().manual_seed(1)
+        a, b = operator.a, operator.b
+        one, two, three = torch.randn(3, *a.shape, dtype=torch.complex128, generator=g)
+        self._f = torch.stack([share**0.5 * a + (1 - share) ** 0.5 * one, two + 0.3 * b.conj(), 0.5 * a + three])
+        self.covariance = torch.einsum("kin,lin->kli", self._f, self._f.conj()).reshape(3, 3, *IMAGE)
+
+    def __call__(self, noise: torch.Tensor) -> torch.Tensor:
+        """Of a batch."""
+        return torch.einsum("kin,bn->bki", self._f, noise).reshape(len(noise), 3, *IMAGE)
+
+
+def controlled(operator: DenseOperator, method, share: float, seeds: int) -> dict[str, float]:
+    found, features = {}, DenseFeatures(operator, share)
+    for n in (8, 16, 32, 128):
+        estimates = [method(operator, Plan(n_samples=n), seed=seed, features=features) for seed in range(seeds)]
+        for quantity in ("std", "magnitude_std"):
+            found[f"{n}, {quantity}"] = sum(covered(estimate, operator, quantity) for estimate in estimates) / seeds
+    return found
+
+
+def controlled_row(method: str, name: str, share: float, found: dict[str, float]) -> str:
+    pairs = [(100 * found[f"{n}, std"], 100 * found[f"{n}, magnitude_std"]) for n in (8, 16, 32, 128)]
+    coverage = " | ".join(f"{total:.1f} / {magnitude:.1f} %" for total, magnitude in pairs)
+    return f"| {method} | {name} | {100 * share:g} % | {coverage} |"
 
 
 def stopping(operator: DenseOperator, method, target: float, seeds: int) -> dict[str, float]:

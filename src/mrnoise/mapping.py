@@ -477,7 +477,9 @@ def _earlier(
         found = source.get(name.split()[-1])
         if found != wanted:
             raise _cannot_resume(f"{name} {wanted}", str(found))
-    return list(unstack(resume.estimate, resume.image.ndim - acquisition.spatial_dims if count > 1 else 0))
+    parts = unstack(resume.estimate, resume.image.ndim - acquisition.spatial_dims if count > 1 else 0)
+    # Images that were not reached begin anew.
+    return [part if part.n_samples > 0 else None for part in parts]
 
 
 def _as_before(resume: NoiseMap, option: str, asked: bool | None) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import Estimate, GaussianError, MomentError
 from mrnoise.estimators.moments import local_mean
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
@@ -71,7 +71,7 @@ class ControlledMoments:
         like = self._covariance[0, 0]
         self._folds = tuple(_Sums(features.n_images, like) for _ in range(2))
         none = _Coefficients(like.new_zeros(2 * features.n_images, *like.shape), 0 * like.real, 0 * like)
-        self._coefficients = (none, none)
+        self._coefficients, self._fitted = (none, none), False
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image), and the noise it is the response to."""
@@ -88,7 +88,7 @@ class ControlledMoments:
                 self._folds[fold].add(part[(fold - self.count) % 2 :: 2])
             self.count += len(part)
             if self.count == end:
-                self._coefficients = (self._fit(self._folds[1]), self._fit(self._folds[0]))
+                self._coefficients, self._fitted = (self._fit(self._folds[1]), self._fit(self._folds[0])), True
 
     def _fit(self, sums: _Sums) -> _Coefficients:
         """By least squares over the samples and the voxels around each."""
@@ -121,10 +121,11 @@ class ControlledMoments:
         v = square + mean_of("expected") - mean_of("square")
         p = pseudo + mean_of("expected_pseudo") - mean_of("pseudo")
         undefined = torch.nan if nu == 0 else 1.0
+        freedom = torch.tensor(float(nu if n > 1 else 0))
         return Estimate(
             variance=v.clamp_min(0) * undefined,
             pseudo_variance=p * undefined,
-            error=_error(folds, self.known_mean, nu if n > 1 else 0),
+            error=_error(folds, self.known_mean, nu) if self._fitted else GaussianError(freedom),
             method=self.method,
             n_samples=n,
             n_products=n,
@@ -134,7 +135,7 @@ class ControlledMoments:
         )
 
 
-def _error(folds: Sequence[_Fold], known_mean: bool, nu: int) -> EmpiricalError:
+def _error(folds: Sequence[_Fold], known_mean: bool, nu: int) -> MomentError:
     """Of Gaussian δ and h, from their second moments, by Isserlis' theorem.
 
     var(|δ|² - |h|²) = V² + |P|² + W² + |Q|² - 2 (|c|² + |e|²), and so on, with W and Q those of h, c = E δh* and
@@ -155,10 +156,9 @@ def _error(folds: Sequence[_Fold], known_mean: bool, nu: int) -> EmpiricalError:
         )
     n = sum(fold.count for fold in folds)
     total = [sum(fold.count / n * x for fold, x in zip(folds, xs, strict=True)) for xs in zip(*parts, strict=True)]
-    scale = 1 / nu if nu else torch.nan
-    error = [scale * t for t in total]
+    error = [t / nu for t in total]
     freedom = torch.tensor(float(nu), device=v.device)
-    return EmpiricalError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
+    return MomentError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
 
 class _Sums:

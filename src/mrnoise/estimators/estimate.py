@@ -76,13 +76,13 @@ class GaussianError:
         tiny = torch.finfo(variance.dtype).tiny
         return 2 * nu / (1 + (pseudo_variance.abs() / variance.clamp_min(tiny)).square().clamp_max(1))
 
-    def empirical(self, variance: Tensor, pseudo_variance: Tensor) -> EmpiricalError:
+    def by_moments(self, variance: Tensor, pseudo_variance: Tensor) -> MomentError:
         """The same by its second moments, from Isserlis' theorem."""
         v, p, nu = variance, pseudo_variance, self.degrees_of_freedom.to(variance)
         nu = torch.where(nu > 0, nu, torch.nan)
         moments = (v.square() + p.abs().square(), 2 * v * p, 2 * v.square(), 2 * p.square())
         total, cross, pseudo_abs, pseudo_square = (moment / nu for moment in moments)
-        return EmpiricalError(total, cross, pseudo_abs, pseudo_square, self.degrees_of_freedom)
+        return MomentError(total, cross, pseudo_abs, pseudo_square, self.degrees_of_freedom)
 
     def impropriety_squared(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
         """κ², with the part removed that sampling alone puts into |mean of δx²|²."""
@@ -127,22 +127,22 @@ class EmpiricalError:
 
     def times(self, factor: float) -> EmpiricalError:
         """That of √factor times the estimate."""
-        return EmpiricalError(
-            self.variance * factor,
-            self.cross * factor,
-            self.pseudo_abs * factor,
-            self.pseudo_square * factor,
-            self.degrees_of_freedom,
+        return dataclasses.replace(
+            self,
+            variance=self.variance * factor,
+            cross=self.cross * factor,
+            pseudo_abs=self.pseudo_abs * factor,
+            pseudo_square=self.pseudo_square * factor,
         )
 
     def plus(self, other: EmpiricalError) -> EmpiricalError:
         """That of the sum with an independent estimate; the degrees of freedom stay, as if its error were small."""
-        return EmpiricalError(
-            self.variance + other.variance,
-            self.cross + other.cross,
-            self.pseudo_abs + other.pseudo_abs,
-            self.pseudo_square + other.pseudo_square,
-            self.degrees_of_freedom,
+        return dataclasses.replace(
+            self,
+            variance=self.variance + other.variance,
+            cross=self.cross + other.cross,
+            pseudo_abs=self.pseudo_abs + other.pseudo_abs,
+            pseudo_square=self.pseudo_square + other.pseudo_square,
         )
 
     def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
@@ -177,6 +177,27 @@ class EmpiricalError:
         student = torch.as_tensor(stats.t.ppf(upper, self.degrees_of_freedom.cpu())).to(value)
         ratio = float(stats.norm.ppf(upper)) / student
         return torch.where(error == 0, torch.inf, 2 * (ratio * value / error).square())
+
+
+@dataclass(frozen=True)
+class MomentError(EmpiricalError):
+    """The same where samples are Gaussian and the second moments follow from theirs, by Isserlis' theorem."""
+
+    def effective_degrees_of_freedom(
+        self, variance: Tensor, pseudo_variance: Tensor, direction: Tensor | None, level: float
+    ) -> Tensor:
+        """ν = 2 (V̂ / s.e.)²: of a χ² with that standard error.
+
+        The standard error rises and falls with V̂, and their ratio is known better than Student's distribution has it:
+        95 % intervals with control variates cover 95 to 97 % from 32 samples on; with that up to 98 %.
+        """
+        if direction is None:
+            value, error = variance, self.total(variance, pseudo_variance)
+        else:
+            value = component_variance(variance, pseudo_variance, direction)
+            error = self.component(variance, pseudo_variance, direction)
+        known = torch.where(error == 0, torch.inf, 2 * (value / error).square())
+        return torch.where(self.degrees_of_freedom.to(value) > 0, known, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -292,18 +313,26 @@ class Estimate:
         value = component_variance(self.variance, self.pseudo_variance, direction)
         return value, self.error.component(self.variance, self.pseudo_variance, direction)
 
+    def second_moments(self) -> EmpiricalError:
+        """The error by its second moments, of estimates from samples."""
+        if isinstance(self.error, GaussianError):
+            return self.error.by_moments(self.variance, self.pseudo_variance)
+        assert isinstance(self.error, EmpiricalError)
+        return self.error
+
     def effective_degrees_of_freedom(self, direction: Tensor | None = None, level: float = 0.95) -> Tensor:
         """ν of the interval ν V̂ / χ²_ν of ``variance``, or of the variance along ``direction``."""
         return self.error.effective_degrees_of_freedom(self.variance, self.pseudo_variance, direction, level)
 
 
 def pooled(first: Estimate, second: Estimate) -> Estimate:
-    """Mean of two independent estimates with an `EmpiricalError`, weighted by their numbers of samples."""
+    """Mean of two independent estimates from samples, weighted by their numbers."""
     n = first.n_samples + second.n_samples
     a, b = first.n_samples / n, second.n_samples / n
-    assert isinstance(first.error, EmpiricalError) and isinstance(second.error, EmpiricalError)
-    freedom = first.error.degrees_of_freedom + second.error.degrees_of_freedom
-    error = dataclasses.replace(first.error.times(a**2).plus(second.error.times(b**2)), degrees_of_freedom=freedom)
+    of_first, of_second = first.second_moments(), second.second_moments()
+    error = of_first.times(a**2).plus(of_second.times(b**2))
+    freedom = torch.full_like(error.degrees_of_freedom, n if first.mean is None else n - 1)
+    error = dataclasses.replace(error, degrees_of_freedom=freedom)
     mean = mean_error = None
     if first.mean is not None and second.mean is not None:
         mean = a * first.mean + b * second.mean
@@ -328,7 +357,7 @@ def unknown(like: Estimate) -> Estimate:
     if isinstance(error, GaussianError):
         error = GaussianError(torch.zeros_like(error.degrees_of_freedom))
     elif isinstance(error, EmpiricalError):
-        error = EmpiricalError(nan, nan, nan, nan, torch.zeros_like(error.degrees_of_freedom))
+        error = type(error)(nan, nan, nan, nan, torch.zeros_like(error.degrees_of_freedom))
     return Estimate(
         variance=nan,
         pseudo_variance=torch.full_like(like.pseudo_variance, torch.nan),
@@ -346,6 +375,9 @@ def unknown(like: Estimate) -> Estimate:
 
 def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate:
     """Estimates of independent images joined along new leading axes."""
+    if len({type(e.error) for e in estimates}) > 1:
+        # Control variates are fitted after some samples only.
+        estimates = [dataclasses.replace(e, error=e.second_moments()) for e in estimates]
     first = estimates[0]
 
     def join(parts: Sequence[Tensor]) -> Tensor:
@@ -381,34 +413,25 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
 
 
 def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
-    """The estimates that `stack` joined; for Gaussian errors, which know their own number of samples."""
+    """The estimates that `stack` joined, of independent samples: their errors know how many."""
     if batch_ndim == 0:
         return [estimate]
     error = estimate.error
-    if not isinstance(error, GaussianError):
+    if not isinstance(error, GaussianError | EmpiricalError):
         raise TypeError("only estimates from independent samples can be taken apart")
 
     def split(values: Tensor) -> list[Tensor]:
         return list(values.flatten(0, batch_ndim - 1))
 
-    counts = split(error.degrees_of_freedom)
-
-    def split_or_none(values: Tensor | None) -> list[Tensor] | list[None]:
-        return [None] * len(counts) if values is None else split(values)
-
-    fields = (estimate.mean, estimate.mean_error, estimate.certified_error, estimate.error_sample)
-    optional = [split_or_none(v) for v in fields]
-    parts = zip(split(estimate.variance), split(estimate.pseudo_variance), counts, *optional, strict=True)
-    return [
-        dataclasses.replace(
-            estimate,
-            variance=variance,
-            pseudo_variance=pseudo,
-            error=GaussianError(dof.reshape(())),
-            mean=mean,
-            mean_error=mean_error,
-            certified_error=bound,
-            error_sample=error_sample,
-        )
-        for variance, pseudo, dof, mean, mean_error, bound, error_sample in parts
-    ]
+    names = ("variance", "pseudo_variance", "mean", "mean_error", "certified_error", "error_sample")
+    fields = {name: split(getattr(estimate, name)) for name in names if getattr(estimate, name) is not None}
+    of_error = {f.name: split(getattr(error, f.name)) for f in dataclasses.fields(error)}
+    of_error["degrees_of_freedom"] = [freedom.reshape(()) for freedom in of_error["degrees_of_freedom"]]
+    parts = []
+    for i, freedom in enumerate(of_error["degrees_of_freedom"]):
+        its_error: dict[str, Any] = {name: values[i] for name, values in of_error.items()}
+        its: dict[str, Any] = {name: values[i] for name, values in fields.items()}
+        n = int(freedom)
+        its["n_samples"] = n if n == 0 or estimate.mean is None else n + 1
+        parts.append(dataclasses.replace(estimate, error=dataclasses.replace(error, **its_error), **its))
+    return parts

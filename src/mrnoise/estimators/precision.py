@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError
+from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
@@ -162,15 +162,11 @@ class CorrectedMoments:
     def estimate(self, interrupted: bool) -> Estimate:
         """The sum of both means; its error has the degrees of freedom of the first, which is most of it."""
         estimate, of_pairs = self._samples.estimate(interrupted), self._correction.error
-        error = estimate.error
-        if isinstance(error, GaussianError):
-            error = error.empirical(estimate.variance, estimate.pseudo_variance)
-        assert isinstance(error, EmpiricalError)
         return dataclasses.replace(
             estimate,
             variance=(estimate.variance + self._correction.variance).clamp_min(0),
             pseudo_variance=estimate.pseudo_variance + self._correction.pseudo_variance,
-            error=error.plus(of_pairs),
+            error=estimate.second_moments().plus(of_pairs),
             n_products=estimate.n_products + 2 * self._correction.n_pairs,
             error_sample=None,
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError, SamplingError
+from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, MomentError, NoError, SamplingError
 from mrnoise.estimators.linearity import Finding, Linearity
 from mrnoise.io.atomic import replacing
 from mrnoise.io.record import to_json, to_numpy
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     import h5py
 
 FORMAT, FORMAT_VERSION = "mrnoise noise map", 1
+MOMENTS = ("variance", "cross", "pseudo_abs", "pseudo_square", "degrees_of_freedom")
 ERROR_FIELDS: dict[type, tuple[str, ...]] = {
     GaussianError: ("degrees_of_freedom",),
-    EmpiricalError: ("variance", "cross", "pseudo_abs", "pseudo_square", "degrees_of_freedom"),
+    EmpiricalError: MOMENTS,
+    MomentError: MOMENTS,
     NoError: (),
 }
 
