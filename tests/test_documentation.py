@@ -37,6 +37,10 @@ def test_coverage_tables_are_the_measured_ones(monkeypatch):
     for name, found in measured["probe"].items():
         assert coverage.probe_row(name, found) in text
         assert all(0.93 <= found[n] <= 0.97 for n in ("8", "32", "128"))
+    for name, found in measured["controlled"].items():
+        method, noise, share = name.split(", ")
+        assert coverage.controlled_row(method, noise, float(share), found) in text
+        assert all(0.93 <= found[f"{n}, {q}"] <= 0.975 for n in (8, 32, 128) for q in ("std", "magnitude_std"))
     for name, found in measured["stop"].items():
         assert coverage.stop_row(name, found) in text
         assert found["below"] >= 0.95 and found["coverage"] >= 0.93

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from torch import Tensor
 from mrnoise import estimators
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
-from mrnoise.acquisition.lattice import alias_colours
+from mrnoise.acquisition.lattice import LARGEST_SET, alias_colours
 from mrnoise.baselines.sense import fully_sampled_std
 from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Linearity, Plan, Progress, Sublattice
@@ -276,15 +275,16 @@ def _choose(
         return _Choice("monte_carlo", controlled, False, why)
     if start is not None:
         return _Choice(start.method, controlled, bool(half_precision), "going on from a map by this method")
-    if not controlled and _alias_sets_are_apart(operator, plan):
+    inside = foreground(operator.value)
+    if not controlled and _alias_sets_are_apart(operator, plan, inside):
         why = "a linear reconstruction that keeps alias sets apart: no sampling error, at no more products than samples"
         return _Choice("lattice", False, False, why)
     if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
         why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
         return _Choice("sketch", controlled, False, why)
-    features = _features(operator, foreground(operator.value)) if controlled else None
+    features = _features(operator, inside) if controlled else None
     if control_variate is None:
-        features = surrogate(operator.acquisition, foreground(operator.value))
+        features = surrogate(operator.acquisition, inside)
     tried = estimators.pilot(
         operator,
         plan,
@@ -333,18 +333,16 @@ def _tolerance(plan: Plan) -> float:
     return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
 
 
-def _alias_sets_are_apart(operator: NoiseToImage, plan: Plan) -> bool:
+def _alias_sets_are_apart(operator: NoiseToImage, plan: Plan, inside: Tensor) -> bool:
     """Whether one draw of lattice probes has no error and costs no more than plain samples, judged on one colour."""
     if not operator.complex_linear or operator.preflight.vjp_mode is None:
         return False
+    samples = [LARGEST_SET if plan.n_samples is None else plan.n_samples]
+    samples += [] if plan.target_error is None else [int(0.25 / plan.target_error**2)]
     try:
-        colours = _alias_colours(operator).to(operator.device)
+        colours = _alias_colours(operator, most=min(samples) // 2).to(operator.device)
     except InputError:
         return False
-    to_target = math.inf if plan.target_error is None else 0.25 / plan.target_error**2
-    if 2 * (int(colours.max()) + 1) > min(plan.n_samples or math.inf, to_target):
-        return False
-    inside = foreground(operator.value)
     which = torch.bincount(colours[inside])
     if not len(which):
         return False
@@ -436,10 +434,10 @@ def _not_in_half_precision(received: str) -> InputError:
     )
 
 
-def _alias_colours(operator: NoiseToImage) -> Tensor:
+def _alias_colours(operator: NoiseToImage, most: int = LARGEST_SET) -> Tensor:
     """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
     acquisition = operator.acquisition
-    colours = alias_colours(shared_mask(acquisition))
+    colours = alias_colours(shared_mask(acquisition), most)
     shape = _spatial(acquisition, operator.value)
     if any(n > full for n, full in zip(shape, colours.shape, strict=True)):
         raise InputError(

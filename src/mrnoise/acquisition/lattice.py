@@ -12,6 +12,8 @@ from mrnoise.errors import InputError
 
 # A side lobe of the point spread function below this fraction of its peak is round-off.
 ROUND_OFF = 1e-9
+# Voxels of an alias set that are told apart.
+LARGEST_SET = 1024
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class AliasLattice:
         return torch.stack([values.roll(shift, axes) for shift in self.shifts])
 
 
-def alias_colours(mask: Tensor) -> Tensor:
+def alias_colours(mask: Tensor, most: int = LARGEST_SET) -> Tensor:
     """Colouring of a matrix by which the voxels of an alias set all differ: integers from 0, (y, x) or (z, y, x).
 
     A mask that stays what it is when shifted by t in k-space spreads voxels by displacements r with exp(i t·r) = 1
@@ -55,21 +57,23 @@ def alias_colours(mask: Tensor) -> Tensor:
     ----------
     mask
         Bool, (k1, k0) or (k2, k1, k0).
+    most
+        Colours.
 
     Raises
     ------
     InputError
-        If all voxels are one set.
+        If it takes more.
     """
     axes = tuple(range(mask.ndim))
     overlap = torch.fft.ifftn(torch.fft.fftn(mask.double()).abs().square()).real
     same = (overlap > int(mask.sum()) - 0.5).double()
     shifts = torch.nonzero(torch.fft.fftn(same).abs() > 0.5).tolist()
-    if len(shifts) == mask.numel():
+    if len(shifts) > most:
         raise InputError(
-            "every voxel aliases onto every other",
-            expected="sampling that repeats itself along an axis of k-space, like whole lines",
-            received=f"{int(mask.sum())} of {mask.numel()} samples, whose pattern does not",
+            "too many voxels alias onto each other",
+            expected=f"regular sampling, or whole lines: sets of at most {most} voxels",
+            received=f"{int(mask.sum())} of {mask.numel()} samples in a pattern with sets of {len(shifts)}",
             remedy='Use method="sketch", which takes any sampling.',
         )
     place = torch.arange(mask.numel(), device=mask.device).reshape(mask.shape)

@@ -9,7 +9,6 @@ from math import ceil, sqrt
 import torch
 from torch import Tensor
 
-AXES = (-2, -1)
 # Samples that one is interpolated from; the window holds so many, were sampling even.
 NEAREST = 6
 # Systems solved at once; samples whose products are summed at once.
