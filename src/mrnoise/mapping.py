@@ -275,16 +275,16 @@ def _choose(
         return _Choice("monte_carlo", controlled, False, why)
     if start is not None:
         return _Choice(start.method, controlled, bool(half_precision), "going on from a map by this method")
-    inside = foreground(operator.value)
-    if not controlled and _alias_sets_are_apart(operator, plan, inside):
+    assert plan.region is not None
+    if not controlled and _alias_sets_are_apart(operator, plan, plan.region):
         why = "a linear reconstruction that keeps alias sets apart: no sampling error, at no more products than samples"
         return _Choice("lattice", False, False, why)
     if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
         why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
         return _Choice("sketch", controlled, False, why)
-    features = _features(operator, inside) if controlled else None
+    features = _features(operator, plan.region) if controlled else None
     if control_variate is None:
-        features = surrogate(operator.acquisition, inside)
+        features = surrogate(operator.acquisition, plan.region)
     tried = estimators.pilot(
         operator,
         plan,
