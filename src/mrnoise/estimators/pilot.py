@@ -44,7 +44,7 @@ class Prospect:
     n_samples
         Predicted for the target.
     seconds
-        Predicted for these samples.
+        Predicted for these samples, but for those that the pilot took.
     """
 
     method: str
@@ -123,7 +123,12 @@ def pilot(
     inside = object_of(operator, plan.region)
     replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
     ways = _ways(replicas, noise, inside, plan, features, operator)
-    found = [Prospect("monte_carlo", way.controlled, False, way.samples, way.seconds(replica)) for way in ways]
+    # Those of the pilot are the first of a map of replicas.
+    taken = N_PAIRS * replica.each
+    found = [
+        Prospect("monte_carlo", way.controlled, False, way.samples, max(0.0, way.seconds(replica) - taken))
+        for way in ways
+    ]
 
     trials = Stopwatch(operator.device)
 
