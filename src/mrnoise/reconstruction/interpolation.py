@@ -67,21 +67,18 @@ class Interpolation:
         for start in range(0, len(self.weights), SAMPLES):
             some = slice(start, start + SAMPLES)
             weights = self.weights[some].unflatten(1, (self.n_images, n_offsets))
-            to = self._index(self.samples[some, None] - self.offsets)
+            to = _flat(self.samples[some, None] - self.offsets, self.shape)
             d = torch.cat([weights[:, i] * response.flatten()[to].unsqueeze(-1) for i, response in features], 1)
             d = d.transpose(1, 2).flatten(0, 1)
             total += d.mT @ d.conj()
-        difference = self._index(self.offsets[None] - self.offsets[:, None]).flatten()
+        difference = _flat(self.offsets[None] - self.offsets[:, None], self.shape).flatten()
         pairs = total.unflatten(0, (n, n_offsets)).unflatten(2, (n, n_offsets)).transpose(1, 2).reshape(n * n, -1)
         spread = pairs.new_zeros(n * n, self.shape[0] * self.shape[1]).index_add_(1, difference, pairs)
         return torch.fft.ifft2(spread.reshape(n, n, *self.shape))
 
-    def _index(self, places: Tensor) -> Tensor:
-        return _flat(places, self.shape)
-
     def _places(self) -> Tensor:
         """Where every weight leads to, one image after the other, (sample, image × δ)."""
-        to = self._index(self.samples[:, None] - self.offsets)
+        to = _flat(self.samples[:, None] - self.offsets, self.shape)
         step = self.shape[0] * self.shape[1]
         return torch.cat([to + i * step for i in range(self.n_images)], 1)
 
@@ -115,12 +112,11 @@ def interpolation(maps: Tensor, mask: Tensor, priors: Sequence[tuple[Tensor, flo
     offsets = torch.cartesian_prod(*(torch.arange(-r, r + 1, device=mask.device) for r in reaches))
     offsets = offsets[offsets.square().sum(1).argsort(stable=True)]
     samples = mask.nonzero()
-    number = torch.full(shape, -1, device=mask.device)
-    number[mask] = torch.arange(len(samples), device=mask.device)
+    number = torch.full((mask.numel(),), -1, device=mask.device)
+    number[mask.flatten()] = torch.arange(len(samples), device=mask.device)
 
     k = torch.cartesian_prod(*(torch.arange(n, device=mask.device) for n in shape))
-    there = k[:, None] + offsets
-    near = number[there[..., 0] % shape[0], there[..., 1] % shape[1]]
+    near = number[_flat(k[:, None] + offsets, shape)]
     # The first acquired ones; where there are fewer, one that is not, whose weight is zero.
     which = torch.where(near >= 0, 0, 1).argsort(dim=1, stable=True)[:, :NEAREST]
     near = near.gather(1, which)
