@@ -17,8 +17,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.clock import Stopwatch
-from mrnoise.estimators.memory import freed_blocks_kept
+from mrnoise.estimators.batching.clock import Stopwatch
+from mrnoise.estimators.batching.memory import freed_blocks_kept
 from mrnoise.networks.layers import ResNet
 
 FEATURES, PRODUCTS, CALLS = 32, 16, 5

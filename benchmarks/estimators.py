@@ -94,7 +94,7 @@ class Case:
     reconstruction
         ``"sense"``, ``"cg-sense"`` or the name of a shipped network.
     sampling
-        Pattern and acceleration; the patterns of `mrnoise.acquisition.sampling.sampling_mask` have calibration lines,
+        Pattern and acceleration; the patterns of `mrnoise.sampling.sampling_mask` have calibration lines,
         ``"regular"`` and ``"caipi"`` have none.
     shape
         k-space (k1, k0); ``None``: that of the measured scan.
@@ -126,7 +126,7 @@ class Case:
     def make(self, data: Path) -> tuple[Reconstruction, Acquisition]:
         """Reconstruction and scan."""
         from mrnoise import read
-        from mrnoise.acquisition import with_coil_maps
+        from mrnoise.calibration import with_coil_maps
         from mrnoise.networks import pretrained
         from mrnoise.reconstruction import CgSense, Sense
         from mrnoise.simulation import simulate
@@ -141,7 +141,7 @@ class Case:
 
     def mask(self, shape: Sequence[int]) -> Tensor:
         """Which samples are acquired."""
-        from mrnoise.acquisition.sampling import caipi, equispaced, sampling_mask
+        from mrnoise.sampling import caipi, equispaced, sampling_mask
 
         if self.sampling == "regular":
             return equispaced(shape, self.acceleration)
@@ -173,10 +173,10 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
     import torch
 
     from mrnoise import noise_map
-    from mrnoise.baselines import sense_std
+    from mrnoise.closed_form import sense_std
     from mrnoise.foreground import foreground
     from mrnoise.linearization import image_of
-    from mrnoise.provenance import fingerprint
+    from mrnoise.mapping.provenance import fingerprint
 
     reconstruction, scan = case.make(data)
     inside = foreground(image_of(reconstruction, scan))

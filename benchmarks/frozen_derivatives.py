@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from mrnoise import noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.foreground import foreground
 from mrnoise.networks import pretrained
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
 SHAPE, COILS, SNR, R, CALIBRATION, N_PROBES = (144, 128), 8, 20.0, 3, 8, 200

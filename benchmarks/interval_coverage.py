@@ -18,7 +18,7 @@ from scipy import stats
 
 from mrnoise.estimators import Estimate, Plan, monte_carlo, probe, region_error, sketch
 from mrnoise.estimators.moments import SampleMoments
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 IMPROPRIETIES = (0.0, 0.3, 0.7, 0.95, 1.0)
 SAMPLES = (2, 3, 4, 8, 32, 128)

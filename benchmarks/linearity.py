@@ -28,10 +28,10 @@ from pathlib import Path
 import torch
 
 from mrnoise import NoiseMap, noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.foreground import foreground
 from mrnoise.networks import pretrained
-from mrnoise.ratio import compare
+from mrnoise.result.ratio import compare
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
 SHAPE, COILS, R, CALIBRATION = (48, 44), 6, 3, 10

@@ -27,8 +27,8 @@ RECONSTRUCTIONS = ("sense", "cg-sense")
 
 
 def make(name: str):
-    from mrnoise.acquisition.sampling import equispaced
     from mrnoise.reconstruction import CgSense, Sense
+    from mrnoise.sampling import equispaced
     from mrnoise.simulation import simulate
 
     scan = simulate(SHAPE, COILS, mask=equispaced(SHAPE, R), seed=0)

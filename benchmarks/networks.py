@@ -31,9 +31,9 @@ from mrnoise.foreground import foreground
 from mrnoise.linearization import image_of
 from mrnoise.networks import pretrained
 from mrnoise.networks.weights import ANATOMIES, SHIPPED
-from mrnoise.ratio import compare
 from mrnoise.reconstruction import ZeroFilled
 from mrnoise.reproduction.scans import paper_scan
+from mrnoise.result.ratio import compare
 
 S, N, MATRIX, COILS, R = 1000, 3000, (40, 36), 6, 8
 COST_MATRIX, COST_COILS, COST_PROBES = (256, 256), 8, 100
@@ -86,7 +86,7 @@ def agreement_row(key: str, found: dict) -> str:
 
 
 def cost_case(name: str) -> dict:
-    from mrnoise.acquisition.sampling import random_1d
+    from mrnoise.sampling import random_1d
     from mrnoise.simulation import simulate
 
     mask = random_1d(COST_MATRIX, 4, 20, seed=0)

@@ -9,15 +9,16 @@ import argparse
 
 import torch
 
+import mrnoise
 from mrnoise import NoiseMap, networks
 from mrnoise.acquisition import Acquisition
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.estimators import Plan, sketch
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.linearization import NoiseToImage, linearize
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulated_head
 
 SHAPE, COILS, SNR = (64, 56), 6, 40
@@ -55,7 +56,7 @@ def main() -> None:
             rows = []
             for seed in range(options.seeds):
                 raw = sampled(operator, n, seed)
-                rows.append(row(raw, raw.preview(), truth, floor))
+                rows.append(row(raw, mrnoise.preview(raw), truth, floor))
             found = torch.tensor(rows, dtype=torch.float64)
             without, after, predicted, before_m, after_m = (100 * v for v in found[:, :5].square().mean(0).sqrt())
             widths = " ".join(f"{w:g}" for w in sorted(set(found[:, 6].tolist())))

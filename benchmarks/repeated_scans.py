@@ -13,8 +13,8 @@ import dataclasses
 import torch
 
 from mrnoise import noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulated_head
 
 SHAPE, COILS, PROBES = (56, 48), 6, 200

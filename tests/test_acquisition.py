@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mrnoise import Acquisition, Geometry, InputError, NoiseCovariance
-from mrnoise.acquisition import alias_lattice, noise_covariance_from_scan
-from mrnoise.acquisition.sampling import caipi, equispaced
+from mrnoise.acquisition import noise_covariance_from_scan
 from mrnoise.fourier import to_image, to_kspace
+from mrnoise.sampling import alias_lattice, caipi, equispaced
 
 SHAPE = (2, 3, 6, 10)  # slice, coil, k1, k0
 

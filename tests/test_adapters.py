@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from mrnoise import InputError, noise_map, read_noise_map
-from mrnoise.acquisition.sampling import caipi, equispaced
 from mrnoise.foreground import foreground
 from mrnoise.linearization import linearize
 from mrnoise.reconstruction import (
@@ -26,6 +25,7 @@ from mrnoise.reconstruction import (
     ZeroFilled,
     from_file,
 )
+from mrnoise.sampling import caipi, equispaced
 from mrnoise.simulation import simulate
 from test_cli import run
 from test_preflight import NoBatching

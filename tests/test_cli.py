@@ -330,7 +330,7 @@ def test_interrupted_demo_leaves_what_it_has(small_demo, tmp_path, monkeypatch, 
 
         return noise_map(reconstruction, *arguments, **options | {"progress": stop})
 
-    monkeypatch.setattr("mrnoise.mapping.noise_map", interrupted)
+    monkeypatch.setattr("mrnoise.mapping.run.noise_map", interrupted)
     text = run("demo", "--target-error", 0.3, "-o", tmp_path, code=130)
     assert "interrupted" in text
     assert "before there was anything to write" not in text
@@ -343,7 +343,7 @@ def test_interrupted_demo_leaves_what_it_has(small_demo, tmp_path, monkeypatch, 
 # Ctrl-C a second after the first slice has been linearised.
 INTERRUPTED = """
 import os, signal, sys, threading
-import mrnoise.mapping as mapping
+import mrnoise.mapping.run as mapping
 from mrnoise.cli.main import run
 find = mapping.foreground
 def armed(image):

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from mrnoise import InputError, g_factor, noise_map
-from mrnoise.acquisition.sampling import caipi, equispaced
-from mrnoise.baselines import fully_sampled_std, sense_g_factor, sense_std
+from mrnoise.closed_form import fully_sampled_std, sense_g_factor, sense_std
 from mrnoise.fourier import to_kspace
 from mrnoise.reconstruction import CgSense, Sense
+from mrnoise.sampling import caipi, equispaced
 from mrnoise.simulation import random_noise_covariance, simulate
 
 SHAPE = (36, 32)

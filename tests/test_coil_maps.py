@@ -8,12 +8,12 @@ import pytest
 import sigpy.mri.app
 import torch
 
-from mrnoise.acquisition.coil_maps import divided_powers, dominant_eigenvector
-from mrnoise.acquisition.espirit import calibration_block, espirit
-from mrnoise.acquisition.sampling import equispaced
-from mrnoise.acquisition.walsh import walsh
+from mrnoise.calibration.eigenvector import divided_powers, dominant_eigenvector
+from mrnoise.calibration.espirit_maps import calibration_block, espirit
+from mrnoise.calibration.walsh_maps import walsh
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import Simulation, simulated_head
 
 SHAPE = (72, 64)

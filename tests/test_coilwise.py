@@ -7,13 +7,13 @@ import torch
 
 import mrnoise
 from mrnoise import InputError, coil_sketch, noise_map, read_noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.estimators.channels import ChannelMoments
 from mrnoise.estimators.sampler import sampler
 from mrnoise.fourier import to_image
 from mrnoise.linearization import linearize
 from mrnoise.reconstruction import Sense
-from mrnoise.result import _chi_square_factors
+from mrnoise.result.noise_map import _chi_square_factors
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import random_noise_covariance, simulate
 
 SHAPE, COILS = (10, 12), 3
@@ -154,7 +154,7 @@ def test_slices_record_files_and_interruption(tmp_path):
     assert nm.image.shape == nm.std.shape == nm.g_factor.shape == (3, *SHAPE)
     assert nm.provenance["noise_covariance"]["mean_variance"] == pytest.approx(psi.mean_variance)
     assert nm.linearity is None
-    nm.save(tmp_path / "out.h5")
+    mrnoise.save(nm, tmp_path / "out.h5")
     torch.testing.assert_close(read_noise_map(tmp_path / "out.h5").relative_error, nm.relative_error)
     one = coil_sketch(Sense(), next(iter(stack.slices())), n_samples=1).noise_map()
     assert bool(one.relative_error.isnan().all())
@@ -198,7 +198,7 @@ def test_a_scaled_map_is_that_of_stronger_noise(method, tmp_path):
     assert scaled.provenance["linearity"] is None
     assert scaled.provenance["noise_scale"] == 3
     assert scaled.scaled(0.5).provenance["noise_scale"] == 1.5
-    scaled.save(tmp_path / "out.h5")
+    mrnoise.save(scaled, tmp_path / "out.h5")
     torch.testing.assert_close(read_noise_map(tmp_path / "out.h5").std, scaled.std)
 
 

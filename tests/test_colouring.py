@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mrnoise import InputError, estimators
 from mrnoise.estimators import Plan, Sublattice, coloured
-from mrnoise.estimators.colouring import _candidates, colouring
-from mrnoise.result import NoiseMap
+from mrnoise.estimators.choice.colouring import _candidates, colouring
+from mrnoise.result.noise_map import NoiseMap
 
 SHAPE = (42, 36)
 FAR = (21, 0)  # offset of a second correlated voxel, as aliasing gives it

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
+import mrnoise
 from mrnoise import InputError, NoiseMap, estimators, noise_map, read_noise_map
-from mrnoise.acquisition.sampling import equispaced, pattern
 from mrnoise.estimators import Plan
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_image
 from mrnoise.reconstruction import CgSense
-from mrnoise.reconstruction.surrogate import surrogate
+from mrnoise.sampling import equispaced, pattern
 from mrnoise.simulation import random_noise_covariance, simulate
+from mrnoise.surrogate.sense_images import surrogate
 from test_estimators import N_NOISE, SHAPE, Dense
 
 SEEDS = 60
@@ -231,7 +232,7 @@ def test_going_on_with_control_variates(method, tmp_path):
     acq = simulate((24, 20), 5, snr=30, seed=1).undersample(equispaced((24, 20), 3, 6))
     truth = noise_map(CgSense(0.05), acq, method="exact").std
     part = noise_map(CgSense(0.05), acq, method=method, n_samples=60, control_variate=True)
-    part.save(tmp_path / "part.h5")
+    mrnoise.save(part, tmp_path / "part.h5")
     whole = noise_map(CgSense(0.05), acq, method=method, n_samples=120, resume=read_noise_map(tmp_path / "part.h5"))
     assert whole.n_samples == 120 and whole.provenance["control_variate"]
     # auto goes on in the same way, with nothing said of control variates.
@@ -259,7 +260,7 @@ def test_going_on_with_some_slices(method, tmp_path):
         if image == 1 and done >= 8:
             raise KeyboardInterrupt
 
-    noise_map(CgSense(0.05), stack, **options, progress=interrupt).save(tmp_path / "part.h5")
+    mrnoise.save(noise_map(CgSense(0.05), stack, **options, progress=interrupt), tmp_path / "part.h5")
     part = read_noise_map(tmp_path / "part.h5")
     assert bool(part.relative_error[:2].isfinite().all()) and bool(part.std[2].isnan().all())
     calls = []

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+import mrnoise
 from mrnoise import Acquisition, Geometry, NoiseCovariance, g_factor, noise_map, roi_std
 from mrnoise.acquisition import noise_covariance_from_scan
-from mrnoise.acquisition.sampling import equispaced
-from mrnoise.baselines import fully_sampled_std, sense_std
+from mrnoise.closed_form import fully_sampled_std, sense_std
 from mrnoise.fourier import to_image, to_kspace
-from mrnoise.io.noise_scan import bandwidth_factor
+from mrnoise.io.scans.noise_scan import bandwidth_factor
 from mrnoise.measurement import (
     contrast_to_noise,
     noise_correlation,
@@ -23,6 +23,7 @@ from mrnoise.measurement import (
     roi_difference,
 )
 from mrnoise.reconstruction import RootSumOfSquares, Sense, ZeroFilled
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import random_noise_covariance, simulated_head
 
 N = 40_000
@@ -113,7 +114,7 @@ def test_c7_affine(tmp_path):
 
     affine = np.array([[0, 0, 3.0, 5], [2, 0, 0, 6], [0, 4, 0, 7], [0, 0, 0, 1]])
     acq = one_coil().replace(geometry=Geometry((3, 4, 2), affine))
-    noise_map(coil_image, acq, n_samples=3).save(tmp_path / "a.nii.gz")
+    mrnoise.save(noise_map(coil_image, acq, n_samples=3), tmp_path / "a.nii.gz")
     stored = nibabel.load(tmp_path / "a_std.nii.gz")
     np.testing.assert_allclose(stored.affine, affine)
     assert stored.shape[:2] == (SHAPE[1], SHAPE[0])  # (x, y)

@@ -133,7 +133,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import reproduction
 
-    from mrnoise.io.record import to_json
+    from mrnoise.files.record import to_json
     from mrnoise.reproduction import cells
 
     (cell,) = (cell for cell in cells(reproduction.SIZE) if (cell.table, cell.key) == ("pico", "N10"))
@@ -177,7 +177,7 @@ def test_rooms_of_the_architecture_exist():
 def test_readme_example_runs(tmp_path, monkeypatch):
     """The Python block, with a simulated scan in place of the user's file."""
     import mrnoise
-    from mrnoise.io.npz import write_npz
+    from mrnoise.io.scans.npz import write_npz
     from mrnoise.simulation import simulate
 
     scan = simulate((32, 28), 5, seed=1).replace(coil_maps=None)

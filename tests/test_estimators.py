@@ -10,7 +10,7 @@ from mrnoise import InputError, estimators
 from mrnoise.estimators import Plan, region_error
 from mrnoise.estimators.estimate import stack
 from mrnoise.estimators.sampler import sampler
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 N_NOISE, SHAPE = 40, (6, 9)
 

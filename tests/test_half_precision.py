@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+import mrnoise
 from mrnoise import InputError, estimators, noise_map, read_noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.estimators import Plan
 from mrnoise.linearization import linearize
 from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 from test_control_variate import DenseFeatures, F
 from test_estimators import N_NOISE, SHAPE, Dense
@@ -116,7 +117,7 @@ def test_a_network_in_half_precision(tmp_path):
     assert half.provenance["half_precision"] and not plain.provenance["half_precision"]
     assert half.provenance["n_products"] >= 200 + 16
     part = noise_map(NETWORK, SCAN, method="sketch", n_samples=100, half_precision=True)
-    part.save(tmp_path / "part.h5")
+    mrnoise.save(part, tmp_path / "part.h5")
     whole = noise_map(NETWORK, SCAN, method="sketch", n_samples=200, resume=read_noise_map(tmp_path / "part.h5"))
     assert whole.n_samples == 200 and whole.provenance["half_precision"]
     # The same probes, other pairs: nearer to each other than sampling, but not the same.

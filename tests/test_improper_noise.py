@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mrnoise import noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.linearization import linearize
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
 SHAPE = (20, 26)

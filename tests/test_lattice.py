@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from mrnoise import InputError, noise_map
-from mrnoise.acquisition.lattice import alias_colours, alias_lattice
-from mrnoise.acquisition.sampling import caipi, equispaced, pattern
-from mrnoise.baselines import sense_std
+from mrnoise.closed_form import sense_std
 from mrnoise.reconstruction import CgSense, Sense
+from mrnoise.sampling import caipi, equispaced, pattern
+from mrnoise.sampling.lattice import alias_colours, alias_lattice
 from mrnoise.simulation import random_noise_covariance, simulate
 
 SHAPE = (36, 32)

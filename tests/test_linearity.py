@@ -9,13 +9,13 @@ import torch
 import mrnoise
 from cubic_maps import cubic
 from mrnoise import estimators, noise_map
-from mrnoise.acquisition.sampling import equispaced
-from mrnoise.estimators.linearity import LINEAR, NOT_LINEAR, TOLERANCE, UNDECIDED, Finding, Linearity
+from mrnoise.estimators.choice.linearity import LINEAR, NOT_LINEAR, TOLERANCE, UNDECIDED, Finding, Linearity
 from mrnoise.estimators.sampler import sampler
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_image
 from mrnoise.linearization import linearize
 from mrnoise.reconstruction import CgSense, Sense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 from small_maps import small_map
 from test_improper_noise import Unrolled
@@ -50,7 +50,7 @@ def test_the_sweep_meets_both_verdicts():
 
 
 def test_a_few_voxels_of_a_large_object_decide(monkeypatch):
-    monkeypatch.setattr(sys.modules["mrnoise.estimators.linearity"], "MOST_VOXELS", 300)
+    monkeypatch.setattr(sys.modules["mrnoise.estimators.choice.linearity"], "MOST_VOXELS", 300)
     operator = cubic(3, shape=(31, 37))
     found = estimators.linearity(operator).worst
     assert found.verdict == NOT_LINEAR and found.error_low < operator.error < found.error_high
@@ -70,7 +70,7 @@ def test_errors_of_opposite_sign_do_not_cancel():
 @pytest.mark.parametrize("snr", [50, 5])
 def test_standard_error_of_the_ratio(snr, monkeypatch):
     """From 8 pairs. The spread over 200 seeds is known to 5 %; a jackknife of 8 may exceed it by a fifth."""
-    monkeypatch.setattr(sys.modules["mrnoise.estimators.linearity"], "LOOKS", (8,))
+    monkeypatch.setattr(sys.modules["mrnoise.estimators.choice.linearity"], "LOOKS", (8,))
     operator = cubic(snr, shape=(11, 13))
     found = [estimators.linearity(operator, seed=(seed, 0)).worst for seed in range(200)]
     assert {f.n_pairs for f in found} == {8}
@@ -215,20 +215,20 @@ def test_saved_and_read_back(tmp_path):
     nm = checked_map(NOT_LINEAR)
     unknown = dataclasses.replace(nm.linearity.worst, ratio_error=float("nan"))
     nm = dataclasses.replace(nm, linearity=Linearity(nm.departure, (nm.linearity.worst, unknown)))
-    nm.save(tmp_path / "map.h5")
+    mrnoise.save(nm, tmp_path / "map.h5")
     back = mrnoise.read_noise_map(tmp_path / "map.h5")
     assert back.linearity.findings[0] == nm.linearity.findings[0]
     assert back.linearity.findings[1].ratio_error != back.linearity.findings[1].ratio_error
     for name in ("departure", "bias", "bias_error"):
         torch.testing.assert_close(getattr(back, name), getattr(nm, name), rtol=0, atol=0)
-    nm.save(tmp_path / "map.nii.gz")
+    mrnoise.save(nm, tmp_path / "map.nii.gz")
     assert {"map_departure.nii.gz", "map_bias.nii.gz"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_report_shows_departure_bias_and_verdict(tmp_path):
     for verdict in (LINEAR, NOT_LINEAR):
         nm = checked_map(verdict)
-        nm.save(tmp_path / "map.html")
+        mrnoise.save(nm, tmp_path / "map.html")
         text = (tmp_path / "map.html").read_text(encoding="utf-8")
         assert 'id="volume-departure"' in text and 'id="volume-bias"' in text
         assert "true σ of the whole object +21.0 ± 2.0 %" in text

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mrnoise import Geometry, InputError
-from mrnoise.acquisition.sampling import equispaced
-from mrnoise.io.record import to_json
+from mrnoise.files.record import to_json
+from mrnoise.files.text import plus_minus
 from mrnoise.measurement import measure, roi_mean
 from mrnoise.reconstruction import RootSumOfSquares, Sense
 from mrnoise.report import measurement_page
-from mrnoise.report.tables import plus_minus
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 from test_report import needs_chromium, rendered
 

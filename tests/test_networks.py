@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from mrnoise import InputError, noise_map
-from mrnoise.acquisition.sampling import equispaced, poisson_disc
+from mrnoise.encoding.cartesian import Encoding
+from mrnoise.encoding.normal_equations import NormalEquations
 from mrnoise.foreground import foreground
 from mrnoise.linearization import linearize
 from mrnoise.networks import (
@@ -19,10 +20,9 @@ from mrnoise.networks import (
     load_weights,
     save_weights,
 )
-from mrnoise.networks.encoding import Encoding
-from mrnoise.ratio import compare
 from mrnoise.reconstruction import ZeroFilled
-from mrnoise.reconstruction.normal_equations import NormalEquations
+from mrnoise.result.ratio import compare
+from mrnoise.sampling import equispaced, poisson_disc
 from mrnoise.simulation import simulate
 
 SHAPE, COILS = (28, 22), 5

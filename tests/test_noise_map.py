@@ -5,11 +5,11 @@ import torch
 
 import mrnoise
 from mrnoise import InputError, noise_map
-from mrnoise.acquisition.sampling import equispaced
-from mrnoise.baselines import sense_std
-from mrnoise.ratio import compare
+from mrnoise.closed_form import sense_std
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.result import QUANTITIES, WITH_INTERVAL
+from mrnoise.result.noise_map import QUANTITIES, WITH_INTERVAL
+from mrnoise.result.ratio import compare
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
 SHAPE = (12, 20)
@@ -99,7 +99,7 @@ def test_resumed_run_is_the_uninterrupted_one(method, tmp_path):
             raise KeyboardInterrupt
 
     options = {"method": method, "n_samples": 20, "batch_size": 4, "seed": 6}
-    noise_map(Sense(), STACK, **options, progress=interrupt).save(tmp_path / "part.h5")
+    mrnoise.save(noise_map(Sense(), STACK, **options, progress=interrupt), tmp_path / "part.h5")
     part = mrnoise.read_noise_map(tmp_path / "part.h5")
     calls = []
     resumed = noise_map(

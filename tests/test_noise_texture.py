@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from mrnoise import Acquisition, Geometry, InputError, noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.linearization import linearize
 from mrnoise.measurement import noise_correlation, noise_power_spectrum
 from mrnoise.reconstruction import RootSumOfSquares, Sense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
 SHAPE = (24, 20)

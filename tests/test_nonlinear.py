@@ -6,7 +6,7 @@ import torch
 from cubic_maps import cubic
 from mrnoise import estimators
 from mrnoise.estimators import Plan
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 SEEDS, N = 60, 64
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mrnoise import noise_map
-from mrnoise.acquisition.sampling import equispaced, random_2d
 from mrnoise.reconstruction import CgSense, Sense
+from mrnoise.sampling import equispaced, random_2d
 from mrnoise.simulation import simulate
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

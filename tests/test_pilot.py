@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mrnoise import estimators, noise_map
-from mrnoise.acquisition.sampling import equispaced, pattern
 from mrnoise.estimators import Plan
-from mrnoise.estimators.pilot import _explained_squared, _with_control_variates
+from mrnoise.estimators.choice.pilot import _explained_squared, _with_control_variates
 from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import equispaced, pattern
 from mrnoise.simulation import simulate
 from test_control_variate import OPERATORS, DenseFeatures, F, random
 from test_estimators import N_NOISE, Dense

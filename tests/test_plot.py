@@ -8,10 +8,11 @@ import pytest
 import torch
 from matplotlib import image as pictures
 
+import mrnoise
 from mrnoise.errors import InputError
+from mrnoise.figures.panel import comparison, panel, window, write_comparison_png
 from mrnoise.foreground import foreground
-from mrnoise.plot import comparison, panel, window, write_comparison_png
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 from small_maps import small_map
 
 
@@ -24,7 +25,7 @@ def texts(figure):
 
 def test_png_is_a_picture_and_leaves_pyplot_alone(tmp_path):
     before = matplotlib.get_backend()
-    small_map().save(tmp_path / "out.png")
+    mrnoise.save(small_map(), tmp_path / "out.png")
     picture = pictures.imread(tmp_path / "out.png")
     assert picture.shape[1] > 2000
     assert picture[..., :3].std() > 0.1

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mrnoise import Geometry, InputError
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.measurement import point_spread
 from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
 SHAPE = (12, 20)

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from mrnoise import InputError, noise_map
-from mrnoise.acquisition.sampling import caipi, equispaced
 from mrnoise.fourier import to_image
 from mrnoise.linearization import linearize
+from mrnoise.sampling import caipi, equispaced
 from mrnoise.simulation import simulate
 
 SHAPE = (10, 14)

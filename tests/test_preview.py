@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
+import mrnoise
 from mrnoise import InputError, estimators, noise_map, read_noise_map
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.estimators import Plan
 from mrnoise.estimators.estimate import stack, unstack
 from mrnoise.fourier import to_image, to_kspace
-from mrnoise.preview import sentence
 from mrnoise.reconstruction import CgSense, Sense
+from mrnoise.result.preview import sentence
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 from test_estimators import dense
 
@@ -42,7 +43,7 @@ def error(nm, truth, inside):
 
 def inside_of(nm):
     """What a preview changes."""
-    return nm.preview().std != nm.std
+    return mrnoise.preview(nm).std != nm.std
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def maps():
     found = {}
     for function in (white, apodised):
         raw = [sampled(function, seed=seed) for seed in range(SEEDS)]
-        found[function] = raw, [nm.preview() for nm in raw]
+        found[function] = raw, [mrnoise.preview(nm) for nm in raw]
     return found
 
 
@@ -79,7 +80,7 @@ def test_better_than_the_map_and_as_good_as_predicted(function, maps, truths):
 
 def test_a_risk_that_takes_errors_for_white_is_wrong_where_they_are_not(maps, truths):
     """The mistake that the estimate avoids: Stein's formula with σ⁴/S on the diagonal promises the impossible."""
-    from mrnoise.preview import _inside, _smoother
+    from mrnoise.result.preview import _inside, _smoother
 
     raw, previews = maps[apodised]
     nm, width = raw[0], previews[0].provenance["preview"]["width_voxels"]
@@ -117,7 +118,7 @@ def test_pixel_wise_structure_is_left_alone():
 
     for seed in range(4):
         nm = sampled(checked, seed=seed)
-        same = nm.preview()
+        same = mrnoise.preview(nm)
         assert same.provenance["preview"]["width_voxels"] == 0
         assert same.provenance["preview"]["predicted_gain"] == 1
         assert "not smoothed" in sentence(same.provenance["preview"])
@@ -134,7 +135,7 @@ def test_components_are_smoothed_in_the_frame_of_their_voxel():
     def real(kspace):
         return image + turning * white(kspace - ACQ.kspace).real
 
-    smooth = sampled(real).preview()
+    smooth = mrnoise.preview(sampled(real))
     assert smooth.provenance["preview"]["width_voxels"] > 0
     inside = inside_of(sampled(real))
     across = smooth.phase_std * image.abs()
@@ -171,7 +172,7 @@ def test_batches_resumption_and_files_keep_the_error_sample(method, tmp_path):
     whole = noise_map(Sense(), ACQ, method=method, n_samples=15)
     batched = noise_map(Sense(), ACQ, method=method, n_samples=15, batch_size=4)
     part = noise_map(Sense(), ACQ, method=method, n_samples=7)
-    part.save(tmp_path / "part.h5")
+    mrnoise.save(part, tmp_path / "part.h5")
     resumed = noise_map(Sense(), ACQ, method=method, n_samples=15, resume=read_noise_map(tmp_path / "part.h5"))
     for other in (batched, resumed):
         torch.testing.assert_close(other.estimate.error_sample, whole.estimate.error_sample, rtol=1e-4, atol=1e-9)
@@ -183,19 +184,19 @@ def test_slices_are_smoothed_one_by_one_and_say_so_in_every_format(tmp_path):
     shape = (24, 30)
     stacked = simulate(shape, 4, n_slices=3, snr=40, seed=1).undersample(equispaced(shape, 2))
     nm = noise_map(Sense(), stacked, method="sketch", n_samples=8)
-    smooth = nm.preview()
+    smooth = mrnoise.preview(nm)
     width = smooth.provenance["preview"]["width_voxels"]
     assert width > 0
     changed = nm.variance.clone()
     changed[1] *= 100
-    from mrnoise.preview import _inside, _smoother
+    from mrnoise.result.preview import _inside, _smoother
 
     one = _smoother(_inside(nm), 2)(changed.numpy(), width)
     torch.testing.assert_close(torch.from_numpy(one[0]), smooth.variance[0])
     assert bool(smooth.relative_error.isnan().all())
     assert all(bool(bound.isnan().all()) for bound in smooth.confidence_interval())
     for name in ("out.h5", "out.html", "out.png", "out.nii.gz"):
-        smooth.save(tmp_path / name)
+        mrnoise.save(smooth, tmp_path / name)
     assert (
         "Preview." in (tmp_path / "out.html").read_text()
         and "predicted to be wrong" in (tmp_path / "out.html").read_text()
@@ -210,12 +211,12 @@ def test_slices_are_smoothed_one_by_one_and_say_so_in_every_format(tmp_path):
 def test_where_there_is_no_preview():
     for n in (1, 31):
         with pytest.raises(InputError, match="S ≤ 30"):
-            sampled(white, n).preview()
+            mrnoise.preview(sampled(white, n))
     with pytest.raises(InputError, match="without control variates"):
-        noise_map(Sense(), ACQ, method="lattice", n_samples=2).preview()
+        mrnoise.preview(noise_map(Sense(), ACQ, method="lattice", n_samples=2))
     irregular = ACQ.replace(mask=equispaced(SHAPE, 2, 10))
     controlled = noise_map(CgSense(0.05), irregular, method="sketch", n_samples=8, control_variate=True)
     with pytest.raises(InputError, match="without control variates"):
-        controlled.preview()
+        mrnoise.preview(controlled)
     with pytest.raises(InputError, match="sketch or monte_carlo"):
-        sampled(white).preview().preview()
+        mrnoise.preview(mrnoise.preview(sampled(white)))

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrnoise import Acquisition
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.linearization import linearize
 from mrnoise.reconstruction import CgSense, Sense, ZeroFilled
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import random_noise_covariance
 
 

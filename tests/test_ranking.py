@@ -8,13 +8,13 @@ import torch
 from matplotlib.text import Text
 
 from mrnoise import InputError, noise_map, roi_std
-from mrnoise.acquisition.sampling import caipi, equispaced, sampling_mask
-from mrnoise.baselines import sense_noise_map
+from mrnoise.figures.rankings import network_figure, pattern_figure
 from mrnoise.linearization import image_of
+from mrnoise.mapping.sense_map import sense_noise_map
 from mrnoise.metrics import psnr
 from mrnoise.ranking import Uncertain, equal_psnr, rank_networks, rank_patterns, ranks, undecided
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.report import network_figure, pattern_figure
+from mrnoise.sampling import caipi, equispaced, sampling_mask
 from mrnoise.simulation import simulate
 
 SHAPE = (24, 20)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from mrnoise.acquisition import with_coil_maps
+from mrnoise.calibration import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
-from mrnoise.io.noise_scan import NoiseScan, bandwidth_factor
-from mrnoise.io.scan_file import read
+from mrnoise.io.scans.noise_scan import NoiseScan, bandwidth_factor
+from mrnoise.io.scans.scan_file import read
 from mrnoise.reconstruction import CgSense, ZeroFilled
 
 COILS, NY, NX, OVERSAMPLED = 3, 10, 12, 24

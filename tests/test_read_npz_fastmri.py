@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mrnoise.errors import InputError
-from mrnoise.io.scan_file import read
+from mrnoise.io.scans.scan_file import read
 
 COILS, NY, NX = 3, 40, 56
 MIXING = np.array([[1.0, 0, 0], [0.4j, 1.5, 0], [0, -0.3, 0.7]])

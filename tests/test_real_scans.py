@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from mrnoise import noise_map, read
-from mrnoise.acquisition import with_coil_maps
-from mrnoise.acquisition.sampling import equispaced
+from mrnoise.calibration import with_coil_maps
 from mrnoise.foreground import foreground
-from mrnoise.ratio import compare
 from mrnoise.reconstruction import CgSense
+from mrnoise.result.ratio import compare
+from mrnoise.sampling import equispaced
 
 SCANS = {"cima16_brain.npz": "background", "mroptimum16_phantom_with_noise.npz": "noise scan"}
 

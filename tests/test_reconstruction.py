@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mrnoise import Acquisition, InputError, NoiseCovariance
-from mrnoise.acquisition.sampling import caipi, equispaced
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.linearization.derivatives import JVP_MODES, VJP_MODES
 from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense, ZeroFilled
+from mrnoise.sampling import caipi, equispaced
 from mrnoise.simulation import simulated_head
 
 COILS, SHAPE = 5, (8, 12)
@@ -63,7 +63,7 @@ def test_inverted_lines_are_the_converged_iteration(axis, monkeypatch):
     acq = scan(mask)
     method = CgSense(0.02, tolerance=1e-12, max_iterations=2000)
     direct = method.bind(acq)(acq.kspace)
-    monkeypatch.setattr("mrnoise.reconstruction.normal_equations.LARGEST_INVERSE", 0)
+    monkeypatch.setattr("mrnoise.encoding.normal_equations.LARGEST_INVERSE", 0)
     torch.testing.assert_close(direct, method.bind(acq)(acq.kspace))
 
 

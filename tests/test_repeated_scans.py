@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mrnoise import noise_map, roi_std
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulated_head
 
 pytestmark = pytest.mark.xdist_group("repeated scans")  # one process computes them

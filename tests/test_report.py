@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+import mrnoise
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.files.text import significant
 from mrnoise.report import volumes
 from mrnoise.report.packing import pack
-from mrnoise.report.tables import significant
 from small_maps import OBLIQUE, small_map
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -85,7 +86,7 @@ def check_readout(page, nm, index):
 @pytest.mark.parametrize("error", ["gaussian", "empirical"])
 def test_readout_equals_the_map(tmp_path, error):
     nm = small_map(error=error, geometry=Geometry((3.0, 0.9, 1.1), OBLIQUE), scale=1e-5)
-    nm.save(tmp_path / "out.html")
+    mrnoise.save(nm, tmp_path / "out.html")
     page, console = rendered(tmp_path / "out.html", "voxel=11,6,4&quantity=snr")
     assert 'data-status="ready"' in page
     assert console == []
@@ -107,7 +108,7 @@ def test_readout_equals_the_map(tmp_path, error):
 @needs_chromium
 def test_volumes_with_frames_and_without_sampling_error(tmp_path):
     nm = small_map((2, 6, 22, 17), error="none", spatial_dims=3, reference=False, interrupted=True)
-    nm.save(tmp_path / "out.html")
+    mrnoise.save(nm, tmp_path / "out.html")
     page, console = rendered(tmp_path / "out.html", "voxel=3,20,5,1")
     assert 'data-status="ready"' in page
     assert console == []
@@ -120,7 +121,7 @@ def test_volumes_with_frames_and_without_sampling_error(tmp_path):
 def test_large_images_are_thinned_and_say_so(tmp_path, monkeypatch):
     nm = small_map((9, 22, 17))
     monkeypatch.setattr(volumes, "LARGEST", 4 * 22 * 17)
-    nm.save(tmp_path / "out.html")
+    mrnoise.save(nm, tmp_path / "out.html")
     page, console = rendered(tmp_path / "out.html", "voxel=3,20,6")
     assert console == []
     assert "one slice in 3" in page
@@ -130,7 +131,7 @@ def test_large_images_are_thinned_and_say_so(tmp_path, monkeypatch):
 
 @needs_chromium
 def test_the_page_tells_when_it_cannot_start(tmp_path):
-    small_map((22, 17)).save(tmp_path / "out.html")
+    mrnoise.save(small_map((22, 17)), tmp_path / "out.html")
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     (tmp_path / "bad.html").write_text(text.replace('id="volume-std">', 'id="volume-std">%%%'), encoding="utf-8")
     page, _ = rendered(tmp_path / "bad.html")
@@ -140,7 +141,7 @@ def test_the_page_tells_when_it_cannot_start(tmp_path):
 
 def test_one_file_that_loads_nothing(tmp_path):
     nm = small_map()
-    nm.save(tmp_path / "out.html")
+    mrnoise.save(nm, tmp_path / "out.html")
     assert [path.name for path in tmp_path.iterdir()] == ["out.html"]
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in text
@@ -151,17 +152,17 @@ def test_text_of_the_scan_cannot_run(tmp_path):
     hostile = '</script><script>alert("1")</script>'
     nm = small_map((22, 17))
     nm = dataclasses.replace(nm, provenance={**nm.provenance, "why": hostile, "input": {"source": hostile}})
-    nm.save(tmp_path / "out.html")
+    mrnoise.save(nm, tmp_path / "out.html")
     assert hostile not in (tmp_path / "out.html").read_text(encoding="utf-8")
 
 
 def test_tables_and_banners(tmp_path):
     nm = small_map(interrupted=True, geometry=Geometry(measured=False))
-    nm.save(tmp_path / "out.html")
+    mrnoise.save(nm, tmp_path / "out.html")
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     for part in ("<b>Interrupted.</b>", "<b>Geometry assumed.</b>", "noise scan", "brain.h5", "✗ adjoint dot", "12.5"):
         assert part in text
-    small_map(geometry=Geometry(affine=OBLIQUE)).save(tmp_path / "out.html")
+    mrnoise.save(small_map(geometry=Geometry(affine=OBLIQUE)), tmp_path / "out.html")
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert 'class="banner">' not in text
     settings = json.loads(re.search(r'id="settings">(.*?)</script>', text).group(1))
@@ -170,7 +171,7 @@ def test_tables_and_banners(tmp_path):
 
 def test_an_empty_image_still_gives_a_report(tmp_path):
     nm = small_map((22, 17))
-    dataclasses.replace(nm, image=torch.zeros_like(nm.image)).save(tmp_path / "out.html")
+    mrnoise.save(dataclasses.replace(nm, image=torch.zeros_like(nm.image)), tmp_path / "out.html")
     assert "374 of 374 voxels" in (tmp_path / "out.html").read_text(encoding="utf-8").replace("\u2009", "")
 
 

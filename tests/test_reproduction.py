@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mrnoise import Acquisition, InputError, noise_map
 from mrnoise.cli.main import app
 from mrnoise.estimators.estimate import Estimate, GaussianError
-from mrnoise.io.record import plain
+from mrnoise.files.record import plain
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import ZeroFilled
 from mrnoise.reproduction import GRID, SIZES, Cell, cells, possible, read_shard, run
@@ -27,7 +27,7 @@ from mrnoise.reproduction.measure import measure, real, sampling_correlation
 from mrnoise.reproduction.page import page, read_tables, write_page
 from mrnoise.reproduction.scans import SIGMA, anatomy_file, make_scan, paper_scan
 from mrnoise.reproduction.tables import TABLES, in_floors
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 from mrnoise.simulation import head_phantom
 
 ROOT = Path(__file__).resolve().parents[1]

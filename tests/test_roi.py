@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mrnoise import InputError, noise_map, roi_std
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.linearization import NoiseToImage, linearize
 from mrnoise.measurement import Measurement, contrast_to_noise, roi_difference, roi_mean
 from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate, simulated_head
 
 SHAPE = (12, 20)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mrnoise.acquisition.sampling import (
+from mrnoise.errors import InputError
+from mrnoise.sampling import (
     PATTERNS,
     REGULAR,
     caipi,
@@ -17,7 +18,6 @@ from mrnoise.acquisition.sampling import (
     random_2d,
     sampling_mask,
 )
-from mrnoise.errors import InputError
 
 RANDOM_2D = [random_2d, poisson_disc]
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import mrnoise
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import stack, unknown
-from mrnoise.io import read_noise_map, save
-from mrnoise.io.atomic import replacing
-from mrnoise.result import QUANTITIES
+from mrnoise.files.atomic import replacing
+from mrnoise.io import read_noise_map
+from mrnoise.result.noise_map import QUANTITIES
+from mrnoise.saving import save
 from small_maps import OBLIQUE, small_map
 
 
@@ -249,7 +251,7 @@ def test_ctrl_c_while_renaming_waits_until_all_files_are_in_place(tmp_path, monk
 
 
 def test_missing_folders_are_made(tmp_path):
-    small_map().save(tmp_path / "new" / "deep" / "out.h5")
+    mrnoise.save(small_map(), tmp_path / "new" / "deep" / "out.h5")
     assert names(tmp_path / "new" / "deep") == ["out.h5"]
 
 

@@ -8,15 +8,15 @@ import torch
 from typer.testing import CliRunner
 
 from mrnoise import InputError, NoiseCovariance, noise_map, read_noise_map
-from mrnoise.acquisition.sampling import poisson_disc
 from mrnoise.cli.main import app
 from mrnoise.foreground import foreground
-from mrnoise.io.npz import write_npz
+from mrnoise.io.scans.npz import write_npz
 from mrnoise.linearization import image_of, linearize
 from mrnoise.networks import load_weights, pretrained
 from mrnoise.networks.weights import ANATOMIES, SHIPPED, shipped_weights
-from mrnoise.ratio import compare as compare_maps
 from mrnoise.reconstruction import ZeroFilled
+from mrnoise.result.ratio import compare as compare_maps
+from mrnoise.sampling import poisson_disc
 from mrnoise.simulation import simulate
 from mrnoise.training import held_out, read_anatomy, read_recipe
 from mrnoise.training.evaluation import compare

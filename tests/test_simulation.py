@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from mrnoise.acquisition import NoiseCovariance, noise_covariance_from_scan
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import (
     Simulation,
     biot_savart_coils,

@@ -15,11 +15,11 @@ import yaml
 from typer.testing import CliRunner
 
 from mrnoise import InputError
-from mrnoise.acquisition.sampling import equispaced
 from mrnoise.cli.main import app
 from mrnoise.fourier import to_image
 from mrnoise.networks import build, load_weights
 from mrnoise.reconstruction import CgSense, ZeroFilled
+from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 from mrnoise.training import (
     SSDU,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mrnoise.acquisition.sampling import PATTERNS
-from mrnoise.baselines.sense import sense_std
+from mrnoise.closed_form.sense import sense_std
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.reconstruction import Sense
+from mrnoise.sampling import PATTERNS
 from mrnoise.simulation import Simulation
 from mrnoise.training.anatomy import PARTS, Anatomy, phantom_anatomy, read_anatomy
 from mrnoise.training.scans import ScanSettings, SimulatedScans

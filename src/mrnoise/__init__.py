@@ -8,48 +8,56 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mrnoise import (
         acquisition,
-        baselines,
+        calibration,
+        closed_form,
         estimators,
         measurement,
         networks,
         ranking,
         reconstruction,
+        sampling,
         simulation,
         training,
     )
     from mrnoise.acquisition import Acquisition, Geometry, NoiseCovariance
-    from mrnoise.coilwise import CoilSketch, coil_sketch
     from mrnoise.errors import InputError
     from mrnoise.io import read, read_noise_map
-    from mrnoise.mapping import noise_map
+    from mrnoise.mapping.coilwise import CoilSketch, coil_sketch
+    from mrnoise.mapping.run import noise_map
     from mrnoise.measurement import roi_std
-    from mrnoise.ratio import GFactor, g_factor
-    from mrnoise.result import NoiseMap
+    from mrnoise.result.noise_map import NoiseMap
+    from mrnoise.result.preview import preview
+    from mrnoise.result.ratio import GFactor, g_factor
+    from mrnoise.saving import save
 
 # Imported on first use: `mrnoise --help` must not wait for torch.
 _HOME = {
     "Acquisition": "mrnoise.acquisition",
-    "CoilSketch": "mrnoise.coilwise",
-    "GFactor": "mrnoise.ratio",
+    "CoilSketch": "mrnoise.mapping.coilwise",
+    "GFactor": "mrnoise.result.ratio",
     "Geometry": "mrnoise.acquisition",
     "InputError": "mrnoise.errors",
     "NoiseCovariance": "mrnoise.acquisition",
-    "NoiseMap": "mrnoise.result",
-    "coil_sketch": "mrnoise.coilwise",
-    "g_factor": "mrnoise.ratio",
-    "noise_map": "mrnoise.mapping",
+    "NoiseMap": "mrnoise.result.noise_map",
+    "coil_sketch": "mrnoise.mapping.coilwise",
+    "g_factor": "mrnoise.result.ratio",
+    "noise_map": "mrnoise.mapping.run",
+    "preview": "mrnoise.result.preview",
     "read": "mrnoise.io",
     "read_noise_map": "mrnoise.io",
     "roi_std": "mrnoise.measurement",
+    "save": "mrnoise.saving",
 }
 _ROOMS = (
     "acquisition",
-    "baselines",
+    "calibration",
+    "closed_form",
     "estimators",
     "measurement",
     "networks",
     "ranking",
     "reconstruction",
+    "sampling",
     "simulation",
     "training",
 )
@@ -63,18 +71,22 @@ __all__ = [
     "NoiseCovariance",
     "NoiseMap",
     "acquisition",
-    "baselines",
+    "calibration",
+    "closed_form",
     "coil_sketch",
     "estimators",
     "g_factor",
     "measurement",
     "networks",
     "noise_map",
+    "preview",
     "ranking",
     "read",
     "read_noise_map",
     "reconstruction",
     "roi_std",
+    "sampling",
+    "save",
     "simulation",
     "training",
 ]

@@ -23,7 +23,7 @@ def compare(
     from mrnoise.cli.region import read_mask
     from mrnoise.foreground import foreground
     from mrnoise.io import read_noise_map
-    from mrnoise.ratio import compare as compare_maps
+    from mrnoise.result.ratio import compare as compare_maps
 
     a, b = read_noise_map(first), read_noise_map(second)
     inside = read_mask(mask) if mask is not None else foreground(b.image)

@@ -11,7 +11,7 @@ from mrnoise.cli import options
 
 if TYPE_CHECKING:
     from mrnoise.reconstruction import Reconstruction
-    from mrnoise.result import NoiseMap
+    from mrnoise.result.noise_map import NoiseMap
 
 SHAPE, COILS, SNR, ACCELERATION, CALIBRATION = (160, 160), 8, 40.0, 3, 16
 NETWORK = "varnet"
@@ -25,15 +25,14 @@ def demo(
     seed: options.Seed = 0,
 ) -> None:
     """Map the noise of CG-SENSE and of a trained network on one simulated head scan, side by side."""
-    from mrnoise.acquisition import with_coil_maps
-    from mrnoise.acquisition.sampling import equispaced
+    from mrnoise.calibration import with_coil_maps
     from mrnoise.cli.display import ERR, OUT, map_progress, print_map, print_written
-    from mrnoise.cli.main import INTERRUPTED
-    from mrnoise.cli.output import targets, write
-    from mrnoise.mapping import noise_map
+    from mrnoise.cli.output import INTERRUPTED, targets, write
+    from mrnoise.figures.panel import write_comparison_png
+    from mrnoise.mapping.run import noise_map
     from mrnoise.networks import pretrained
-    from mrnoise.plot import write_comparison_png
     from mrnoise.reconstruction import CgSense
+    from mrnoise.sampling import equispaced
     from mrnoise.simulation import simulate
 
     reconstructions: dict[str, Reconstruction] = {"cg-sense": CgSense(), NETWORK: pretrained(NETWORK)}
@@ -77,7 +76,7 @@ def demo(
 def _gain(first: NoiseMap, second: NoiseMap) -> str:
     """The ratio of SNR inside the object in one line."""
     from mrnoise.foreground import foreground
-    from mrnoise.ratio import snr_ratio
+    from mrnoise.result.ratio import snr_ratio
 
     ratio = snr_ratio(first, second)[foreground(first.image)]
     ratio = ratio[ratio.isfinite()]

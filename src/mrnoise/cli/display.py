@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mrnoise.estimators import Linearity
-    from mrnoise.mapping import MapProgress
+    from mrnoise.mapping.run import MapProgress
     from mrnoise.measurement import Measurements
     from mrnoise.reproduction.runner import GridProgress
-    from mrnoise.result import NoiseMap
+    from mrnoise.result.noise_map import NoiseMap
     from mrnoise.training import TrainingProgress
 
 OUT = Console()
@@ -117,7 +117,7 @@ def _bar(unit: str, text: str, **fields: Any) -> Iterator[Callable[..., None]]:
 def print_map(nm: NoiseMap, title: str) -> None:
     """Median and range inside the object of the quantities people ask for first."""
     from mrnoise.foreground import foreground
-    from mrnoise.result import QUANTITIES
+    from mrnoise.result.noise_map import QUANTITIES
 
     inside = foreground(nm.image)
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -144,7 +144,7 @@ def print_map(nm: NoiseMap, title: str) -> None:
         highlight=False,
     )
     if "preview" in p:
-        from mrnoise.preview import sentence
+        from mrnoise.result.preview import sentence
 
         OUT.print(f"Preview: {sentence(p['preview'])}", soft_wrap=True, highlight=False)
     if nm.linearity is not None:
@@ -152,7 +152,7 @@ def print_map(nm: NoiseMap, title: str) -> None:
 
 
 def _print_linearity(linearity: Linearity) -> None:
-    from mrnoise.estimators.linearity import LINEAR
+    from mrnoise.estimators.choice.linearity import LINEAR
 
     OUT.print(f"Reconstruction: {linearity.sentence}", soft_wrap=True, highlight=False)
     if linearity.verdict != LINEAR:
@@ -166,7 +166,7 @@ def _print_linearity(linearity: Linearity) -> None:
 
 def print_measurements(found: Measurements, title: str) -> None:
     """A table: each number with its error, unit and definition."""
-    from mrnoise.report.tables import plus_minus, significant
+    from mrnoise.files.text import plus_minus, significant
 
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")

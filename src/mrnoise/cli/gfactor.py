@@ -30,12 +30,12 @@ def gfactor(
     """The g-factor: of SENSE with regular sampling in closed form, or of two maps by their ratio."""
     import dataclasses
 
-    from mrnoise.baselines import sense_noise_map
     from mrnoise.cli.display import print_map, print_written
     from mrnoise.cli.output import targets, write
     from mrnoise.cli.scan import load_scan
     from mrnoise.io import read_noise_map
-    from mrnoise.ratio import g_factor
+    from mrnoise.mapping.sense_map import sense_noise_map
+    from mrnoise.result.ratio import g_factor
 
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_gfactor")
     if reference is not None:

@@ -54,11 +54,11 @@ def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
 def _describe_installation(table: Table) -> bool:
     import torch
 
-    from mrnoise.acquisition.sampling import equispaced
-    from mrnoise.baselines import sense_std
-    from mrnoise.mapping import noise_map
-    from mrnoise.provenance import versions
+    from mrnoise.closed_form import sense_std
+    from mrnoise.mapping.provenance import versions
+    from mrnoise.mapping.run import noise_map
     from mrnoise.reconstruction import Sense
+    from mrnoise.sampling import equispaced
     from mrnoise.simulation import simulate
 
     for name, value in versions().items():

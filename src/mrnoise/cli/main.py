@@ -13,14 +13,13 @@ from mrnoise.cli.evaluate import evaluate
 from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
+from mrnoise.cli.output import INTERRUPTED
 from mrnoise.cli.rank import rank
 from mrnoise.cli.reproduce import reproduce
 from mrnoise.cli.roi import roi
 from mrnoise.cli.simulate import simulate
 from mrnoise.cli.train import train
 from mrnoise.errors import InputError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="mrnoise",

@@ -11,7 +11,7 @@ from mrnoise.cli import options
 from mrnoise.errors import InputError
 
 if TYPE_CHECKING:
-    from mrnoise.result import NoiseMap
+    from mrnoise.result.noise_map import NoiseMap
 
 
 def map_(
@@ -46,11 +46,11 @@ def map_(
     Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it.
     """
     from mrnoise.cli.display import ERR, map_progress, print_map, print_written
-    from mrnoise.cli.main import INTERRUPTED
-    from mrnoise.cli.output import targets, write
+    from mrnoise.cli.output import INTERRUPTED, targets, write
     from mrnoise.cli.scan import load_reconstruction, load_scan
-    from mrnoise.mapping import noise_map
-    from mrnoise.preview import check_few
+    from mrnoise.mapping.run import noise_map
+    from mrnoise.result.preview import check_few
+    from mrnoise.result.preview import preview as smoothed
 
     if preview:
         check_few(samples)
@@ -82,7 +82,7 @@ def map_(
             resume=earlier,
         )
     if preview:
-        nm = nm.preview()
+        nm = smoothed(nm)
     written = write(nm, files)
     print_map(nm, f"{scan.name}: {reconstruction}")
     print_written(written)

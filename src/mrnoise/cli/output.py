@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from mrnoise.errors import InputError
 
 if TYPE_CHECKING:
-    from mrnoise.result import NoiseMap
+    from mrnoise.result.noise_map import NoiseMap
 
+# Exit code after Ctrl-C.
+INTERRUPTED = 130
 # A folder gets a file of each kind.
 EVERYTHING = ("map.h5", "map.nii.gz", "panel.png", "report.html")
 
@@ -24,7 +26,7 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
     InputError
         If a suffix is unknown or a folder cannot be written.
     """
-    from mrnoise.io.save import check_format
+    from mrnoise.saving import check_format
 
     files: list[Path] = []
     for path in outputs or [default]:
@@ -73,6 +75,6 @@ def check_writable(files: Sequence[Path]) -> None:
 
 def write(nm: NoiseMap, files: list[Path]) -> list[Path]:
     """Write a map to each of the files; returns all that were written."""
-    from mrnoise.io.save import save
+    from mrnoise.saving import save
 
     return [written for path in files for written in save(nm, path)]

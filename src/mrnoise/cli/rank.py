@@ -55,15 +55,14 @@ def patterns(
     rank.
     """
     from mrnoise.cli.display import ERR, print_written, ranking_progress
-    from mrnoise.cli.main import INTERRUPTED
-    from mrnoise.cli.output import figures_and_numbers
+    from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction
+    from mrnoise.figures.rankings import pattern_figure
     from mrnoise.linearization import image_of
-    from mrnoise.mapping import name_of
-    from mrnoise.provenance import scan_record
+    from mrnoise.mapping.provenance import scan_record
+    from mrnoise.mapping.run import name_of
     from mrnoise.ranking import rank_patterns
-    from mrnoise.report import pattern_figure
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = load_reconstruction(reconstruction, regularization, weights, normalization)
@@ -134,15 +133,14 @@ def networks(
     Smoothing raises SNR too: among those of equal PSNR the noise decides. PSNR is against the scan's own full sampling.
     """
     from mrnoise.cli.display import ERR, print_written, ranking_progress
-    from mrnoise.cli.main import INTERRUPTED
-    from mrnoise.cli.output import figures_and_numbers
+    from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_reconstruction
-    from mrnoise.mapping import name_of
+    from mrnoise.figures.rankings import network_figure
+    from mrnoise.mapping.provenance import scan_record
+    from mrnoise.mapping.run import name_of
     from mrnoise.networks.weights import SHIPPED
-    from mrnoise.provenance import scan_record
     from mrnoise.ranking import rank_networks
-    from mrnoise.report import network_figure
 
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
@@ -200,8 +198,8 @@ def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_ma
 
 def _write(files: Sequence[Path], figure: Callable[[], Figure], record: Mapping[str, Any]) -> None:
     """Figure and numbers, all or nothing."""
-    from mrnoise.io.atomic import replacing
-    from mrnoise.io.record import to_json
+    from mrnoise.files.atomic import replacing
+    from mrnoise.files.record import to_json
 
     with replacing(*files) as partial:
         for path, temporary in zip(files, partial, strict=True):
@@ -279,8 +277,8 @@ def _print_networks(rows: Sequence[NetworkNoise], title: str) -> None:
     from rich.table import Table
 
     from mrnoise.cli.display import OUT
+    from mrnoise.files.text import plus_minus, significant
     from mrnoise.ranking import equal_psnr, ranks
-    from mrnoise.report.tables import plus_minus, significant
 
     groups = dict(zip("ABCDEFGH", equal_psnr(rows), strict=False))
     unit = rows[0].noise_power.unit
@@ -318,14 +316,14 @@ def _print_networks(rows: Sequence[NetworkNoise], title: str) -> None:
 
 
 def _number(value: Uncertain) -> str:
-    from mrnoise.report.tables import plus_minus
+    from mrnoise.files.text import plus_minus
 
     return plus_minus(value.value, value.error or None)
 
 
 def _column(heading: str, numbers: Sequence[Uncertain]) -> tuple[str, list[str]]:
     """Heading with the power of ten that all numbers share, and the numbers without it."""
-    from mrnoise.report.tables import SUPERSCRIPTS, plus_minus
+    from mrnoise.files.text import SUPERSCRIPTS, plus_minus
 
     power = math.floor(math.log10(max(number.value for number in numbers)))
     power = 0 if -2 < power < 4 else power
@@ -353,7 +351,7 @@ def _say(sentence: str) -> None:
 
 def _warn_not_linear(verdicts: Sequence[tuple[str, str]]) -> None:
     from mrnoise.cli.display import ERR
-    from mrnoise.estimators.linearity import LINEAR
+    from mrnoise.estimators.choice.linearity import LINEAR
 
     named = [f"{name} ({verdict})" for name, verdict in verdicts if verdict != LINEAR]
     if named:

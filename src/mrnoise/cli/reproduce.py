@@ -40,8 +40,7 @@ def reproduce(
     import os
 
     from mrnoise.cli.display import ERR, OUT, grid_progress, print_written
-    from mrnoise.cli.main import INTERRUPTED
-    from mrnoise.cli.output import check_writable
+    from mrnoise.cli.output import INTERRUPTED, check_writable
     from mrnoise.reproduction import cells, possible, run
     from mrnoise.reproduction.page import read_tables, write_page
     from mrnoise.reproduction.tables import TABLES

@@ -63,8 +63,8 @@ def roi(
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.region import voxel as read_voxel
     from mrnoise.cli.scan import load_reconstruction, load_scan
-    from mrnoise.io.atomic import replacing
-    from mrnoise.io.record import to_json
+    from mrnoise.files.atomic import replacing
+    from mrnoise.files.record import to_json
     from mrnoise.linearization import image_of
     from mrnoise.measurement import measure
     from mrnoise.report import measurement_page

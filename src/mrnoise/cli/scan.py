@@ -31,9 +31,9 @@ def load_scan(
 
     Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling.
     """
-    from mrnoise.acquisition import with_coil_maps
-    from mrnoise.acquisition.sampling import pattern as sampling_pattern
+    from mrnoise.calibration import with_coil_maps
     from mrnoise.io import read
+    from mrnoise.sampling import pattern as sampling_pattern
 
     if coil_maps not in ("fixed", "propagated"):
         raise InputError(

@@ -24,10 +24,10 @@ def simulate(
     seed: options.Seed = 0,
 ) -> None:
     """Simulate a head scan with a noise scan: Biot–Savart coils, correlated complex noise."""
-    from mrnoise.acquisition.sampling import pattern as sampling_pattern
     from mrnoise.cli.display import OUT, print_written
     from mrnoise.errors import InputError
-    from mrnoise.io.npz import write_npz
+    from mrnoise.io.scans.npz import write_npz
+    from mrnoise.sampling import pattern as sampling_pattern
     from mrnoise.simulation import simulated_head
 
     try:

@@ -27,7 +27,7 @@ def train(
     The folder keeps a checkpoint: the same command goes on where it was stopped, by Ctrl-C or otherwise.
     """
     from mrnoise.cli.display import ERR, OUT, print_written, training_progress
-    from mrnoise.cli.main import INTERRUPTED
+    from mrnoise.cli.output import INTERRUPTED
     from mrnoise.training import read_recipe, save_trained
     from mrnoise.training import train as train_network
 

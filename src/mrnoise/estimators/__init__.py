@@ -1,19 +1,19 @@
 """Estimators of voxel-wise noise. They know no MRI: unit noise in, image out."""
 
-from mrnoise.estimators.colouring import Sublattice, coloured
+from mrnoise.estimators.batching.stream import Plan, Progress
+from mrnoise.estimators.certificate import RegionError, region_error
+from mrnoise.estimators.choice.colouring import Sublattice, coloured
+from mrnoise.estimators.choice.linearity import Finding, Linearity, linearity
+from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
-from mrnoise.estimators.exact import exact
-from mrnoise.estimators.linearity import Finding, Linearity, linearity
-from mrnoise.estimators.monte_carlo import monte_carlo
-from mrnoise.estimators.nonlinear import nonlinear
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.pilot import Pilot, Prospect, pilot
+from mrnoise.estimators.pairs import nonlinear
 from mrnoise.estimators.precision import Correction, correction
-from mrnoise.estimators.probe import probe
-from mrnoise.estimators.region_error import RegionError, region_error
+from mrnoise.estimators.probing import probe
+from mrnoise.estimators.replicas import monte_carlo
+from mrnoise.estimators.rows import exact
 from mrnoise.estimators.sampler import DISTRIBUTIONS
-from mrnoise.estimators.sketch import sketch
-from mrnoise.estimators.stream import Plan, Progress
+from mrnoise.estimators.sketching import sketch
 
 
 def names() -> tuple[str, ...]:

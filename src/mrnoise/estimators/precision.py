@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches
+from mrnoise.estimators.certificate import object_of
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
 from mrnoise.estimators.moments import Accumulator
-from mrnoise.estimators.monte_carlo import replica_noise
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.region_error import object_of
-from mrnoise.estimators.stream import MOST_SAMPLES, Plan, batches
+from mrnoise.estimators.replicas import replica_noise
 
 # Pairs to begin with, and the part of the error of σ that may come from them.
 N_PAIRS, SHARE = 8, 0.35

@@ -1,9 +1,9 @@
 """What people read from an image and its noise: regions, contrast, correlation, noise power, resolution."""
 
+from mrnoise.measurement.correlation import NoiseCorrelation, noise_correlation
+from mrnoise.measurement.lesion import PointSpread, point_spread
 from mrnoise.measurement.measurements import Measurements, measure
-from mrnoise.measurement.noise_correlation import NoiseCorrelation, noise_correlation
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
-from mrnoise.measurement.point_spread import PointSpread, point_spread
 from mrnoise.measurement.roi import Measurement, contrast_to_noise, roi_difference, roi_mean, roi_std
 
 __all__ = [

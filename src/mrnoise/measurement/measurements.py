@@ -12,15 +12,15 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
-from mrnoise.mapping import name_of, noise_map
-from mrnoise.measurement.noise_correlation import NoiseCorrelation, noise_correlation
+from mrnoise.mapping.provenance import scan_record
+from mrnoise.mapping.run import name_of, noise_map
+from mrnoise.measurement.correlation import NoiseCorrelation, noise_correlation
+from mrnoise.measurement.lesion import PointSpread, point_spread
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
 from mrnoise.measurement.place import no_such_voxel, spacing
-from mrnoise.measurement.point_spread import PointSpread, point_spread
 from mrnoise.measurement.roi import Measurement, bool_region, contrast_to_noise, difference_weights, weighted_sums
-from mrnoise.provenance import scan_record
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 AXES = ("z", "y", "x")
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.linearization.preflight import refuse
+from mrnoise.linearization.checks import refuse
 from mrnoise.measurement.place import misfit, operators_over
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.acquisition.espirit import calibration_block
+from mrnoise.calibration.espirit_maps import calibration_block
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mrnoise.networks.encoding import TOLERANCE, TRAINING_TOLERANCE, Encoding
+from mrnoise.encoding.cartesian import TOLERANCE, TRAINING_TOLERANCE, Encoding
 from mrnoise.networks.layers import ResNet, residual
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnoise import fourier
-from mrnoise.networks.encoding import AXES, Encoding
+from mrnoise.encoding.cartesian import AXES, Encoding
 from mrnoise.networks.layers import ConvNet, residual
 
 # Coil maps are smooth: they are estimated on MAP_GRID² points of the field of view, with a Gaussian window of MAP_WIDTH

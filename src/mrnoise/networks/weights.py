@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mrnoise.errors import InputError
-from mrnoise.io.atomic import replacing
+from mrnoise.files.atomic import replacing
 from mrnoise.networks.deep_reconstruction import DeepReconstruction
 from mrnoise.networks.unet import UNet
 from mrnoise.networks.unrolled import MoDL, UnrolledResNet

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.acquisition.sampling import sampling_mask
 from mrnoise.foreground import foreground
 from mrnoise.linearization import image_of
+from mrnoise.measurement.lesion import PointSpread, point_spread
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
 from mrnoise.measurement.place import central_voxel
-from mrnoise.measurement.point_spread import PointSpread, point_spread
 from mrnoise.measurement.roi import bool_region
 from mrnoise.ranking.order import Uncertain
 from mrnoise.ranking.sketches import RankingProgress, check_counts, check_samples, counter, psnr_against, repeated_maps
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.sampling import sampling_mask
 
 # Images whose PSNR differs by less are taken as equally good, dB.
 EQUAL_PSNR = 0.5
@@ -80,7 +80,7 @@ def rank_networks(
     acquisition
         The scan, fully sampled or with every sample of the pattern.
     acceleration, pattern
-        As for `mrnoise.acquisition.sampling.sampling_mask`, net R with calibration counted.
+        As for `mrnoise.sampling.sampling_mask`, net R with calibration counted.
     roi
         Bool, image-shaped; ``None``: the object.
     n_repeats

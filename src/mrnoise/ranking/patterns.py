@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.acquisition.sampling import PATTERNS, REGULAR, sampling_mask
 from mrnoise.linearization import image_of
 from mrnoise.measurement.roi import bool_region, roi_std
 from mrnoise.ranking.order import Uncertain
@@ -22,7 +21,8 @@ from mrnoise.ranking.sketches import (
     worst,
 )
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.sampling import PATTERNS, REGULAR, sampling_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class PatternNoise:
     Parameters
     ----------
     pattern
-        Its name in `mrnoise.acquisition.sampling.PATTERNS`.
+        Its name in `mrnoise.sampling.PATTERNS`.
     acceleration
         Net R: all samples over acquired samples, calibration counted.
     roi_std
@@ -86,11 +86,11 @@ def rank_patterns(
     acquisition
         The scan, fully sampled or with every sample of the patterns.
     acceleration
-        Net R, whole; see `mrnoise.acquisition.sampling.sampling_mask` for the calibration that is counted in it.
+        Net R, whole; see `mrnoise.sampling.sampling_mask` for the calibration that is counted in it.
     roi
         Bool, image-shaped.
     patterns
-        Names of `mrnoise.acquisition.sampling.PATTERNS`.
+        Names of `mrnoise.sampling.PATTERNS`.
     n_draws
         Masks of each random pattern, and σ maps of every pattern, whose spread gives the intervals.
     n_samples

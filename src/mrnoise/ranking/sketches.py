@@ -9,14 +9,14 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.estimators import Estimate, Plan, linearity, sketch
-from mrnoise.estimators.linearity import LINEAR, NOT_LINEAR, UNDECIDED
+from mrnoise.estimators.choice.linearity import LINEAR, NOT_LINEAR, UNDECIDED
 from mrnoise.foreground import foreground
 from mrnoise.linearization import linearize, n_images
-from mrnoise.linearization.preflight import refuse
-from mrnoise.mapping import geometry_of, join_slices
+from mrnoise.linearization.checks import refuse
+from mrnoise.mapping.run import geometry_of, join_slices
 from mrnoise.metrics import psnr
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 RankingProgress = Callable[[str, float, int], None]
 """Told what is being ranked, how many parts are done, and of how many."""

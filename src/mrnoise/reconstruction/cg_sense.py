@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.encoding.normal_equations import NormalEquations, line_inverse, undersampled_axes
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.normal_equations import NormalEquations, line_inverse, undersampled_axes
 from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of, maps_are_fixed
 from mrnoise.reconstruction.sense import check_regularization
 

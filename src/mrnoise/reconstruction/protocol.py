@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.acquisition.calibration import whitened_coil_maps, with_coil_maps
+from mrnoise.calibration.maps_of_scan import whitened_coil_maps, with_coil_maps
 
 KspaceToImage = Callable[[Tensor], Tensor]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.acquisition.lattice import AliasLattice, alias_lattice
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of, maps_are_fixed
+from mrnoise.sampling.lattice import AliasLattice, alias_lattice
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from mrnoise.files.atomic import replacing
+from mrnoise.files.record import to_json, to_numpy
 from mrnoise.foreground import foreground
-from mrnoise.io.atomic import replacing
-from mrnoise.io.record import to_json, to_numpy
 from mrnoise.report import tables
 from mrnoise.report.volumes import LARGEST, viewer_data
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 
 SCRIPTS = ("volumes.js", "view.js", "histogram.js", "report.js")
 

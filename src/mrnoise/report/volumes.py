@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 from scipy import stats
 
-from mrnoise.io.record import to_numpy
-from mrnoise.plot import STYLES, chosen_slice, window
+from mrnoise.figures.panel import STYLES, chosen_slice, window
+from mrnoise.files.record import to_numpy
 from mrnoise.report.packing import pack, pack_mask
-from mrnoise.result import QUANTITIES, NoiseMap
+from mrnoise.result.noise_map import QUANTITIES, NoiseMap
 
 SHOWN = ("std", "magnitude_std", "phase_std", "snr", "g_factor", "bias", "departure", "relative_error")
 # How the interval of a quantity follows from that of the noise it rests on.

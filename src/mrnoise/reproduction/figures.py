@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrnoise.plot import INK, QUIET, window
-from mrnoise.report.drawing import colour_bar, data_address, label_axes, new_figure
+from mrnoise.figures.drawing import colour_bar, data_address, label_axes, new_figure
+from mrnoise.figures.panel import INK, QUIET, window
 from mrnoise.reproduction import published
 from mrnoise.reproduction.tables import Shard, ranked
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrnoise.baselines.sense import sense_noise_map
-from mrnoise.mapping import noise_map
+from mrnoise.mapping.run import noise_map
+from mrnoise.mapping.sense_map import sense_noise_map
 from mrnoise.networks import pretrained
-from mrnoise.ratio import compare
 from mrnoise.reconstruction import CgSense, Reconstruction, Sense
 from mrnoise.reproduction.scans import EvaluationScan, make_scan
-from mrnoise.result import NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.ratio import compare
 from mrnoise.training import psnr
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from mrnoise.io.atomic import replacing
+from mrnoise.files.atomic import replacing
 from mrnoise.reproduction.figures import figures
 from mrnoise.reproduction.grid import GRID
 from mrnoise.reproduction.shards import Cell, read_shard

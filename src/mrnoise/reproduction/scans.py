@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrnoise.acquisition import Acquisition, NoiseCovariance, with_coil_maps
+from mrnoise.acquisition import Acquisition, NoiseCovariance
 from mrnoise.acquisition.noise_covariance import noise_covariance_from_scan
-from mrnoise.acquisition.sampling import caipi, equispaced, sampling_mask
+from mrnoise.calibration import with_coil_maps
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
 from mrnoise.io import read
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import ZeroFilled
+from mrnoise.sampling import caipi, equispaced, sampling_mask
 from mrnoise.simulation import random_noise_covariance, simulate
 from mrnoise.training import ScanSettings, SimulatedScans, read_anatomy, read_recipe
 
@@ -84,7 +85,7 @@ def paper_scan(
     matrix, n_coils
         k-space (k1, k0) and coils.
     acceleration, pattern
-        As `mrnoise.acquisition.sampling.sampling_mask` takes them.
+        As `mrnoise.sampling.sampling_mask` takes them.
     alpha
         Factor on σ₀ = 0.001792, the standard deviation of each real component of k-space noise where the 95th
         percentile of the zero-filled SENSE magnitude is 1.

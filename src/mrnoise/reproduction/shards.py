@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrnoise.io.atomic import replacing
-from mrnoise.io.record import plain
+from mrnoise.files.atomic import replacing
+from mrnoise.files.record import plain
+from mrnoise.mapping.provenance import hardware, versions
 from mrnoise.networks.weights import SHIPPED, shipped_weights
-from mrnoise.provenance import hardware, versions
 from mrnoise.reproduction.measure import measure
 from mrnoise.reproduction.scans import BRAIN_SCAN, NOISE_SCAN, anatomy_file
 

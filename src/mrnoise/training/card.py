@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from mrnoise.io.atomic import replacing
+from mrnoise.files.atomic import replacing
+from mrnoise.mapping.provenance import hardware, versions
 from mrnoise.networks.weights import load_weights, save_weights
-from mrnoise.provenance import hardware, versions
 from mrnoise.training.evaluation import COILS, MATRIX, N_SLICES, SNR, Quality
 from mrnoise.training.loop import Trained
 from mrnoise.training.recipe import Recipe

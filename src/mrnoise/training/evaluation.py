@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from mrnoise.acquisition import Acquisition, with_coil_maps
-from mrnoise.acquisition.sampling import sampling_mask
+from mrnoise.acquisition import Acquisition
+from mrnoise.calibration import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
 from mrnoise.metrics import psnr, ssim
 from mrnoise.reconstruction import CgSense, Reconstruction, ZeroFilled
+from mrnoise.sampling import sampling_mask
 from mrnoise.training.anatomy import Anatomy, read_anatomy
 from mrnoise.training.scans import Example, ScanSettings, SimulatedScans, calibration_scan
 

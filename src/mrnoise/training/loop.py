@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mrnoise.errors import InputError
-from mrnoise.io.atomic import replacing
+from mrnoise.files.atomic import replacing
 from mrnoise.metrics import psnr, ssim
 from mrnoise.networks.weights import build, load_weights, shipped_weights
 from mrnoise.training.anatomy import read_anatomy

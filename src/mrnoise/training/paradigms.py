@@ -13,8 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from mrnoise.encoding.cartesian import Encoding
 from mrnoise.networks.deep_reconstruction import calibration_window, intensity
-from mrnoise.networks.encoding import Encoding
 from mrnoise.training.scans import Example
 
 

@@ -13,10 +13,11 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.nn import functional
 
-from mrnoise.acquisition import Acquisition, NoiseCovariance, with_coil_maps
-from mrnoise.acquisition.sampling import PATTERNS, sampling_mask
+from mrnoise.acquisition import Acquisition, NoiseCovariance
+from mrnoise.calibration import with_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
+from mrnoise.sampling import PATTERNS, sampling_mask
 from mrnoise.simulation import biot_savart_coils, random_noise_covariance, smooth_phase
 from mrnoise.simulation.scan import FOREGROUND
 from mrnoise.training.anatomy import PARTS, Anatomy, Part
@@ -43,7 +44,7 @@ class ScanSettings:
     accelerations
         Choices of R, all samples over acquired samples, calibration lines counted.
     patterns
-        Choices out of `mrnoise.acquisition.sampling.PATTERNS`.
+        Choices out of `mrnoise.sampling.PATTERNS`.
     snr
         Range of `mrnoise.simulation.Simulation.snr`, log-uniform.
     augment

@@ -1,0 +1,43 @@
+"""Coil maps of an acquisition."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.calibration.espirit_maps import espirit
+
+
+def whitened_coil_maps(acquisition: Acquisition, kspace: Tensor) -> Tensor:
+    """ESPIRiT maps Ψ^{-1/2} S √ψ from this k-space, differentiable in it; ψ is the mean coil variance.
+
+    The calibration region is what every image of the acquisition has sampled.
+    """
+    return _espirit(acquisition, kspace, acquisition.mask)
+
+
+def with_coil_maps(acquisition: Acquisition) -> Acquisition:
+    """Acquisition with ESPIRiT maps of its own calibration lines, held fixed from here on.
+
+    The separate calibration lines where there are some, else the fully sampled centre of k-space. The maps are
+    estimated from whitened data and given back in the units of the coils, so that
+    ψ Σ_c |(Ψ^{-1/2} S)_c|² = 1 inside the object, ψ the mean coil variance.
+
+    Raises
+    ------
+    InputError
+        If the fully sampled centre is too small.
+    """
+    lines = acquisition.calibration
+    if lines is None:
+        maps = whitened_coil_maps(acquisition, acquisition.kspace)
+    else:
+        maps = _espirit(acquisition, lines, (lines != 0).any(acquisition.coil_axis))
+    psi = acquisition.noise_covariance
+    return acquisition.replace(coil_maps=psi.colour(maps, acquisition.coil_axis) / psi.mean_variance**0.5)
+
+
+def _espirit(acquisition: Acquisition, kspace: Tensor, mask: Tensor) -> Tensor:
+    dims = acquisition.spatial_dims
+    everywhere = mask.reshape(-1, *mask.shape[-dims:]).all(0)
+    return espirit(acquisition.whiten(kspace), mask=everywhere, spatial_dims=dims)

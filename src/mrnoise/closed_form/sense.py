@@ -1,0 +1,100 @@
+"""Closed-form noise of SENSE: the classical baseline, and the reference of the g-factor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.errors import InputError
+from mrnoise.reconstruction.sense import check_regularization, shared_mask
+from mrnoise.sampling.lattice import alias_lattice
+
+
+def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
+    """σ of a SENSE image from regular sampling, in closed form.
+
+    Within each alias set, H = ψ AᴴΨ⁻¹A = R ψ BᴴΨ⁻¹B with B_cj = p_j S_c(r - s_j), and
+
+        cov(x) = ψ (H + λ)⁻¹ H (H + λ)⁻¹,
+
+    ψ the mean coil variance (Pruessmann 1999,
+    doi:10.1002/(SICI)1522-2594(199911)42:5<952::AID-MRM16>3.0.CO;2-S).
+
+    Parameters
+    ----------
+    acquisition
+        With coil maps and a regular mask.
+    regularization
+        Tikhonov λ, as in `mrnoise.reconstruction.Sense`.
+
+    Returns
+    -------
+    Tensor
+        Total complex standard deviation, (..., *spatial), float64; zero where no coil sees the voxel.
+
+    Raises
+    ------
+    InputError
+        Without coil maps, for irregular sampling, or for averages that differ between samples.
+    """
+    check_regularization(regularization)
+    h, repeats = _gram(acquisition)
+    eye = torch.eye(h.shape[-1], dtype=h.dtype)
+    unseen = (h.diagonal(dim1=-2, dim2=-1).real == 0).to(h.dtype)
+    inverse = torch.linalg.inv(h + regularization * eye + torch.diag_embed(unseen))
+    psi = acquisition.noise_covariance.mean_variance
+    variance = psi * (inverse @ h @ inverse)[..., 0, 0].real.clamp_min(0) / repeats
+    return variance.sqrt()
+
+
+def fully_sampled_std(acquisition: Acquisition) -> Tensor:
+    """σ of the fully sampled, optimally combined image, (SᴴΨ⁻¹S)^{-1/2}: the reference of the g-factor.
+
+    With averages, those of the scan.
+    """
+    everything = torch.ones(acquisition.spatial_shape, dtype=torch.bool)
+    averages = acquisition.averages
+    if averages is not None:
+        averages = averages.amax() * torch.ones(acquisition.spatial_shape)
+    return sense_std(acquisition.replace(mask=everything, averages=averages))
+
+
+def sense_g_factor(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
+    """The g-factor σ / (√R σ_full); without regularisation √([H⁻¹]_ii H_ii), at least 1."""
+    reference = fully_sampled_std(acquisition)
+    sigma = sense_std(acquisition, regularization)
+    g = sigma / (acquisition.acceleration**0.5 * reference)
+    return torch.where(reference > 0, g, torch.nan)
+
+
+def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
+    """H of every alias set, (..., *spatial, R, R) with the voxel itself first, and the uniform averages."""
+    if acquisition.coil_maps is None:
+        raise InputError(
+            "no coil maps",
+            expected="an acquisition with coil maps",
+            received="none",
+            remedy="Estimate them, e.g. with mrnoise.calibration.espirit.",
+        )
+    repeats = 1.0
+    if acquisition.averages is not None:
+        measured = acquisition.averages[acquisition.mask].double()
+        repeats = float(measured[0])
+        if bool((measured != repeats).any()):
+            raise InputError(
+                "averages differ between samples",
+                expected="one number of averages for the closed form",
+                received=f"{float(measured.min()):g} to {float(measured.max()):g}",
+                remedy='Use noise_map(..., method="sketch"), which takes any weighting.',
+            )
+    lattice = alias_lattice(shared_mask(acquisition))
+    dims, psi = acquisition.spatial_dims, acquisition.noise_covariance
+    maps = acquisition.coil_maps.to(torch.complex128).movedim(acquisition.coil_axis, 0)
+    b = lattice.aliases(maps)  # (R, coil, ..., *spatial)
+    b = b * lattice.coefficients.reshape(-1, *[1] * (b.ndim - 1))
+    weighted = torch.einsum("cd,rd...->rc...", torch.linalg.inv(psi.matrix), b)
+    h = torch.einsum("ic...,jc...->...ij", b.conj(), weighted)
+    if h.ndim != dims + 2 + len(acquisition.batch_shape):
+        h = h.expand(*acquisition.batch_shape, *h.shape)
+    return lattice.acceleration * psi.mean_variance * h, repeats

@@ -1,0 +1,1 @@
+"""The forward model: image to samples, and its normal equations."""

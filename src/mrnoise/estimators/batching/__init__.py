@@ -1,0 +1,1 @@
+"""Batches: how much at once, memory, time."""

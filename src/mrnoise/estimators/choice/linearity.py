@@ -1,0 +1,223 @@
+"""Whether the reconstruction is linear enough at the noise level of the scan for a first-order map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from mrnoise.estimators.batching.stream import batches
+from mrnoise.estimators.certificate import object_of
+from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.replicas import replica_noise
+
+LINEAR, UNDECIDED, NOT_LINEAR = "linear", "undecided", "not linear"
+# Largest relative error of σ, root mean square over the object, that a first-order map may have.
+TOLERANCE = 0.05
+# The departure bounds the error of σ: from a single pair it is believed where it is this fraction of the tolerance.
+NEGLIGIBLE = 0.2
+# Numbers of pairs after which the verdict is tried, and the level of the interval that decides: 4 · 0.5 % a side.
+LOOKS, LEVEL = (8, 16, 32, 64), 0.99
+# Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
+MOST_VOXELS = 2**14
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Verdict on one image. V is the variance of d = g(y+n) - g(y), V₁ that of Jn; sums are over the object.
+
+    Parameters
+    ----------
+    verdict
+        ``"linear"`` where ``error_high`` is below the tolerance, ``"not linear"`` where ``error_low`` is above it,
+        else ``"undecided"``.
+    error_low, error_high
+        99 % limits of ½ √(Σ(V - V₁)² / ΣV₁²), the root-mean-square relative error of the first-order σ.
+    ratio
+        √(ΣV / ΣV₁), true over first-order σ; errors of opposite sign cancel in it.
+    ratio_error
+        Its standard error; where the departure is negligible, that, which bounds |ratio - 1|.
+    departure
+        √(Σ E|d - Jn|² / Σ E|Jn|²).
+    tolerance
+        What was asked for.
+    n_pairs
+        Pairs of d and Jn that were evaluated.
+    """
+
+    verdict: str
+    error_low: float
+    error_high: float
+    ratio: float
+    ratio_error: float
+    departure: float
+    tolerance: float
+    n_pairs: int
+
+
+@dataclass(frozen=True, eq=False)
+class Linearity:
+    """How far g(y+n) - g(y) departs from Jn at the noise level of the scan.
+
+    Parameters
+    ----------
+    departure
+        rms|g(y+n) - g(y) - Jn| / rms|Jn| per voxel, over a few n; image-shaped, NaN for images not reached.
+        By the triangle inequality no voxel's first-order σ is wrong by more than this fraction; the error itself
+        is of second order in it and usually far smaller.
+    findings
+        One an image.
+    """
+
+    departure: Tensor
+    findings: tuple[Finding, ...]
+
+    @property
+    def worst(self) -> Finding:
+        """The finding that decides: not linear before undecided before linear, then the largest error."""
+        order = (LINEAR, UNDECIDED, NOT_LINEAR)
+        return max(self.findings, key=lambda found: (order.index(found.verdict), found.error_high))
+
+    @property
+    def verdict(self) -> str:
+        """That of the worst image."""
+        return self.worst.verdict
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with its figures."""
+        found = self.worst
+        low, high = 100 * found.error_low, 100 * found.error_high
+        error = {LINEAR: f"at most {high:.2g} %", NOT_LINEAR: f"at least {low:.2g} %"}.get(
+            found.verdict, f"{low:.2g} to {high:.2g} %"
+        )
+        replicas = "1 replica" if found.n_pairs == 1 else f"{found.n_pairs} replicas"
+        whole = f"{100 * (found.ratio - 1):+.1f} ± {100 * found.ratio_error:.1f} %"
+        where = f", image {self.findings.index(found) + 1} of {len(self.findings)}" if len(self.findings) > 1 else ""
+        return (
+            f"{found.verdict} at the noise level of the scan: first-order σ is wrong by {error} (root mean square; "
+            f"true σ of the whole object {whole}; {replicas}{where}; tolerance {found.tolerance:.0%})"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able record of the worst image, and the cost of all."""
+        n_pairs = sum(found.n_pairs for found in self.findings)
+        return {**asdict(self.worst), "n_pairs": n_pairs, "n_products": 2 * n_pairs, "sentence": self.sentence}
+
+
+def linearity(
+    operator: NoiseOperator,
+    *,
+    region: Tensor | None = None,
+    seed: Sequence[int] = (0,),
+    batch_size: int | None = None,
+    tolerance: float = TOLERANCE,
+    start: tuple[Tensor, Tensor] | None = None,
+    most_pairs: int = LOOKS[-1],
+) -> Linearity:
+    """Compare g(y+n) - g(y) with Jn for a few n at the noise level of the scan.
+
+    One pair where the departure is below a fifth of the tolerance, as for every linear reconstruction; else 8, 16,
+    32 or 64, until the 99 % interval of the error of σ lies on one side of the tolerance. The two halves of the
+    pairs give independent V - V₁, whose product has the mean (V - V₁)² without the noise of either; d and Jn of
+    the same n make both precise. Standard errors are jackknives over pairs: voxels are correlated, pairs are not.
+
+    Parameters
+    ----------
+    operator
+        Its `apply` and its `replicas`.
+    region
+        Bool, image-shaped: the object; ``None`` or all False: every voxel.
+    seed
+        Entropy of the noise: that of replicas, apart from the probes of every other estimator.
+    batch_size
+        Pairs evaluated together; ``None``: from free memory.
+    tolerance
+        On the relative error of the first-order σ, root mean square over the object.
+    start
+        The first pairs with the same seed where they are known already: g(y+n) - g(y) and Jn, (B, *image).
+    most_pairs
+        Undecided after these.
+    """
+    draw = replica_noise(operator, seed)
+
+    def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        noise = draw(indices)
+        return operator.replicas(noise), operator.apply(noise)
+
+    def pairs(indices: range) -> Iterator[tuple[Tensor, Tensor]]:
+        return batches(evaluate, indices, batch_size, operator)
+
+    inside = object_of(operator, region)
+    excess, power = (torch.zeros(operator.image_shape, dtype=torch.float64, device=operator.device) for _ in "ab")
+    kept: list[tuple[Tensor, Tensor]] = []
+    done = 0
+    known = [] if start is None else [start]
+    n_known = 0 if start is None else len(start[0])
+    for n_pairs in (n_known or 1, *(look for look in LOOKS if n_known < look <= most_pairs)):
+        for replicas, products in [*known, *pairs(range(max(done, n_known), n_pairs))]:
+            excess, power = excess + _power(replicas - products), power + _power(products)
+            kept.append((_some(replicas, inside), _some(products, inside)))
+        known, done = [], n_pairs
+        departure = float(_root_ratio(excess[inside].sum(), power[inside].sum()))
+        d, linear = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        if departure <= NEGLIGIBLE * tolerance:
+            ratio = float(_root_ratio(_power(d).sum(), _power(linear).sum()))
+            finding = Finding(LINEAR, 0.0, departure, ratio, departure, departure, tolerance, n_pairs)
+            break
+        if n_pairs > 1:
+            finding = _judge(d, linear, departure, tolerance)
+            if finding.verdict != UNDECIDED:
+                break
+    return Linearity(_root_ratio(excess, power).cpu(), (finding,))
+
+
+def _power(samples: Tensor) -> Tensor:
+    """Σ|·|² over the batch."""
+    return samples.to(torch.complex128).abs().square().sum(0)
+
+
+def _root_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """√(a/b), 0 where both are zero."""
+    return torch.where(numerator == 0, 0.0, numerator / denominator).sqrt()
+
+
+def _some(samples: Tensor, inside: Tensor) -> Tensor:
+    """Evenly spaced voxels of the object, (B, voxel)."""
+    chosen = samples[:, inside]
+    return chosen[:, :: -(-chosen.shape[1] // MOST_VOXELS)].to(torch.complex128).cpu()
+
+
+def _judge(d: Tensor, linear: Tensor, departure: float, tolerance: float) -> Finding:
+    """Ratio and squared error of σ with their jackknife errors, and what they say."""
+    n = len(d)
+    ratio, squared = _statistics(d, linear, torch.ones(n, dtype=torch.bool))
+    without = torch.stack([_statistics(d, linear, torch.arange(n) != k) for k in range(n)])
+    ratio_error, squared_error = ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
+    # Each half has estimated its own mean.
+    reach = float(stats.t.ppf(0.5 + 0.5 * LEVEL, n - 2)) * squared_error
+    low, high = (float(limit.clamp_min(0).sqrt()) for limit in (squared - reach, squared + reach))
+    verdict = LINEAR if high < tolerance else NOT_LINEAR if low > tolerance else UNDECIDED
+    return Finding(verdict, low, high, float(ratio), float(ratio_error), departure, tolerance, n)
+
+
+def _statistics(d: Tensor, linear: Tensor, used: Tensor) -> Tensor:
+    """√(ΣV/ΣV₁) and Σ(V - V₁)²/4ΣV₁² from the pairs in use, the even ones against the odd ones."""
+    even = torch.arange(len(d)) % 2 == 0
+    true, first = ([x[used & half].var(0) for half in (even, ~even)] for x in (d, linear))
+    ratio = ((true[0] + true[1]).sum() / (first[0] + first[1]).sum()).sqrt()
+    product = ((true[0] - first[0]) * (true[1] - first[1])).sum()
+    return torch.stack([ratio, product / (4 * (first[0] * first[1]).sum())])
+
+
+def join(parts: Sequence[Linearity], count: int, batch_shape: Sequence[int]) -> Linearity:
+    """One for ``count`` images; those not reached are NaN."""
+    missing = [torch.full_like(parts[0].departure, torch.nan)] * (count - len(parts))
+    departure = torch.stack([*(part.departure for part in parts), *missing])
+    return Linearity(
+        departure.reshape(*batch_shape, *departure.shape[1:]), tuple(found for part in parts for found in part.findings)
+    )

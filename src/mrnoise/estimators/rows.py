@@ -1,0 +1,89 @@
+"""Exact noise, one row of L at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mrnoise.estimators.batching.stream import Plan, Progress, stream
+from mrnoise.estimators.estimate import Estimate, NoError
+from mrnoise.estimators.operator import NoiseOperator
+
+
+class _Rows:
+    """Squared norms and inner product of the rows of L that belong to the real and imaginary part."""
+
+    def __init__(self, operator: NoiseOperator) -> None:
+        self._operator = operator
+        self.count = 0
+        self._variance = torch.full((torch.Size(operator.image_shape).numel(),), torch.nan, dtype=torch.float64)
+        self._pseudo = torch.full(self._variance.shape, torch.nan, dtype=torch.complex128)
+
+    @property
+    def rows_per_voxel(self) -> int:
+        """Two, unless one tells the other."""
+        return 1 if self._operator.complex_linear or not self._operator.image_dtype.is_complex else 2
+
+    def add(self, samples: Tensor, probes: Tensor) -> None:
+        """Take in the rows, (B, rows_per_voxel, *noise)."""
+        rows = samples.flatten(2).to(torch.complex128)
+        index = slice(self.count, self.count + len(rows))
+        squares = rows.abs().square().sum(-1).cpu()
+        if self._operator.complex_linear:
+            variance, pseudo = squares[:, 0], torch.zeros(len(rows), dtype=torch.complex128)
+        elif self.rows_per_voxel == 1:
+            # Each real component of v has variance 1/2.
+            variance = 0.5 * squares[:, 0]
+            pseudo = variance.to(torch.complex128)
+        else:
+            cross = (rows[:, 0].conj() * rows[:, 1]).sum(-1).real.cpu()
+            variance = 0.5 * squares.sum(1)
+            pseudo = torch.complex(0.5 * (squares[:, 0] - squares[:, 1]), cross)
+        self._variance[index], self._pseudo[index] = variance, pseudo
+        self.count += len(rows)
+
+    def estimate(self, interrupted: bool) -> Estimate:
+        """The rows so far; voxels not reached are NaN."""
+        shape = self._operator.image_shape
+        return Estimate(
+            variance=self._variance.reshape(shape),
+            pseudo_variance=self._pseudo.reshape(shape),
+            error=NoError(),
+            method="exact",
+            n_samples=self.count,
+            n_products=self.count * self.rows_per_voxel,
+            interrupted=interrupted,
+        )
+
+
+def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: Progress | None = None) -> Estimate:
+    """Voxel variance ‖row i of L‖², without sampling.
+
+    One vjp a voxel for complex-linear maps and real images, two otherwise: for small images and as an
+    oracle.
+
+    Parameters
+    ----------
+    operator
+        The adjoint of L.
+    batch_size
+        Rows computed together; ``None``: from free memory.
+    progress
+        Called after each batch.
+    """
+    n = torch.Size(operator.image_shape).numel()
+    rows = _Rows(operator)
+
+    def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        units = torch.zeros(len(indices), n, dtype=operator.image_dtype, device=operator.device)
+        units[torch.arange(len(indices)), torch.tensor(list(indices))] = 1
+        units = units.reshape(-1, *operator.image_shape)
+        parts = [operator.adjoint(units)]
+        if rows.rows_per_voxel == 2:
+            parts.append(operator.adjoint(1j * units))
+        return torch.stack(parts, dim=1), units
+
+    every_voxel = Plan(n_samples=n, batch_size=batch_size, progress=progress)
+    return stream(evaluate, rows, every_voxel, operator)

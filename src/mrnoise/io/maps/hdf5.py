@@ -1,0 +1,196 @@
+"""HDF5: a noise map without loss, and its derived maps for other programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition.geometry import Geometry
+from mrnoise.errors import InputError
+from mrnoise.estimators.choice.linearity import Finding, Linearity
+from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, MomentError, NoError, SamplingError
+from mrnoise.files.atomic import replacing
+from mrnoise.files.record import to_json, to_numpy
+from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+
+if TYPE_CHECKING:
+    import h5py
+
+FORMAT, FORMAT_VERSION = "mrnoise noise map", 1
+MOMENTS = ("variance", "cross", "pseudo_abs", "pseudo_square", "degrees_of_freedom")
+ERROR_FIELDS: dict[type, tuple[str, ...]] = {
+    GaussianError: ("degrees_of_freedom",),
+    EmpiricalError: MOMENTS,
+    MomentError: MOMENTS,
+    NoError: (),
+}
+
+
+def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
+    """Write everything `read_noise_map` needs, and under ``maps`` what other programs want.
+
+    Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error, certified_error,
+    error_sample}``, ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and
+    the attributes ``spatial_dims`` and ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32
+    with the attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
+    """
+    import h5py
+
+    estimate, geometry = noise_map.estimate, noise_map.geometry
+    with replacing(path) as (partial,), h5py.File(partial, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["spatial_dims"] = noise_map.spatial_dims
+        file.attrs["acceleration"] = noise_map.acceleration
+        # A dataset, because attributes are limited to 64 kB.
+        file["provenance"] = to_json(noise_map.provenance)
+        _put(file, "image", noise_map.image)
+        _put(file, "reference_std", noise_map.reference_std)
+
+        group = file.create_group("estimate")
+        for name in ("method", "n_samples", "n_products", "interrupted"):
+            group.attrs[name] = getattr(estimate, name)
+        for name in ("variance", "pseudo_variance", "mean", "mean_error", "certified_error", "error_sample"):
+            _put(group, name, getattr(estimate, name))
+        _put_error(group.create_group("error"), estimate.error)
+
+        if noise_map.linearity is not None:
+            _put_linearity(file.create_group("linearity"), noise_map.linearity)
+
+        place = file.create_group("geometry")
+        place.attrs["voxel_size"] = geometry.voxel_size
+        place.attrs["measured"] = geometry.measured
+        if geometry.affine is not None:
+            place["affine"] = geometry.affine
+
+        maps = file.create_group("maps")
+        for name, (units, definition) in QUANTITIES.items():
+            value = noise_map.quantity(name)
+            if value is not None:
+                _put(maps, name, value.float())
+                maps[name].attrs.update(units=units, definition=definition)
+
+
+def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
+    """Read a map that was saved as ``.h5``, also one of an interrupted run.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist, is not a noise map, is truncated, or was written by a newer version.
+    """
+    import h5py
+
+    if not Path(path).is_file():
+        raise _unreadable(path, "no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise _unreadable(path, "an HDF5 file of another kind")
+            if file.attrs["format_version"] > FORMAT_VERSION:
+                raise _unreadable(path, f"format version {file.attrs['format_version']}")
+            return _read(file)
+    except InputError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        # h5py raises any of these on a truncated or damaged file.
+        raise _unreadable(path, f"damaged or not HDF5: {error}") from error
+
+
+def _unreadable(path: str | PathLike[str], received: str) -> InputError:
+    return InputError(
+        "cannot read a noise map",
+        expected=f"an .h5 file written by NoiseMap.save, format version {FORMAT_VERSION} or older",
+        received=f"{path} ({received})",
+        remedy="Save the map again; scans are read with mrnoise.read.",
+    )
+
+
+def _read(file: h5py.File) -> NoiseMap:
+    group, place = file["estimate"], file["geometry"]
+    z, y, x = (float(v) for v in place.attrs["voxel_size"])
+    variance, pseudo_variance = _get(group, "variance"), _get(group, "pseudo_variance")
+    image = _get(file, "image")
+    if image is None or variance is None or pseudo_variance is None:
+        raise KeyError("image, variance or pseudo_variance is missing")
+    estimate = Estimate(
+        variance=variance,
+        pseudo_variance=pseudo_variance,
+        error=_get_error(group["error"]),
+        method=str(group.attrs["method"]),
+        n_samples=int(group.attrs["n_samples"]),
+        n_products=int(group.attrs["n_products"]),
+        interrupted=bool(group.attrs["interrupted"]),
+        mean=_get(group, "mean"),
+        certified_error=_get(group, "certified_error"),
+        mean_error=_get(group, "mean_error"),
+        error_sample=_get(group, "error_sample"),
+    )
+    return NoiseMap(
+        image=image,
+        estimate=estimate,
+        geometry=Geometry(
+            voxel_size=(z, y, x),
+            affine=place["affine"][()] if "affine" in place else None,
+            measured=bool(place.attrs["measured"]),
+        ),
+        spatial_dims=int(file.attrs["spatial_dims"]),
+        reference_std=_get(file, "reference_std"),
+        acceleration=float(file.attrs["acceleration"]),
+        linearity=_get_linearity(file["linearity"]) if "linearity" in file else None,
+        provenance=json.loads(file["provenance"].asstr()[()]),
+    )
+
+
+def _put(group: h5py.Group, name: str, value: Tensor | None) -> None:
+    if value is None:
+        return
+    # Scalars cannot be compressed.
+    packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if value.ndim else {}
+    group.create_dataset(name, data=to_numpy(value), **packing)
+
+
+def _get(group: h5py.Group, name: str) -> Tensor | None:
+    # asarray: a scalar dataset comes back as a numpy scalar.
+    return torch.as_tensor(group[name][()]) if name in group else None
+
+
+def _put_error(group: h5py.Group, error: SamplingError) -> None:
+    if type(error) not in ERROR_FIELDS:
+        raise InputError(
+            "sampling error of unknown kind",
+            expected=" or ".join(kind.__name__ for kind in ERROR_FIELDS),
+            received=type(error).__name__,
+            remedy="Save the map as .nii.gz, or give one of the known kinds.",
+        )
+    group.attrs["kind"] = type(error).__name__
+    for name in ERROR_FIELDS[type(error)]:
+        _put(group, name, getattr(error, name))
+
+
+def _get_error(group: h5py.Group) -> SamplingError:
+    kinds = {kind.__name__: kind for kind in ERROR_FIELDS}
+    kind = kinds[str(group.attrs["kind"])]
+    error: SamplingError = kind(*(torch.as_tensor(group[name][()]) for name in ERROR_FIELDS[kind]))
+    return error
+
+
+def _put_linearity(group: h5py.Group, linearity: Linearity) -> None:
+    _put(group, "departure", linearity.departure)
+    group["findings"] = to_json([dataclasses.asdict(found) for found in linearity.findings])
+
+
+def _get_linearity(group: h5py.Group) -> Linearity:
+    def known(value: Any) -> Any:
+        return math.nan if value is None else value  # JSON knows no NaN
+
+    findings = json.loads(group["findings"].asstr()[()])
+    findings = [Finding(**{name: known(value) for name, value in found.items()}) for found in findings]
+    return Linearity(torch.as_tensor(group["departure"][()]), tuple(findings))

@@ -1,0 +1,108 @@
+"""NIfTI: one float32 file a quantity, each with a JSON file beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from mrnoise.files.atomic import replacing
+from mrnoise.files.record import to_json, to_numpy
+from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+
+WRITTEN = ("image", "std", "magnitude_std", "phase_std", "snr", "relative_error", "g_factor", "departure", "bias")
+# NIFTI_XFORM_SCANNER_ANAT where the position is measured; where it is assumed, the files of a map are aligned
+# to each other only (NIFTI_XFORM_ALIGNED_ANAT).
+MEASURED_CODE, ASSUMED_CODE = 1, 2
+
+
+def write_nifti(noise_map: NoiseMap, path: Path) -> list[Path]:
+    """Write ``<stem>_<quantity>.nii.gz`` and ``.json`` for every quantity the map has.
+
+    Image axes (…, z, y, x) become (x, y, z, …); a value that is not finite is stored as NaN. A quantity that an
+    earlier map of the same name had and this one lacks is removed, so that the files always belong together.
+
+    Returns
+    -------
+    list of Path
+        The files, each followed by its JSON file.
+    """
+    ending = ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
+    stem = path.name[: -len(ending)]
+    maps = {name: value for name in WRITTEN if (value := noise_map.quantity(name)) is not None}
+    targets = [path.with_name(f"{stem}_{name}{end}") for name in maps for end in (ending, ".json")]
+    with replacing(*targets) as partial:
+        for (name, value), image_path, json_path in zip(maps.items(), partial[::2], partial[1::2], strict=True):
+            array = _finite_float32(to_numpy(value))
+            _nifti_image(noise_map, name, array).to_filename(image_path)
+            json_path.write_text(to_json(_sidecar(noise_map, name, array), indent=2) + "\n", encoding="utf-8")
+    for name in WRITTEN:
+        if name not in maps:
+            for end in (ending, ".json"):
+                path.with_name(f"{stem}_{name}{end}").unlink(missing_ok=True)
+    return targets
+
+
+def _finite_float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
+def _nifti_image(noise_map: NoiseMap, name: str, array: np.ndarray) -> Any:
+    import nibabel
+
+    volume = array.T if array.ndim > 2 else array.T[:, :, None]
+    nx, ny, nz = volume.shape[:3]
+    affine = noise_map.geometry.affine_for((nz, ny, nx))
+    image: Any = cast(Any, nibabel.Nifti1Image)(volume, affine)  # nibabel is only partly typed
+    code = MEASURED_CODE if noise_map.geometry.measured else ASSUMED_CODE
+    image.set_sform(affine, code)
+    image.set_qform(affine, code)
+    if not np.allclose(image.get_qform(), affine, atol=1e-4 * np.abs(affine).max()):
+        # A quaternion cannot hold shear.
+        image.set_qform(affine, 0)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = f"mrnoise {name}, {noise_map.method}, {noise_map.n_samples} samples"[:79].encode()
+    return image
+
+
+def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any]:
+    units, definition = QUANTITIES[name]
+    provenance = noise_map.provenance
+    return {
+        "quantity": name,
+        "units": units,
+        "definition": definition,
+        "method": noise_map.method,
+        "why": provenance.get("why"),
+        "n_samples": noise_map.n_samples,
+        "n_products": noise_map.n_products,
+        "seed": provenance.get("seed"),
+        "linearity": None if noise_map.linearity is None else noise_map.linearity.sentence,
+        "interrupted": noise_map.estimate.interrupted,
+        "acceleration": noise_map.acceleration,
+        "geometry_measured": noise_map.geometry.measured,
+        "summary": _summary(array),
+        "versions": provenance.get("versions"),
+        "created": provenance.get("created"),
+    }
+
+
+def _summary(array: np.ndarray) -> dict[str, Any]:
+    """Of all voxels that have a value, background included."""
+    values = array[np.isfinite(array)].astype(float)
+    counts = {"voxels": array.size, "voxels_without_value": array.size - values.size}
+    if values.size == 0:
+        return counts
+    low, middle, high = np.percentile(values, (5, 50, 95))
+    return {
+        **counts,
+        "minimum": values.min(),
+        "percentile_5": low,
+        "median": middle,
+        "mean": values.mean(),
+        "percentile_95": high,
+        "maximum": values.max(),
+    }

@@ -1,0 +1,169 @@
+"""NumPy archives of k-space."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition import Acquisition, Geometry
+from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
+from mrnoise.errors import InputError
+from mrnoise.files.atomic import replacing
+from mrnoise.io.scans.noise_scan import NoiseScan
+
+ARRAYS = ("kspace", "noise", "mask", "coil_maps", "voxel_size", "spatial_dims")
+
+
+def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
+    """Acquisition from an ``.npz`` archive.
+
+    Arrays: ``kspace`` (..., coil, y, x), complex; optional ``noise`` (coil, sample), ``mask`` (y, x),
+    ``coil_maps`` (coil, y, x), ``voxel_size`` in mm (z, y, x) and ``spatial_dims``, 2 or 3. With 3 the
+    spatial axes are (z, y, x). Other arrays are ignored.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    noise
+        Noise scan to use instead of the archive's own. Without either, Ψ is estimated from k-space.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, ``kspace`` is missing, or an array does not fit.
+    """
+    path = Path(path)
+    arrays = _load(path, ARRAYS)
+    if "kspace" not in arrays:
+        raise _missing("kspace", path)
+    kspace = as_tensor(arrays["kspace"])
+    dims = _spatial_dims(arrays, path)
+    mask = as_tensor(arrays["mask"]) if "mask" in arrays else None
+    if noise is None and "noise" in arrays:
+        noise = _scan(arrays["noise"], path)
+    if noise is None:
+        psi = estimate_noise_covariance(kspace, mask, spatial_dims=dims)
+    else:
+        # Too few axes are reported by Acquisition; any coil count will do until then.
+        psi = noise.covariance(kspace.shape[-dims - 1] if kspace.ndim > dims else len(noise.samples))
+    return Acquisition(
+        kspace=kspace,
+        noise_covariance=psi,
+        mask=mask,  # type: ignore[arg-type]  # None: what is not zero
+        coil_maps=as_tensor(arrays["coil_maps"]) if "coil_maps" in arrays else None,
+        geometry=_geometry(arrays, path),
+        spatial_dims=dims,
+        source=f"{path.name} (npz)",
+    )
+
+
+def noise_from_npz(path: Path) -> NoiseScan:
+    """The array ``noise`` (coil, ...) of an archive."""
+    arrays = _load(path, ("noise",))
+    if "noise" not in arrays:
+        raise _missing("noise", path)
+    return _scan(arrays["noise"], path)
+
+
+def noise_samples(array: np.ndarray, path: Path) -> Tensor:
+    """Noise samples (coil, sample) from an array (coil, ...)."""
+    if array.ndim < 2 or not np.iscomplexobj(array):
+        raise InputError(
+            f"the noise samples in {path.name} have the wrong shape or type",
+            expected="a complex array (coil, sample)",
+            received=f"{array.dtype}, shape {array.shape}",
+            remedy="Put the coil axis first; combine real and imaginary parts.",
+        )
+    return as_tensor(array.reshape(array.shape[0], -1))
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """Tensor of a numeric array of any byte order; long complex numbers become complex128."""
+    kind = np.complex128 if array.dtype.kind == "c" and array.itemsize > 8 else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
+
+
+def _scan(array: np.ndarray, path: Path) -> NoiseScan:
+    return NoiseScan(noise_samples(array, path), f"noise scan of {path.name}")
+
+
+def _load(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in names if name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise InputError(
+            f"cannot read {path.name}",
+            expected="an npz archive of numeric arrays",
+            received=f"{path.stat().st_size} bytes with the start of one, but: {error}",
+            remedy="The file may be truncated or hold pickled objects; write it again with numpy.savez.",
+        ) from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            raise InputError(
+                f"{name} in {path.name} is not numeric",
+                expected="numbers",
+                received=f"{array.dtype}, shape {array.shape}",
+                remedy="Save plain numeric arrays.",
+            )
+    return arrays
+
+
+def _missing(name: str, path: Path) -> InputError:
+    with zipfile.ZipFile(path) as archive:
+        found = [entry.removesuffix(".npy") for entry in archive.namelist()]
+    return InputError(
+        f"{path.name} holds no array {name}",
+        expected=f"an array named {name}",
+        received=", ".join(found) if found else "an empty archive",
+        remedy=f"Rename the array: numpy.savez(path, {name}=...).",
+    )
+
+
+def _spatial_dims(arrays: dict[str, np.ndarray], path: Path) -> int:
+    value = arrays.get("spatial_dims", np.array(2))
+    if value.size != 1 or value.dtype.kind not in "iu":
+        raise InputError(
+            f"spatial_dims in {path.name} is not a whole number",
+            expected="2 or 3",
+            received=f"{value.dtype}, {value.tolist()}",
+            remedy="Use 2 for slices (coil, y, x), 3 for volumes (coil, z, y, x).",
+        )
+    return int(value.item())
+
+
+def _geometry(arrays: dict[str, np.ndarray], path: Path) -> Geometry:
+    if "voxel_size" not in arrays:
+        return Geometry(measured=False)
+    size = arrays["voxel_size"]
+    if size.shape != (3,) or size.dtype.kind not in "iuf":
+        raise InputError(
+            f"voxel_size in {path.name} has the wrong shape or type",
+            expected="three lengths in mm, (z, y, x)",
+            received=f"{size.dtype}, shape {size.shape}",
+            remedy="For 2D slices z is the distance between slice centres.",
+        )
+    z, y, x = (float(v) for v in size)
+    return Geometry((z, y, x))
+
+
+def write_npz(acquisition: Acquisition, path: str | Path, noise: Tensor | None = None) -> None:
+    """Write an acquisition as `read_npz` reads it, with a noise scan (coil, sample) if there is one."""
+    arrays: dict[str, Any] = {
+        "kspace": acquisition.kspace.numpy(),
+        "mask": acquisition.mask.numpy(),
+        "voxel_size": np.array(acquisition.geometry.voxel_size),
+        "spatial_dims": np.array(acquisition.spatial_dims),
+    }
+    if acquisition.coil_maps is not None:
+        arrays["coil_maps"] = acquisition.coil_maps.numpy()
+    if noise is not None:
+        arrays["noise"] = noise.numpy()
+    with replacing(Path(path)) as (partial,), partial.open("wb") as file:
+        np.savez(file, **arrays)

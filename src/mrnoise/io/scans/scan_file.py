@@ -1,0 +1,132 @@
+"""Read a scan, whatever its file format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+
+from mrnoise.acquisition import Acquisition
+from mrnoise.errors import InputError
+from mrnoise.io.scans.fastmri import noise_from_fastmri, read_fastmri
+from mrnoise.io.scans.mrd import read_mrd
+from mrnoise.io.scans.mrd_file import load_mrd, unreadable
+from mrnoise.io.scans.noise_scan import NoiseScan
+from mrnoise.io.scans.npz import noise_from_npz, read_npz
+
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+HDF5_START = b"\x89HDF\r\n\x1a\n"
+
+READERS: dict[str, Callable[[Path, NoiseScan | None], Acquisition]] = {
+    "npz": read_npz,
+    "fastMRI": read_fastmri,
+    "MRD": read_mrd,
+}
+
+
+def read(path: str | Path, *, noise: str | Path | None = None) -> Acquisition:
+    """Acquisition from a file: MRD (ISMRMRD), fastMRI HDF5 or npz.
+
+    The format is told by the content, not by the name. See `read_mrd`, `read_fastmri` and `read_npz` for
+    what each takes from the file and how axes are ordered.
+
+    Parameters
+    ----------
+    path
+        File with k-space.
+    noise
+        File with a noise scan, of any of the three formats: noise lines of an MRD file, or an array
+        ``noise`` (coil, ...). Its Ψ replaces what ``path`` itself says about noise. Between two MRD files
+        coils are matched by name and Ψ is scaled to the bandwidth of the image lines.
+
+    Returns
+    -------
+    Acquisition
+        Without a noise scan in either file, Ψ is estimated from k-space by `estimate_noise_covariance`;
+        ``noise_covariance.source`` says so.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, of another format, damaged, or does not fit.
+    """
+    path = Path(path)
+    form = _format(path)
+    scan = None if noise is None else _noise_scan(Path(noise))
+    if form not in READERS:
+        raise InputError(
+            f"{path.name} holds a noise scan, but no k-space",
+            expected="an array kspace",
+            received="an array noise",
+            remedy="Give this file as noise= and the scan as path.",
+        )
+    return READERS[form](path, scan)
+
+
+def _noise_scan(path: Path) -> NoiseScan:
+    form = _format(path)
+    if form == "npz":
+        return noise_from_npz(path)
+    if form == "MRD":
+        scan = load_mrd(path).noise_scan()
+        if scan is None:
+            raise _no_noise(path, "MRD lines without the noise flag")
+        return scan
+    try:
+        return noise_from_fastmri(path)
+    except KeyError as error:
+        raise _no_noise(path, "an HDF5 file without it") from error
+
+
+def _no_noise(path: Path, received: str) -> InputError:
+    return InputError(
+        f"{path.name} holds no noise scan",
+        expected="an array noise (coil, ...), or MRD lines flagged as noise",
+        received=received,
+        remedy="Give the noise scan taken with this scan, or leave noise= out to estimate Ψ from k-space.",
+    )
+
+
+def _format(path: Path) -> str:
+    """Format by content: "npz", "MRD", "fastMRI", or "noise" for HDF5 with an array noise alone."""
+    if not path.is_file():
+        raise InputError(
+            f"there is no file {path}",
+            expected="an MRD, fastMRI HDF5 or npz file",
+            received="a folder" if path.is_dir() else "a path that does not exist",
+            remedy="Check the path.",
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        if start.startswith(ZIP_STARTS):
+            return "npz"
+        if start == HDF5_START:
+            return _hdf5_format(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    raise InputError(
+        f"{path.name} is of no known format",
+        expected="MRD (ISMRMRD HDF5), fastMRI HDF5 or npz",
+        received=f"{path.stat().st_size} bytes that start with {start!r}",
+        remedy="Convert vendor raw data with a tool of the ISMRMRD project.",
+    )
+
+
+def _hdf5_format(path: Path) -> str:
+    with h5py.File(path, "r") as file:
+        if isinstance(file.get("kspace"), h5py.Dataset):
+            return "fastMRI"
+        group = file.get("dataset")
+        if isinstance(group, h5py.Group) and isinstance(group.get("data"), h5py.Dataset):
+            return "MRD"
+        if isinstance(file.get("noise"), h5py.Dataset):
+            return "noise"
+        found = ", ".join(file) or "nothing"
+    raise InputError(
+        f"{path.name} is HDF5, but holds no k-space",
+        expected="kspace (fastMRI) or dataset/data with dataset/xml (MRD)",
+        received=found,
+        remedy="Rename the array to kspace, or convert the raw data with a tool of the ISMRMRD project.",
+    )

@@ -1,0 +1,163 @@
+"""A map from few samples, smoothed as far as that makes it better."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from mrnoise.errors import InputError
+from mrnoise.estimators.estimate import EmpiricalError
+from mrnoise.foreground import foreground
+from mrnoise.result.noise_map import NoiseMap
+
+# Above this a map needs no preview: σ is known to 9 % (κ = 0) to 13 % (κ = 1) in every voxel.
+MOST_SAMPLES = 30
+# Of the Gaussian kernel, standard deviation in voxels.
+WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+# Errors are relative to the variance smoothed this far; its own noise would favour voxels that came out low.
+REFERENCE_WIDTH = 1.0
+
+Smooth = Callable[[np.ndarray, float], np.ndarray]
+
+
+def preview(noise_map: NoiseMap) -> NoiseMap:
+    """Smooth a map from few samples inside the object, by the width with the smallest estimated risk.
+
+    Ṽ = H V̂ with H a normalised Gaussian convolution over the voxels of the object. H is linear in V̂, which is
+    unbiased: Ṽ is an unbiased estimate of the local mean of V, and needs no correction as the mean of a logarithm
+    would. Its mean-square error is estimated, whatever the distribution of the samples and the correlation of
+    voxels, by
+
+        R(H) = ‖(I-H) V̂‖² - ‖(I-H) D‖² + ‖H D‖²,
+
+    each voxel relative to V̂ smoothed by one voxel, with D `Estimate.error_sample`, a realisation of the sampling
+    error. The first two terms are the product of the residuals of the even and of the odd samples, as in
+    cross-validation. (Stein's estimate, doi:10.1214/aos/1176345632, with the variance of each voxel in place of D
+    takes errors for white. Those of a smooth reconstruction are not.)
+
+    Parameters
+    ----------
+    noise_map
+        By ``sketch`` or ``monte_carlo`` without control variates, from 2 to 30 samples.
+
+    Returns
+    -------
+    NoiseMap
+        Variance and pseudo-variance smoothed, the latter relative to the phase of each voxel; outside the object they
+        are as before. No voxel has an error bar any more (NaN). ``provenance["preview"]`` has the width of the
+        kernel in voxels (standard deviation) and, inside the object, the predicted root-mean-square relative error
+        of σ with and without smoothing and their ratio, the gain. Where no width is predicted to help, the width is 0
+        and the map unchanged.
+
+    Raises
+    ------
+    InputError
+        If the map is of another kind or from more samples.
+
+    Notes
+    -----
+    One width, that of the smallest error of the total σ, serves all components and all slices. Slices are smoothed
+    in-plane, volumes along three axes. The prediction scatters: by a quarter in an object of 1700 voxels.
+    """
+    check_few(noise_map.n_samples)
+    estimate = noise_map.estimate
+    if estimate.error_sample is None:
+        raise InputError(
+            "no preview of this kind of map",
+            expected="a map by sketch or monte_carlo without control variates",
+            received=noise_map.method,
+            remedy='Map with method="sketch"; lattice and exact have no sampling error to smooth.',
+        )
+    inside = _inside(noise_map)
+    smooth = _smoother(inside, noise_map.spatial_dims)
+    variance, error = estimate.variance.numpy(), estimate.error_sample.numpy()
+    weight = 1 / smooth(variance, REFERENCE_WIDTH)[inside]
+
+    def mean_square(values: np.ndarray) -> float:
+        return float(np.square(weight * values[inside]).mean())
+
+    risks, certain = [], []
+    for width in WIDTHS:
+        smoothed, spread = smooth(variance, width), smooth(error, width)
+        certain.append(mean_square(spread))
+        risks.append(mean_square(variance - smoothed) - mean_square(error - spread) + certain[-1])
+    best = int(np.argmin(risks))
+    # The squared bias may come out negative. Half of the relative error of σ² is that of σ.
+    errors = [0.5 * max(risk, spread) ** 0.5 for risk, spread in zip(risks, certain, strict=True)]
+    record = {
+        "width_voxels": WIDTHS[best],
+        "predicted_error": errors[best],
+        "error_without": errors[0],
+        "predicted_gain": errors[0] / errors[best],
+    }
+    provenance = {**noise_map.provenance, "preview": record}
+    if best == 0:
+        return dataclasses.replace(noise_map, provenance=provenance)
+    phase = torch.sgn(noise_map.image).to(torch.complex128)
+    along = torch.where(phase == 0, 1.0, phase).square()
+    pseudo = smooth((estimate.pseudo_variance * along.conj()).numpy(), WIDTHS[best])
+    unknown = torch.full_like(estimate.variance, torch.nan)
+    return dataclasses.replace(
+        noise_map,
+        estimate=dataclasses.replace(
+            estimate,
+            variance=torch.from_numpy(smooth(variance, WIDTHS[best])),
+            pseudo_variance=torch.from_numpy(pseudo) * along,
+            error=EmpiricalError(unknown, unknown, unknown, unknown, torch.zeros(())),
+            certified_error=None,
+            error_sample=None,
+        ),
+        provenance={**provenance, "certified_error": None},
+    )
+
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """What ``provenance["preview"]`` says, in words."""
+    before = f"{record['error_without']:.1%}"
+    if record["width_voxels"] == 0:
+        return f"not smoothed, since no width is predicted to make the σ of this map better than {before}"
+    return (
+        f"σ is smoothed inside the object by a Gaussian of {record['width_voxels']:g} voxels (standard deviation) and "
+        f"predicted to be wrong by {record['predicted_error']:.1%} instead of {before} (root mean square); there is no "
+        "error bar for a voxel"
+    )
+
+
+def check_few(n_samples: int | None) -> None:
+    """Raise unless a map from so many samples has use for a preview."""
+    if n_samples is None or not 2 <= n_samples <= MOST_SAMPLES:
+        raise InputError(
+            "no preview from this number of samples",
+            expected=f"2 ≤ S ≤ {MOST_SAMPLES} samples",
+            received="no number" if n_samples is None else str(n_samples),
+            remedy="Give n_samples=16 (--samples 16); with more samples use the map as it is.",
+        )
+
+
+def _inside(noise_map: NoiseMap) -> np.ndarray:
+    """Voxels of the object that have noise; all that have where the image shows no object."""
+    noisy: Tensor = noise_map.variance > 0  # False for NaN, in slices that were not reached
+    inside = foreground(noise_map.image) & noisy
+    return (inside if bool(inside.any()) else noisy).numpy()
+
+
+def _smoother(inside: np.ndarray, spatial_dims: int) -> Smooth:
+    """(values, width) → Gaussian mean over the voxels ``inside``; the others keep their values."""
+    batch = (0.0,) * (inside.ndim - spatial_dims)
+
+    def smooth(values: np.ndarray, width: float) -> np.ndarray:
+        if width == 0:
+            return values
+        widths = (*batch, *[width] * spatial_dims)
+        total = ndimage.gaussian_filter(np.where(inside, values, 0), widths, mode="constant")
+        share = ndimage.gaussian_filter(inside.astype(float), widths, mode="constant")
+        mean: np.ndarray = np.divide(total, share, out=values.copy(), where=inside)
+        return mean
+
+    return smooth

@@ -1,0 +1,125 @@
+"""Regular patterns: equispaced lines and CAIPIRINHA lattices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from mrnoise.errors import InputError
+from mrnoise.sampling.phase_encodes import (
+    Calibration,
+    centre,
+    checked_calibration,
+    checked_shape,
+    expand_lines,
+    expand_plane,
+    phase_encodes,
+)
+
+
+def equispaced(shape: Sequence[int], acceleration: int, calibration: int = 0, offset: int = 0) -> Tensor:
+    """Every R-th line along k1, with a fully sampled centre.
+
+    Line j is acquired where (j - n1 // 2 - offset) mod R = 0, or within the ``calibration`` central lines.
+
+    Parameters
+    ----------
+    shape
+        (k1, k0) or (k2, k1, k0). All of k0, and of k2, is acquired in every line.
+    acceleration
+        R, the spacing of the lattice. Calibration lines come on top: the net acceleration is lower.
+    calibration
+        Number of central lines acquired in any case.
+    offset
+        Shift of the lattice in lines; 0 puts one line through the centre of k-space.
+
+    Returns
+    -------
+    Tensor
+        Bool, ``shape``; True where a sample is acquired.
+
+    Raises
+    ------
+    InputError
+        If the acceleration is not a whole number of at least 1, or the calibration exceeds k1.
+    """
+    shape = checked_shape(shape)
+    spacing = whole(acceleration, "acceleration")
+    n = shape[-2]
+    (width,) = checked_calibration(calibration, (n,))
+    line = torch.arange(n)
+    acquired = (line - n // 2 - offset) % spacing == 0
+    acquired |= torch.from_numpy(centre((n,), (width,)))
+    return expand_lines(acquired, shape)
+
+
+def caipi(
+    shape: Sequence[int],
+    acceleration: tuple[int, int] | int = (2, 2),
+    shift: int = 1,
+    calibration: Calibration = 0,
+) -> Tensor:
+    """Sheared lattice over the two phase-encoding axes (2D CAIPIRINHA).
+
+    Sample (a, b), counted from the centre, is acquired where a mod r2 = 0 and
+    (b - shift · a / r2) mod r1 = 0.
+
+    Parameters
+    ----------
+    shape
+        (k2, k1, k0), constant along the readout k0; or the plane of two phase encodes itself, (k1, k0).
+    acceleration
+        (r2, r1), spacing along the first and second phase encode. A single R is split into its most
+        nearly equal whole factors. Calibration samples come on top.
+    shift
+        Samples by which the lattice moves along the second axis from one row to the next.
+    calibration
+        Size of the fully sampled central block, one number or one for each axis.
+
+    Raises
+    ------
+    InputError
+        If an acceleration is not a whole number of at least 1, or the calibration exceeds the grid.
+
+    References
+    ----------
+    Breuer et al., Magn Reson Med 2006, doi:10.1002/mrm.20787
+    """
+    shape = checked_shape(shape)
+    r2, r1 = _factors(acceleration)
+    plane = phase_encodes(shape)
+    a, b = (torch.arange(n) - n // 2 for n in plane)
+    row = torch.div(a, r2, rounding_mode="floor")
+    acquired = (a[:, None] % r2 == 0) & ((b[None, :] - shift * row[:, None]) % r1 == 0)
+    acquired |= torch.from_numpy(centre(plane, checked_calibration(calibration, plane)))
+    return expand_plane(acquired, shape)
+
+
+def whole(acceleration: float, what: str) -> int:
+    """The acceleration of a regular pattern, or the error that it is not whole."""
+    if acceleration < 1 or acceleration != int(acceleration):
+        raise InputError(
+            f"{what} of a regular pattern is not possible",
+            expected="a whole number of at least 1",
+            received=f"{acceleration:g}",
+            remedy="Use a random pattern for a fractional acceleration.",
+        )
+    return int(acceleration)
+
+
+def _factors(acceleration: tuple[int, int] | int) -> tuple[int, int]:
+    if isinstance(acceleration, Sequence):
+        if len(acceleration) != 2:
+            raise InputError(
+                "CAIPIRINHA acceleration has the wrong length",
+                expected="(r2, r1), or one R",
+                received=str(acceleration),
+                remedy="Give the spacing along both phase encodes.",
+            )
+        return whole(acceleration[0], "acceleration r2"), whole(acceleration[1], "acceleration r1")
+    total = whole(acceleration, "acceleration")
+    r2 = next(r for r in range(isqrt(total), 0, -1) if total % r == 0)
+    return r2, total // r2

@@ -1,0 +1,56 @@
+"""Write a noise map; the suffix chooses the format."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from mrnoise.errors import InputError
+from mrnoise.result.noise_map import NoiseMap
+
+SUFFIXES = (".nii", ".nii.gz", ".h5", ".png", ".html")
+
+
+def save(noise_map: NoiseMap, path: str | PathLike[str]) -> list[Path]:
+    """Write ``noise_map`` and return the files that were written.
+
+    ``.nii`` and ``.nii.gz`` give one file a quantity, ``out_std.nii.gz``, … with a JSON file beside each;
+    ``.h5`` holds everything and is read back by `read_noise_map`; ``.png`` is a figure; ``.html`` a report
+    that opens without a network. The files appear only when all of them are complete.
+
+    Raises
+    ------
+    InputError
+        If the suffix is unknown or the path cannot be written.
+    """
+    target = Path(path)
+    check_format(target)
+    name = target.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        from mrnoise.io.maps.nifti import write_nifti
+
+        return write_nifti(noise_map, target)
+    if name.endswith(".h5"):
+        from mrnoise.io.maps.hdf5 import write_hdf5
+
+        write_hdf5(noise_map, target)
+    elif name.endswith(".png"):
+        from mrnoise.figures.panel import write_png
+
+        write_png(noise_map, target)
+    else:
+        from mrnoise.report import write_html
+
+        write_html(noise_map, target)
+    return [target]
+
+
+def check_format(path: Path) -> None:
+    """Raise if the suffix is none that `save` writes."""
+    if not path.name.lower().endswith(SUFFIXES):
+        raise InputError(
+            "unknown output format",
+            expected=f"a path that ends in {', '.join(SUFFIXES)}",
+            received=str(path),
+            remedy="Choose .h5 to keep everything, .nii.gz for other programs, .html to look at it.",
+        )

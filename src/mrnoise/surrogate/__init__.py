@@ -1,0 +1,1 @@
+"""Control variates: cheap images of a scan and their covariance."""
