@@ -8,7 +8,7 @@ import torch
 from mrnoise import Geometry, InputError
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.measurement import point_spread
-from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense
+from mrnoise.reconstruction import CgSense, Reconstruction, RootSumOfSquares, Sense
 from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
@@ -108,7 +108,7 @@ def test_recovery_is_free_of_the_phase_and_follows_the_scale_of_the_image():
     assert found.contrast_recovery == pytest.approx(2 * math.cos(1.1), rel=1e-5)
 
 
-class OwnMaps:
+class OwnMaps(Reconstruction):
     """CG-SENSE whose coil maps have a phase of their own."""
 
     def __init__(self, own):

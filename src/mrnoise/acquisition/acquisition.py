@@ -14,6 +14,9 @@ from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
 from mrnoise.errors import InputError
 
+# Of leading axes without names, the last first.
+DEFAULT_AXES = ("slice", "frame", "echo", "set", "phase")
+
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
@@ -43,6 +46,9 @@ class Acquisition:
         2 or 3.
     source
         Where the data came from.
+    axes
+        Names of the leading axes, e.g. ``("frame", "slice")``. ``None``: the last of them is ``slice``, those before
+        ``frame``, ``echo``, ``set``, ``phase``.
 
     Raises
     ------
@@ -59,6 +65,7 @@ class Acquisition:
     geometry: Geometry = field(default_factory=lambda: Geometry(measured=False))
     spatial_dims: int = 2
     source: str = "memory"
+    axes: tuple[str, ...] = None  # type: ignore[assignment]  # always names after construction
 
     def __post_init__(self) -> None:
         kspace = torch.as_tensor(self.kspace)
@@ -77,6 +84,7 @@ class Acquisition:
         mask = self._checked_mask(kspace, self.mask)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "kspace", kspace * mask.unsqueeze(-self.spatial_dims - 1))
+        object.__setattr__(self, "axes", self._checked_axes())
         self._check_coil_maps()
         self._check_averages()
         self._check_calibration()
@@ -148,7 +156,9 @@ class Acquisition:
             each(self.calibration, dims + 1),
             strict=True,
         ):
-            yield self.replace(kspace=kspace, mask=mask, coil_maps=maps, averages=averages, calibration=calibration)
+            yield self.replace(
+                kspace=kspace, mask=mask, coil_maps=maps, averages=averages, calibration=calibration, axes=()
+            )
 
     # -- noise -------------------------------------------------------------------------------------------
 
@@ -196,6 +206,18 @@ class Acquisition:
                 remedy="Check that True marks the samples that were acquired.",
             )
         return mask
+
+    def _checked_axes(self) -> tuple[str, ...]:
+        n = len(self.batch_shape)
+        axes = tuple(reversed(DEFAULT_AXES[:n])) if self.axes is None else tuple(self.axes)
+        if len(axes) != n or len(set(axes)) != n or not all(axis.isidentifier() for axis in axes):
+            raise InputError(
+                "names of axes do not fit the k-space",
+                expected=f"{n} different names, one for each leading axis of {tuple(self.kspace.shape)}",
+                received=str(axes),
+                remedy='For example axes=("frame", "slice").',
+            )
+        return axes
 
     def _check_coil_maps(self) -> None:
         maps = self.coil_maps

@@ -83,7 +83,7 @@ def point_spread(
             "no coil maps",
             expected="an acquisition with coil maps, through which a lesion reaches k-space",
             received="none",
-            remedy="Estimate them, e.g. with mrnoise.acquisition.with_coil_maps.",
+            remedy="Estimate them, e.g. with mrnoise.calibration.with_coil_maps.",
         )
     if not 0 <= lesion_width < math.inf:
         raise InputError(

@@ -13,14 +13,14 @@ from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.espirit_maps import calibration_block
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of
 
 # How far below 1 the median norm of coil maps may be, and how far above any; and what is not divided by.
 UNIT, TINY = 0.02, 1e-30
 
 
 @dataclass(frozen=True, eq=False)
-class DeepReconstruction:
+class DeepReconstruction(Reconstruction):
     """x = s(y) N(Ψ^{-1/2} √ψ y / s(y)), a trained network N between normalisation and its inverse.
 
     The derivative of the whole map carries the noise: also through s, `intensity`, and through the coil maps,
@@ -70,7 +70,7 @@ class DeepReconstruction:
         return f"{name} {fingerprint(self.network)} ({noise})"
 
     @property
-    def estimates_coil_maps(self) -> bool:
+    def estimates_coil_maps(self) -> bool:  # type: ignore[override]
         """Whether the network ignores the coil maps of the acquisition."""
         return bool(self.network.estimates_coil_maps)
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ NETWORK_FILES = (".pt", ".ts", ".pt2")
 
 
 @dataclass(frozen=True)
-class KspaceNetwork:
+class KspaceNetwork(Reconstruction):
     """A network that is a whole reconstruction: complex k-space (coil, k1, k0) → real or complex image (y, x).
 
     The k-space is that of the scan, as read, zero where nothing was acquired.
@@ -57,7 +57,7 @@ class KspaceNetwork:
 
 
 @dataclass(frozen=True)
-class ImageNetwork:
+class ImageNetwork(Reconstruction):
     """An image-to-image network behind a conventional reconstruction, e.g. a U-Net of fastMRI, MONAI or deepinv.
 
     x = σ f((x₀ - μ) / σ) + μ, with x₀ the image of ``image_from`` and μ, σ computed from x₀ itself: they carry
@@ -98,9 +98,9 @@ class ImageNetwork:
         _check_choice("channels", self.channels, (None, 1, 2))
 
     @property
-    def unit_gain(self) -> bool:
+    def unit_gain(self) -> bool:  # type: ignore[override]
         """Whether the image has the intensity of the SENSE image: that of ``image_from`` is kept."""
-        return getattr(self.image_from, "unit_gain", True)
+        return self.image_from.unit_gain
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
         """Return kspace (coil, k1, k0) → image (y, x), real for one channel, complex for two."""
@@ -137,7 +137,7 @@ class ImageNetwork:
 
 
 @dataclass(frozen=True)
-class FastmriVarNet:
+class FastmriVarNet(Reconstruction):
     """`fastmri.models.VarNet`, or a module called the same way: model(kspace, mask, num_low_frequencies).
 
     The network gets k-space as real numbers (1, coil, readout, phase encoding, 2), with the phase encoding along the
@@ -161,7 +161,7 @@ class FastmriVarNet:
         On `bind`, if samples were skipped along another axis, or the network cannot take the scan.
     """
 
-    unit_gain: ClassVar[bool] = False  # root sum of squares of the coils
+    unit_gain = False  # root sum of squares of the coils
     model: nn.Module = field(repr=False)
     n_calibration_lines: int | None = None
     phase_encoding: int | None = None
@@ -188,7 +188,7 @@ class FastmriVarNet:
 
 
 @dataclass(frozen=True)
-class Deepinv:
+class Deepinv(Reconstruction):
     """A reconstruction network of deepinv (MoDL, VarNet, ArtifactRemoval, …), called as model(y, physics).
 
     ``y`` (1, 2, coil, k1, k0) are the whitened samples √ψ Ψ^{-1/2} y and ``physics`` is

@@ -11,12 +11,12 @@ from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.encoding.normal_equations import NormalEquations, line_inverse, undersampled_axes
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of, maps_are_fixed
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of, maps_are_fixed
 from mrnoise.reconstruction.sense import check_regularization
 
 
 @dataclass(frozen=True)
-class CgSense:
+class CgSense(Reconstruction):
     """CG-SENSE with Tikhonov term, x = (H + λ)⁻¹ ψ AᴴΨ⁻¹ y with H = ψ AᴴΨ⁻¹A, ψ the mean coil variance.
 
     Its derivative is that of the converged solution, found by one more conjugate-gradient solve on the

@@ -3,28 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import whitened_coil_maps, with_coil_maps
+from mrnoise.errors import InputError
 
 KspaceToImage = Callable[[Tensor], Tensor]
 
 
-@runtime_checkable
-class Reconstruction(Protocol):
+class Reconstruction:
     """A reconstruction method, independent of a scan.
 
-    `bind` fixes everything that belongs to the scan (mask, coil maps, Ψ) and returns the map whose derivative
-    carries the noise. A class whose image does not have the intensity of the SENSE image says so by
-    ``unit_gain = False``: it has no g-factor.
+    `bind` fixes everything that belongs to the scan (sampling, coil maps, Ψ) and returns the map whose derivative
+    carries the noise. Subclasses say what is different about them.
     """
 
+    unit_gain: bool = True
+    """Whether the image has the intensity of the SENSE image; without it, there is no g-factor."""
+    estimates_coil_maps: bool = False
+    """Whether the coil maps of the acquisition are ignored, because it has its own."""
+    joint: tuple[str, ...] = ()
+    """Names of the leading axes of an acquisition that it needs whole; along the others images are independent."""
+
+    def joint_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
+        """Those of ``joint`` that this acquisition has."""
+        return tuple(axis for axis in acquisition.axes if axis in self.joint)
+
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
-        """Return the map kspace (..., coil, k1, k0) → image (..., y, x); leading axes are batch."""
-        ...
+        """Return the map kspace (joint axes, coil, k1, k0) → image (joint axes, y, x)."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        text = repr(self)
+        return type(self).__name__ if "\n" in text else text
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WholeKspace(Reconstruction):
+    """A function of the whole k-space of an acquisition, all leading axes included.
+
+    Parameters
+    ----------
+    function
+        k-space → image.
+    """
+
+    function: KspaceToImage
+
+    def joint_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
+        """Every leading axis."""
+        return acquisition.axes
+
+    def bind(self, acquisition: Acquisition) -> KspaceToImage:
+        """The function itself."""
+        return self.function
+
+    @property
+    def name(self) -> str:
+        """That of the function; networks print a page, so they go by their class."""
+        text = getattr(self.function, "__name__", None) or repr(self.function)
+        return type(self.function).__name__ if "\n" in text else text
+
+
+def as_reconstruction(given: Reconstruction | KspaceToImage) -> Reconstruction:
+    """A `Reconstruction` itself, any other callable as one of the whole k-space.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(given, Reconstruction):
+        return given
+    if not callable(given) or hasattr(given, "bind"):
+        raise InputError(
+            "this is no reconstruction",
+            expected="a mrnoise.reconstruction.Reconstruction, or a callable k-space → image",
+            received=type(given).__name__ + (", which has bind but is none" if hasattr(given, "bind") else ""),
+            remedy="Derive a class with bind(acquisition) from mrnoise.reconstruction.Reconstruction.",
+        )
+    return WholeKspace(given)
 
 
 def coil_maps_of(acquisition: Acquisition, differentiate: bool) -> Callable[[Tensor], Tensor]:

@@ -10,12 +10,12 @@ from torch import Tensor
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of, maps_are_fixed
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of, maps_are_fixed
 from mrnoise.sampling.lattice import AliasLattice, alias_lattice
 
 
 @dataclass(frozen=True)
-class Sense:
+class Sense(Reconstruction):
     """SENSE: unfold each alias set, x = (H + λ)⁻¹ ψ AᴴΨ⁻¹ y with H = ψ AᴴΨ⁻¹A, ψ the mean coil variance.
 
     For regular sampling H splits into blocks of R aliased voxels, solved exactly (Pruessmann 1999,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.reconstruction.protocol import KspaceToImage, coil_maps_of
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of
 
 
 @dataclass(frozen=True)
-class ZeroFilled:
+class ZeroFilled(Reconstruction):
     """Zero-filled adjoint, x = ψ Sᴴ Ψ⁻¹ Fᴴ y with Ψ's mean variance ψ.
 
     Parameters
@@ -24,7 +23,7 @@ class ZeroFilled:
         ESPIRiT estimate (True) or hold the maps fixed.
     """
 
-    unit_gain: ClassVar[bool] = False  # undersampling lowers the intensity
+    unit_gain = False  # undersampling lowers the intensity
     differentiate_coil_maps: bool = True
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
@@ -39,10 +38,10 @@ class ZeroFilled:
 
 
 @dataclass(frozen=True)
-class RootSumOfSquares:
+class RootSumOfSquares(Reconstruction):
     """Root sum of squares of the zero-filled coil images, x = √Σ_c |Fᴴ y_c|²; real and non-negative."""
 
-    unit_gain: ClassVar[bool] = False  # the coils are not weighted by their maps
+    unit_gain = False  # the coils are not weighted by their maps
 
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
         """Return kspace (..., coil, k1, k0) → real image (..., y, x)."""
