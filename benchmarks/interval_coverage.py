@@ -17,6 +17,7 @@ import torch
 from scipy import stats
 
 from mrnoise.estimators import Estimate, Plan, monte_carlo, probe, region_error, sketch
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import SampleMoments
 from mrnoise.result.noise_map import NoiseMap
 
@@ -168,7 +169,7 @@ class DenseOperator:
 def probing(operator: DenseOperator, seeds: int) -> dict[str, float]:
     found, spread = {}, 0.0
     for n in (8, 32, 128):
-        estimates = [probe(operator, Plan(n_samples=n), seed=seed) for seed in range(seeds)]
+        estimates = [probe(operator, Plan(n_samples=n), key=Key(seed)) for seed in range(seeds)]
         found[str(n)] = sum(covered(estimate, operator) for estimate in estimates) / seeds
         found[f"{n}, magnitude"] = sum(covered(estimate, operator, "magnitude_std") for estimate in estimates) / seeds
         spread = float(torch.stack([(e.variance_error / operator.std.square()).square() for e in estimates]).mean())
@@ -201,7 +202,7 @@ class DenseFeatures:
 def controlled(operator: DenseOperator, method, share: float, seeds: int) -> dict[str, float]:
     found, features = {}, DenseFeatures(operator, share)
     for n in (8, 16, 32, 128):
-        estimates = [method(operator, Plan(n_samples=n), seed=seed, features=features) for seed in range(seeds)]
+        estimates = [method(operator, Plan(n_samples=n), key=Key(seed), features=features) for seed in range(seeds)]
         for quantity in ("std", "magnitude_std"):
             found[f"{n}, {quantity}"] = sum(covered(estimate, operator, quantity) for estimate in estimates) / seeds
     return found
@@ -215,7 +216,7 @@ def controlled_row(method: str, name: str, share: float, found: dict[str, float]
 
 def stopping(operator: DenseOperator, method, target: float, seeds: int) -> dict[str, float]:
     """Certified stops, and the number of samples at which the expected error meets the target."""
-    runs = [method(operator, Plan(target_error=target, batch_size=4), seed=seed) for seed in range(seeds)]
+    runs = [method(operator, Plan(target_error=target, batch_size=4), key=Key(seed)) for seed in range(seeds)]
     realised = [float((run.variance.sqrt() / operator.std - 1).square().mean().sqrt()) for run in runs]
     return {
         "target": target,

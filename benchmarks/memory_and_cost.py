@@ -48,14 +48,15 @@ def measure_cost(name: str) -> dict:
     """Seconds a probe over seconds a reconstruction, best of three."""
     import torch
 
+    from mrnoise.estimators.key import Key
     from mrnoise.estimators.sampler import sampler
     from mrnoise.linearization import linearize
 
     reconstruction, scan = make(name)
     (operator,) = linearize(reconstruction, scan)
     batch = 8
-    v = sampler(operator.noise_shape, operator.noise_dtype, seed=0)(range(batch))
-    w = sampler(operator.image_shape, operator.image_dtype, seed=1)(range(batch))
+    v = sampler(operator.noise_shape, operator.noise_dtype, key=Key(0))(range(batch))
+    w = sampler(operator.image_shape, operator.image_dtype, key=Key(1))(range(batch))
 
     def best(work) -> float:
         times = []

@@ -13,6 +13,7 @@ import mrnoise
 from mrnoise import NoiseMap, networks
 from mrnoise.acquisition import Acquisition
 from mrnoise.estimators import Plan, sketch
+from mrnoise.estimators.key import Key
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.linearization import NoiseToImage, linearize
@@ -69,7 +70,7 @@ def main() -> None:
 
 def sampled(operator: NoiseToImage, n: int, seed: int) -> NoiseMap:
     """A map by ``sketch``, without the checks of `noise_map`."""
-    return NoiseMap(operator.value, sketch(operator, Plan(n_samples=n), seed=seed))
+    return NoiseMap(operator.value, sketch(operator, Plan(n_samples=n), key=Key(seed)))
 
 
 def row(raw: NoiseMap, smooth: NoiseMap, truth: NoiseMap, floor: torch.Tensor) -> list[float]:

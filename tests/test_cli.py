@@ -343,7 +343,7 @@ def test_interrupted_demo_leaves_what_it_has(small_demo, tmp_path, monkeypatch, 
 # Ctrl-C a second after the first slice has been linearised.
 INTERRUPTED = """
 import os, signal, sys, threading
-import mrnoise.mapping.run as mapping
+import mrnoise.mapping.scan_image as mapping
 from mrnoise.cli.main import run
 find = mapping.foreground
 def armed(image):

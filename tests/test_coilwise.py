@@ -8,6 +8,7 @@ import torch
 import mrnoise
 from mrnoise import InputError, coil_sketch, noise_map, read_noise_map
 from mrnoise.estimators.channels import ChannelMoments
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.sampler import sampler
 from mrnoise.fourier import to_image
 from mrnoise.linearization import linearize
@@ -120,7 +121,7 @@ def test_error_bars_are_honest(kind, n):
     totals, along, inside = [], [], []
     for seed in range(200):
         moments = ChannelMoments(COILS)
-        for w in sampler((50,), torch.complex128, seed=seed)(range(n)):
+        for w in sampler((50,), torch.complex128, key=Key(seed))(range(n)):
             moments.add(a @ w + b @ w.conj(), None if kind == "proper" else a @ (1j * w) + b @ (1j * w).conj())
         found = moments.covariance().estimate(psi, "test", 0, False)
         totals.append(torch.stack([found.variance, found.variance_error]))

@@ -2,18 +2,24 @@
 
 import dataclasses
 from math import prod
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from mrnoise import InputError, estimators
-from mrnoise.estimators import Plan, Sublattice, coloured
+from mrnoise.estimators import Plan, Probe, Sublattice, Uncorrelated
 from mrnoise.estimators.choice.colouring import _candidates, colouring
+from mrnoise.estimators.key import Key
 from mrnoise.result.noise_map import NoiseMap
 
 SHAPE = (42, 36)
 FAR = (21, 0)  # offset of a second correlated voxel, as aliasing gives it
+
+
+def coloured(operator, plan, cells=None, key=Key()):
+    return Probe(cells or Uncorrelated()).estimate(SimpleNamespace(operator=operator), plan, key)
 
 
 @dataclasses.dataclass
@@ -121,7 +127,7 @@ def test_neighbours_of_an_echo_are_expected():
 )
 def test_few_probes_reach_the_target(operator, most):
     """3 % from a fifth of the (1+κ²) 278 products of a sketch, from half where voxels echo; √2 would be 41 %."""
-    result = coloured(operator, Plan(target_error=0.03), seed=3)
+    result = coloured(operator, Plan(target_error=0.03), key=Key(3))
     error = float(((result.variance / operator.variance).sqrt() - 1).square().mean().sqrt())
     assert error < float(result.certified_error) * 1.1 <= 0.033
     assert result.n_products <= most
@@ -135,7 +141,7 @@ def test_certificate_holds():
     for cells in (Sublattice(1, 6, 2), Sublattice(1, 12, 2)):
         worse = 0
         for seed in range(60):
-            result = coloured(operator, Plan(n_samples=1, target_error=1e-4), cells, seed=seed)
+            result = coloured(operator, Plan(n_samples=1, target_error=1e-4), cells, key=Key(seed))
             error = ((result.variance / operator.variance).sqrt() - 1).square().mean().sqrt()
             worse += bool(error > result.certified_error)
             assert result.certified_error < 1.3 * error

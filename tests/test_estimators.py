@@ -9,6 +9,7 @@ from torch import Tensor
 from mrnoise import InputError, estimators
 from mrnoise.estimators import Plan, region_error
 from mrnoise.estimators.estimate import stack
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.sampler import sampler
 from mrnoise.result.noise_map import NoiseMap
 
@@ -97,10 +98,10 @@ def test_exact_is_the_dense_answer(kind):
 
 def run(method: str, operator: Dense, n: int, seed: int = 0, **options):
     if method == "sketch":
-        return estimators.sketch(operator, Plan(n_samples=n, **options), seed=seed)
+        return estimators.sketch(operator, Plan(n_samples=n, **options), key=Key(seed))
     if method == "probe":
-        return estimators.probe(operator, Plan(n_samples=n, **options), seed=seed)
-    return estimators.monte_carlo(operator, Plan(n_samples=n, **options), seed=seed)
+        return estimators.probe(operator, Plan(n_samples=n, **options), key=Key(seed))
+    return estimators.monte_carlo(operator, Plan(n_samples=n, **options), key=Key(seed))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,8 +161,8 @@ def test_real_probes_are_biased_for_real_linear_maps():
 
     n = 2000
     floor = (2 / n) ** 0.5
-    good = estimators.sketch(operator, Plan(n_samples=n), seed=0)
-    bad = estimators.sketch(operator, Plan(n_samples=n), seed=0, distribution=signs)
+    good = estimators.sketch(operator, Plan(n_samples=n), key=Key(0))
+    bad = estimators.sketch(operator, Plan(n_samples=n), key=Key(0), distribution=signs)
     deviation = [float(((r.variance / operator.variance - 1).square().mean()).sqrt()) for r in (good, bad)]
     assert deviation[0] < 1.3 * floor
     assert deviation[1] > 0.5  # (1 + 0.5)² / (1 + 0.5²) - 1 = 0.8
@@ -181,7 +182,7 @@ def test_batch_size_does_not_change_the_answer(method):
 @pytest.mark.parametrize("distribution", ["phase", "rademacher", "gaussian"])
 def test_probes_are_circular(distribution):
     n = 20_000
-    v = sampler((3,), torch.complex128, seed=0, distribution=distribution)(range(n))
+    v = sampler((3,), torch.complex128, key=Key(0), distribution=distribution)(range(n))
     covariance, pseudo = v.T @ v.conj() / n, v.T @ v / n
     floor = n**-0.5
     assert float((covariance - torch.eye(3)).abs().max()) < 4 * floor
@@ -210,7 +211,7 @@ def test_interruption_returns_the_estimate_so_far():
         if done >= 20:
             raise KeyboardInterrupt
 
-    result = estimators.sketch(operator, Plan(n_samples=1000, batch_size=10, progress=interrupt), seed=3)
+    result = estimators.sketch(operator, Plan(n_samples=1000, batch_size=10, progress=interrupt), key=Key(3))
     assert result.interrupted
     assert result.n_samples == 20
     torch.testing.assert_close(result.variance, run("sketch", operator, 20, 3).variance)

@@ -5,7 +5,8 @@ import torch
 
 import mrnoise
 from mrnoise import InputError, estimators, noise_map, read_noise_map
-from mrnoise.estimators import Plan
+from mrnoise.estimators import Auto, Plan, Sketch
+from mrnoise.estimators.key import Key
 from mrnoise.linearization import linearize
 from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import equispaced
@@ -25,8 +26,8 @@ CRUDE = Dense(0.95 * A + 0.1 * E, 0.475 * B)
 
 def corrected(n, seed, features=None):
     plan = Plan(n_samples=n, batch_size=7)
-    correction = estimators.correction(EXACT, CRUDE, plan, seed=(seed,))
-    return estimators.sketch(CRUDE, plan, seed=seed, features=features, correction=correction)
+    correction = estimators.correction(EXACT, CRUDE, plan, key=Key(seed))
+    return estimators.sketch(CRUDE, plan, key=Key(seed), features=features, correction=correction)
 
 
 @pytest.mark.parametrize("features", [None, DenseFeatures(F)], ids=["plain", "control variates"])
@@ -45,7 +46,9 @@ def test_unbiased_with_an_honest_error(features):
 
 def test_without_correction_it_would_be_biased():
     """What the test above must see: the crude operator alone."""
-    found = torch.stack([estimators.sketch(CRUDE, Plan(n_samples=128), seed=seed).variance for seed in range(SEEDS)])
+    found = torch.stack(
+        [estimators.sketch(CRUDE, Plan(n_samples=128), key=Key(seed)).variance for seed in range(SEEDS)]
+    )
     z = (found.mean(0) - EXACT.variance).abs() / (found.std(0) / SEEDS**0.5)
     assert float(z.median()) > 3
 
@@ -63,13 +66,13 @@ def test_as_many_pairs_as_the_error_asks_for():
             return super().apply(v)
 
     exact, crude = Counted(EXACT.a, EXACT.b), Counted(CRUDE.a, CRUDE.b)
-    tried = estimators.pilot(exact, Plan(n_samples=100_000), approximate=crude, seed=(3,))
+    tried = estimators.pilot(exact, Plan(n_samples=100_000), approximate=crude, key=Key(3))
     asked.clear()
     again = estimators.correction(
-        exact, crude, Plan(target_error=0.5), seed=(3,), start=(tried.products, tried.approximations)
+        exact, crude, Plan(target_error=0.5), key=Key(3), start=(tried.products, tried.approximations)
     )
     assert not asked
-    alone = estimators.correction(exact, crude, Plan(target_error=0.5), seed=(3,))
+    alone = estimators.correction(exact, crude, Plan(target_error=0.5), key=Key(3))
     torch.testing.assert_close(again.variance, alone.variance)
 
 
@@ -110,13 +113,13 @@ def test_a_network_in_half_precision(tmp_path):
     Floor: 1/√(4·200) = 3.5 % each; √2 in σ would be 41 %.
     """
     plain = noise_map(NETWORK, SCAN, method="sketch", n_samples=800, seed=2)
-    half = noise_map(NETWORK, SCAN, method="sketch", n_samples=200, half_precision=True)
+    half = noise_map(NETWORK, SCAN, method=Sketch(half_precision=True), n_samples=200)
     spread = torch.hypot(half.relative_error, plain.relative_error)
     z = (half.std / plain.std - 1) / spread
     assert 0.7 < float(z.square().mean()) < 1.4
     assert half.provenance["half_precision"] and not plain.provenance["half_precision"]
     assert half.provenance["n_products"] >= 200 + 16
-    part = noise_map(NETWORK, SCAN, method="sketch", n_samples=100, half_precision=True)
+    part = noise_map(NETWORK, SCAN, method=Sketch(half_precision=True), n_samples=100)
     mrnoise.save(part, tmp_path / "part.h5")
     whole = noise_map(NETWORK, SCAN, method="sketch", n_samples=200, resume=read_noise_map(tmp_path / "part.h5"))
     assert whole.n_samples == 200 and whole.provenance["half_precision"]
@@ -138,9 +141,9 @@ def test_the_approximation_is_one():
 
 
 def test_auto_weighs_half_precision_where_it_can_be_used():
-    weighed = noise_map(NETWORK, SCAN, n_samples=2000, control_variate=False)
+    weighed = noise_map(NETWORK, SCAN, n_samples=2000, method=Auto(control_variate=False))
     assert "half precision" in weighed.provenance["why"]
-    refused = noise_map(NETWORK, SCAN, n_samples=2000, control_variate=False, half_precision=False)
+    refused = noise_map(NETWORK, SCAN, n_samples=2000, method=Auto(control_variate=False, half_precision=False))
     assert "half precision" not in refused.provenance["why"]
 
     def brittle(kspace):
@@ -151,14 +154,17 @@ def test_auto_weighs_half_precision_where_it_can_be_used():
             raise TypeError(f"float32 only, not {out.dtype}")
         return torch.complex(out[0, 0], out[0, 1])
 
-    assert "half precision" not in noise_map(brittle, SCAN, n_samples=2000, control_variate=False).provenance["why"]
+    assert (
+        "half precision"
+        not in noise_map(brittle, SCAN, n_samples=2000, method=Auto(control_variate=False)).provenance["why"]
+    )
     with pytest.raises(InputError, match="half precision"):
-        noise_map(brittle, SCAN, method="sketch", n_samples=8, half_precision=True)
+        noise_map(brittle, SCAN, method=Sketch(half_precision=True), n_samples=8)
 
 
 def test_where_half_precision_is_refused():
     with pytest.raises(InputError, match="not possible here"):
-        noise_map(NETWORK, SCAN, method="monte_carlo", n_samples=8, half_precision=True)
+        noise_map(NETWORK, SCAN, method=estimators.method("monte_carlo", half_precision=True), n_samples=8)
     plain = noise_map(NETWORK, SCAN, method="sketch", n_samples=4)
     with pytest.raises(InputError, match="half_precision True"):
-        noise_map(NETWORK, SCAN, method="sketch", n_samples=8, half_precision=True, resume=plain)
+        noise_map(NETWORK, SCAN, method=Sketch(half_precision=True), n_samples=8, resume=plain)

@@ -7,6 +7,7 @@ from scipy import stats
 import mrnoise
 from mrnoise import InputError, estimators, noise_map, read_noise_map
 from mrnoise.estimators import Plan, region_error
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import SampleMoments
 from mrnoise.reconstruction import Sense
 from mrnoise.result.noise_map import NoiseMap
@@ -126,7 +127,7 @@ def test_probe_is_covered_from_eight_samples_on(name, n):
     operator = OPERATORS[name]
     found, too_narrow = [], []
     for seed in range(SEEDS):
-        estimate = estimators.probe(operator, Plan(n_samples=n), seed=seed)
+        estimate = estimators.probe(operator, Plan(n_samples=n), key=Key(seed))
         nm = NoiseMap(torch.ones(SHAPE, dtype=operator.image_dtype), estimate)
         found.append(within(nm.confidence_interval(0.95), operator.variance.sqrt()).double().mean())
         freedom = 2 * (estimate.variance / estimate.variance_error).square()
@@ -202,7 +203,7 @@ def test_certified_stop_keeps_its_promise(method, operator, target):
     truth = operator.variance.sqrt()
     kept, covered = [], []
     for seed in range(100):
-        found = getattr(estimators, method)(operator, Plan(target_error=target, batch_size=4), seed=seed)
+        found = getattr(estimators, method)(operator, Plan(target_error=target, batch_size=4), key=Key(seed))
         assert float(found.certified_error) <= target
         assert region_error(found, None) < float(found.certified_error)
         kept.append(float((found.variance.sqrt() / truth - 1).square().mean().sqrt()) <= target)
@@ -218,7 +219,7 @@ def test_stopping_on_the_expected_error_breaks_the_promise():
     kept = 0
     for seed in range(100):
         n = 2
-        while region_error(found := estimators.monte_carlo(operator, Plan(n_samples=n), seed=seed), None) > 0.15:
+        while region_error(found := estimators.monte_carlo(operator, Plan(n_samples=n), key=Key(seed)), None) > 0.15:
             n += 4
         kept += float((found.variance.sqrt() / truth - 1).square().mean().sqrt()) <= 0.15
     assert kept < 85

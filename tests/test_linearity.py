@@ -10,6 +10,7 @@ import mrnoise
 from cubic_maps import cubic
 from mrnoise import estimators, noise_map
 from mrnoise.estimators.choice.linearity import LINEAR, NOT_LINEAR, TOLERANCE, UNDECIDED, Finding, Linearity
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.sampler import sampler
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_image
@@ -35,7 +36,7 @@ def test_verdict_on_a_known_nonlinearity(snr):
     """The error is known exactly; of 8 seeds none may decide wrongly, few may stay undecided."""
     operator = cubic(snr, shape=(31, 37))
     expected = LINEAR if operator.error < TOLERANCE else NOT_LINEAR
-    found = [estimators.linearity(operator, seed=(seed, 0)).worst for seed in range(8)]
+    found = [estimators.linearity(operator, key=Key(seed, 0)).worst for seed in range(8)]
     verdicts = [f.verdict for f in found]
     assert set(verdicts) <= {expected, UNDECIDED}
     assert sum(f.error_low <= operator.error <= f.error_high for f in found) >= 7
@@ -72,7 +73,7 @@ def test_standard_error_of_the_ratio(snr, monkeypatch):
     """From 8 pairs. The spread over 200 seeds is known to 5 %; a jackknife of 8 may exceed it by a fifth."""
     monkeypatch.setattr(sys.modules["mrnoise.estimators.choice.linearity"], "LOOKS", (8,))
     operator = cubic(snr, shape=(11, 13))
-    found = [estimators.linearity(operator, seed=(seed, 0)).worst for seed in range(200)]
+    found = [estimators.linearity(operator, key=Key(seed, 0)).worst for seed in range(200)]
     assert {f.n_pairs for f in found} == {8}
     ratio, error = (torch.tensor([getattr(f, name) for f in found]) for name in ("ratio", "ratio_error"))
     assert 0.95 < float(error.mean() / ratio.std()) < 1.35
@@ -86,7 +87,7 @@ def test_departure_bounds_the_error_of_every_voxel():
     noise = torch.randn(4000, *operator.s.shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     expected = (operator.replicas(noise) - operator.apply(noise)).abs().square().mean(0)
     expected = (expected / operator.first_order_variance).sqrt()
-    parts = [estimators.linearity(operator, seed=(seed, 0), tolerance=0.5).departure for seed in range(60)]
+    parts = [estimators.linearity(operator, key=Key(seed, 0), tolerance=0.5).departure for seed in range(60)]
     torch.testing.assert_close(torch.stack(parts).square().mean(0).sqrt(), expected, rtol=0.25, atol=0)
     error = ((operator.variance / operator.first_order_variance).sqrt() - 1).abs()
     assert bool((error <= expected).all())
@@ -107,7 +108,7 @@ def test_verdict_on_an_unrolled_network(snr):
     acq = simulate((20, 26), 4, snr=snr, seed=3).undersample(equispaced((20, 26), 2))
     (operator,) = linearize(Unrolled(acq), acq)
     inside = foreground(operator.value)
-    draw = sampler(operator.noise_shape, operator.noise_dtype, seed=[77], distribution="gaussian")
+    draw = sampler(operator.noise_shape, operator.noise_dtype, key=Key(77), distribution="gaussian")
     d, linear = [], []
     for k in range(0, 800, 50):
         noise = draw(range(k, k + 50))

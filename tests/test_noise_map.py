@@ -6,6 +6,7 @@ import torch
 import mrnoise
 from mrnoise import InputError, noise_map
 from mrnoise.closed_form import sense_std
+from mrnoise.estimators import Sketch
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.result.noise_map import QUANTITIES, WITH_INTERVAL
 from mrnoise.result.ratio import compare
@@ -124,7 +125,7 @@ def test_resuming_something_else_is_refused():
     for changed in (
         {"seed": 2},
         {"method": "monte_carlo", "seed": 1},
-        {"distribution": "gaussian", "seed": 1},
+        {"method": Sketch("gaussian"), "seed": 1},
     ):
         with pytest.raises(InputError, match="cannot go on from this map"):
             noise_map(Sense(), ONE, n_samples=9, resume=part, **changed)
@@ -204,18 +205,23 @@ def test_public_names():
         "NoiseCovariance",
         "NoiseMap",
         "acquisition",
-        "baselines",
+        "calibration",
+        "choose",
+        "closed_form",
         "coil_sketch",
         "estimators",
         "g_factor",
         "measurement",
         "networks",
         "noise_map",
+        "preview",
         "ranking",
         "read",
         "read_noise_map",
         "reconstruction",
         "roi_std",
+        "sampling",
+        "save",
         "simulation",
         "training",
     ]
@@ -230,4 +236,5 @@ def test_public_names():
         "coloured",
         "lattice",
         "exact",
+        "closed_form",
     )

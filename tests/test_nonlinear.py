@@ -6,13 +6,14 @@ import torch
 from cubic_maps import cubic
 from mrnoise import estimators
 from mrnoise.estimators import Plan
+from mrnoise.estimators.key import Key
 from mrnoise.result.noise_map import NoiseMap
 
 SEEDS, N = 60, 64
 
 
 def runs(operator, n=N, seeds=SEEDS, method=estimators.nonlinear):
-    return [method(operator, Plan(n_samples=n, batch_size=16), seed=(seed, 3)) for seed in range(seeds)]
+    return [method(operator, Plan(n_samples=n, batch_size=16), key=Key(seed, 3)) for seed in range(seeds)]
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -68,8 +69,8 @@ def test_interval_covers_the_nonlinear_truth(snr):
 def test_what_the_control_variate_gains():
     """At SNR 30 the bias error falls to √(var(d - Jn) / var(d)) and the variance error by √(1 - ρ²c/(c+1))."""
     operator = cubic(30)
-    ours = estimators.nonlinear(operator, Plan(n_samples=400), seed=0)
-    plain = estimators.monte_carlo(operator, Plan(n_samples=400), seed=0)
+    ours = estimators.nonlinear(operator, Plan(n_samples=400), key=Key(0))
+    plain = estimators.monte_carlo(operator, Plan(n_samples=400), key=Key(0))
     noise = torch.randn(4000, *operator.s.shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     d, linear = operator.replicas(noise), operator.apply(noise)
     expected = ((d - linear).var(0) / d.var(0)).sqrt()
@@ -86,7 +87,7 @@ def test_what_the_control_variate_gains():
 
 
 def test_a_poor_derivative_gets_no_additional_products():
-    result = estimators.nonlinear(cubic(2, wrong=True), Plan(n_samples=40), seed=0)
+    result = estimators.nonlinear(cubic(2, wrong=True), Plan(n_samples=40), key=Key(0))
     assert result.n_products == 2 * 40
 
 
@@ -96,17 +97,17 @@ def test_a_derivative_that_exaggerates_does_no_harm():
     apply, factor = operator.apply, torch.ones(operator.image_shape)
     factor[:, 7:] = 10
     operator.apply = lambda noise: factor * apply(noise)
-    ours = estimators.nonlinear(operator, Plan(n_samples=400), seed=0)
-    plain = estimators.monte_carlo(operator, Plan(n_samples=400), seed=0)
+    ours = estimators.nonlinear(operator, Plan(n_samples=400), key=Key(0))
+    plain = estimators.monte_carlo(operator, Plan(n_samples=400), key=Key(0))
     assert ours.n_products > 2 * 400
     assert float((ours.variance_error / plain.variance_error)[:, 7:].median()) < 1.3
 
 
 def test_batches_interruption_and_stopping():
     operator = cubic(10)
-    whole = estimators.nonlinear(operator, Plan(n_samples=21, batch_size=21), seed=4)
+    whole = estimators.nonlinear(operator, Plan(n_samples=21, batch_size=21), key=Key(4))
     for batch_size in (1, 5):
-        other = estimators.nonlinear(operator, Plan(n_samples=21, batch_size=batch_size), seed=4)
+        other = estimators.nonlinear(operator, Plan(n_samples=21, batch_size=batch_size), key=Key(4))
         torch.testing.assert_close(other.variance, whole.variance)
         torch.testing.assert_close(other.mean_error, whole.mean_error)
 
@@ -114,9 +115,9 @@ def test_batches_interruption_and_stopping():
         if done >= 16:
             raise KeyboardInterrupt
 
-    part = estimators.nonlinear(operator, Plan(n_samples=500, batch_size=8, progress=interrupt), seed=4)
+    part = estimators.nonlinear(operator, Plan(n_samples=500, batch_size=8, progress=interrupt), key=Key(4))
     assert part.interrupted and part.n_samples == 16
-    assert estimators.region_error(estimators.nonlinear(operator, Plan(target_error=0.1), seed=4), None) <= 0.1
+    assert estimators.region_error(estimators.nonlinear(operator, Plan(target_error=0.1), key=Key(4)), None) <= 0.1
 
 
 def test_one_pair_has_no_error_bar():

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mrnoise import estimators, noise_map
-from mrnoise.estimators import Plan
+from mrnoise.estimators import Auto, Plan
 from mrnoise.estimators.choice.pilot import _explained_squared, _with_control_variates
+from mrnoise.estimators.key import Key
 from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import equispaced, pattern
 from mrnoise.simulation import simulate
@@ -51,7 +52,7 @@ def test_predicted_samples_are_those_needed():
     for operator in OPERATORS.values():
         needed = 1 + operator.pseudo_variance.abs().square().sum() / operator.variance.square().sum()
         found = [
-            next(p for p in estimators.pilot(operator, Plan(target_error=0.05), seed=(seed,)).prospects).n_samples
+            next(p for p in estimators.pilot(operator, Plan(target_error=0.05), key=Key(seed)).prospects).n_samples
             for seed in range(SEEDS)
         ]
         assert sum(found) / SEEDS == pytest.approx(float(needed) / (4 * 0.05**2), rel=0.15)
@@ -96,15 +97,15 @@ def test_the_cheaper_kind_comes_first():
 def test_pilot_replicas_are_the_first_of_the_map():
     """Those of the pilot are not taken again, and the estimate is that of all of them, whatever the batches."""
     operator = OPERATORS["improper"]
-    tried = estimators.pilot(operator, Plan(target_error=0.05), seed=(3,))
+    tried = estimators.pilot(operator, Plan(target_error=0.05), key=Key(3))
     plan = Plan(target_error=0.05, batch_size=5)
     counting = Counting(operator.a, operator.b)
-    found = estimators.monte_carlo(counting, plan, seed=(3,), known=tried.replicas)
-    alone = estimators.monte_carlo(operator, plan, seed=(3,))
+    found = estimators.monte_carlo(counting, plan, key=Key(3), known=tried.replicas)
+    alone = estimators.monte_carlo(operator, plan, key=Key(3))
     assert counting.n_replicas == found.n_samples - len(tried.replicas) > 0
     torch.testing.assert_close(found.variance, alone.variance)
     torch.testing.assert_close(found.variance_error, alone.variance_error)
-    other = estimators.monte_carlo(operator, plan, seed=(4,), known=tried.replicas)
+    other = estimators.monte_carlo(operator, plan, key=Key(4), known=tried.replicas)
     assert not torch.allclose(other.variance, alone.variance)
 
 
@@ -117,9 +118,9 @@ def test_trials_may_cost_more_for_more_images():
 def test_pilot_pairs_are_the_first_of_the_linearity_check():
     operator = OPERATORS["improper"]
     # Of so many samples a trial of products is a small part, whatever the machine does.
-    tried = estimators.pilot(operator, Plan(n_samples=100_000), seed=(3,))
-    alone = estimators.linearity(operator, seed=(3,), batch_size=3)
-    joined = estimators.linearity(operator, seed=(3,), start=(tried.replicas, tried.products))
+    tried = estimators.pilot(operator, Plan(n_samples=100_000), key=Key(3))
+    alone = estimators.linearity(operator, key=Key(3), batch_size=3)
+    joined = estimators.linearity(operator, key=Key(3), start=(tried.replicas, tried.products))
     assert alone.worst.n_pairs >= 8
     assert asdict(alone.worst) == pytest.approx(asdict(joined.worst))
     torch.testing.assert_close(alone.departure, joined.departure)
@@ -145,7 +146,9 @@ def test_auto_takes_control_variates_that_pay():
     assert "cheapest in a pilot" in nm.provenance["why"] and "with control variates" in nm.provenance["why"]
     truth = noise_map(CgSense(0.05), DISC, method="exact").std
     assert float((nm.std / truth - 1).square().mean().sqrt()) < 0.03
-    assert not noise_map(Dear(0.05), DISC, n_samples=200, control_variate=False).provenance["control_variate"]
+    assert not noise_map(Dear(0.05), DISC, n_samples=200, method=Auto(control_variate=False)).provenance[
+        "control_variate"
+    ]
 
 
 def test_auto_takes_replicas_where_first_order_fails():

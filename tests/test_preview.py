@@ -7,8 +7,9 @@ import torch
 
 import mrnoise
 from mrnoise import InputError, estimators, noise_map, read_noise_map
-from mrnoise.estimators import Plan
+from mrnoise.estimators import Plan, Sketch
 from mrnoise.estimators.estimate import stack, unstack
+from mrnoise.estimators.key import Key
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.result.preview import sentence
@@ -152,7 +153,7 @@ def test_the_error_sample_is_a_sample_of_the_error(method, kind, n):
     Replicas of these operators have a bias of 3, which adds to it.
     """
     operator, seeds = dense(kind), 400
-    results = [getattr(estimators, method)(operator, Plan(n_samples=n), seed=seed) for seed in range(seeds)]
+    results = [getattr(estimators, method)(operator, Plan(n_samples=n), key=Key(seed)) for seed in range(seeds)]
     variance, sample = (torch.stack([getattr(r, k) for r in results]).flatten(1) for k in ("variance", "error_sample"))
     bias = 3.0 if method == "monte_carlo" else 0.0
     v, p = operator.variance.flatten(), operator.pseudo_variance.flatten()
@@ -215,7 +216,7 @@ def test_where_there_is_no_preview():
     with pytest.raises(InputError, match="without control variates"):
         mrnoise.preview(noise_map(Sense(), ACQ, method="lattice", n_samples=2))
     irregular = ACQ.replace(mask=equispaced(SHAPE, 2, 10))
-    controlled = noise_map(CgSense(0.05), irregular, method="sketch", n_samples=8, control_variate=True)
+    controlled = noise_map(CgSense(0.05), irregular, method=Sketch(control_variate=True), n_samples=8)
     with pytest.raises(InputError, match="without control variates"):
         mrnoise.preview(controlled)
     with pytest.raises(InputError, match="sketch or monte_carlo"):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from mrnoise import Acquisition, InputError, noise_map
 from mrnoise.cli.main import app
+from mrnoise.estimators import Sketch
 from mrnoise.estimators.estimate import Estimate, GaussianError
 from mrnoise.files.record import plain
 from mrnoise.linearization import image_of
@@ -155,7 +156,7 @@ def test_real_probes_are_biased_for_real_linear_maps_and_circular_ones_are_not()
     scan = Acquisition(kspace, torch.eye(3, dtype=torch.complex128))
 
     def ratio(distribution):
-        found = noise_map(lambda y: y.sum(-3).real, scan, method="sketch", n_samples=400, distribution=distribution)
+        found = noise_map(lambda y: y.sum(-3).real, scan, method=Sketch(distribution), n_samples=400)
         return float(found.variance.mean() / 1.5)
 
     assert ratio("phase") == pytest.approx(1, abs=0.05)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mrnoise.errors import InputError
     from mrnoise.io import read, read_noise_map
     from mrnoise.mapping.coilwise import CoilSketch, coil_sketch
-    from mrnoise.mapping.run import noise_map
+    from mrnoise.mapping.run import choose, noise_map
     from mrnoise.measurement import roi_std
     from mrnoise.result.noise_map import NoiseMap
     from mrnoise.result.preview import preview
@@ -39,6 +39,7 @@ _HOME = {
     "InputError": "mrnoise.errors",
     "NoiseCovariance": "mrnoise.acquisition",
     "NoiseMap": "mrnoise.result.noise_map",
+    "choose": "mrnoise.mapping.run",
     "coil_sketch": "mrnoise.mapping.coilwise",
     "g_factor": "mrnoise.result.ratio",
     "noise_map": "mrnoise.mapping.run",
@@ -72,6 +73,7 @@ __all__ = [
     "NoiseMap",
     "acquisition",
     "calibration",
+    "choose",
     "closed_form",
     "coil_sketch",
     "estimators",

@@ -124,7 +124,10 @@ class Acquisition:
     # -- derived acquisitions ----------------------------------------------------------------------------
 
     def replace(self, **changes: Any) -> Acquisition:
-        """Copy with some fields changed."""
+        """Copy with some fields changed; k-space with another number of leading axes has the usual names of them."""
+        kspace = changes.get("kspace")
+        if kspace is not None and kspace.ndim != self.kspace.ndim:
+            changes.setdefault("axes", None)
         return dataclasses.replace(self, **changes)
 
     def undersample(self, mask: Tensor) -> Acquisition:
@@ -133,6 +136,28 @@ class Acquisition:
         if mask.shape != self.spatial_shape:
             raise _wrong_mask(self.spatial_shape, mask)
         return self.replace(mask=self.mask & mask)
+
+    def at(self, **index: int) -> Acquisition:
+        """The part at an index of some of its leading axes, without these axes: ``at(slice=3)``."""
+        lead, sizes = len(self.axes), self.batch_shape
+
+        def part(values: Tensor | None, trailing: int) -> Tensor | None:
+            if values is None or values.ndim == trailing:
+                return values
+            return values[tuple(index.get(axis, slice(None)) for axis in self.axes)]
+
+        dims = self.spatial_dims
+        if not index:
+            return self
+        assert lead == len(sizes) and set(index) <= set(self.axes)
+        return self.replace(
+            kspace=part(self.kspace, dims + 1),
+            mask=part(self.mask, dims),
+            coil_maps=part(self.coil_maps, dims + 1),
+            averages=part(self.averages, dims),
+            calibration=part(self.calibration, dims + 1),
+            axes=tuple(axis for axis in self.axes if axis not in index),
+        )
 
     def slices(self) -> Iterator[Acquisition]:
         """The independent images one by one, without leading axes."""

@@ -34,7 +34,8 @@ def gfactor(
     from mrnoise.cli.output import targets, write
     from mrnoise.cli.scan import load_scan
     from mrnoise.io import read_noise_map
-    from mrnoise.mapping.sense_map import sense_noise_map
+    from mrnoise.mapping.run import noise_map
+    from mrnoise.reconstruction import Sense
     from mrnoise.result.ratio import g_factor
 
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_gfactor")
@@ -56,6 +57,6 @@ def gfactor(
             coil_maps="fixed",
             seed=0,
         )
-        nm = sense_noise_map(acquisition, regularization)
+        nm = noise_map(Sense(regularization), acquisition, method="closed_form")
     print_map(nm, f"{scan.name}: g-factor")
     print_written(write(nm, files))

@@ -48,12 +48,14 @@ def map_(
     from mrnoise.cli.display import ERR, map_progress, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
     from mrnoise.cli.scan import load_reconstruction, load_scan
+    from mrnoise.estimators import method as method_named
     from mrnoise.mapping.run import noise_map
     from mrnoise.result.preview import check_few
     from mrnoise.result.preview import preview as smoothed
 
     if preview:
         check_few(samples)
+    asked = method_named(method, control_variate=control_variate, half_precision=half_precision)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
     method_of = load_reconstruction(reconstruction, regularization, weights, normalization)
@@ -71,12 +73,10 @@ def map_(
         nm = noise_map(
             method_of,
             acquisition,
-            method=method,
+            method=asked,
             n_samples=samples,
             target_error=target_error,
             seed=seed,
-            control_variate=control_variate,
-            half_precision=half_precision,
             batch_size=batch_size,
             progress=progress,
             resume=earlier,

@@ -61,8 +61,8 @@ def patterns(
     from mrnoise.figures.rankings import pattern_figure
     from mrnoise.linearization import image_of
     from mrnoise.mapping.provenance import scan_record
-    from mrnoise.mapping.run import name_of
     from mrnoise.ranking import rank_patterns
+    from mrnoise.reconstruction.protocol import as_reconstruction
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = load_reconstruction(reconstruction, regularization, weights, normalization)
@@ -82,7 +82,7 @@ def patterns(
             progress=progress,
         )
     record = {
-        "reconstruction": name_of(method),
+        "reconstruction": as_reconstruction(method).name,
         "acceleration": acceleration,
         "roi": roi,
         "samples": samples,
@@ -138,9 +138,9 @@ def networks(
     from mrnoise.cli.scan import load_reconstruction
     from mrnoise.figures.rankings import network_figure
     from mrnoise.mapping.provenance import scan_record
-    from mrnoise.mapping.run import name_of
     from mrnoise.networks.weights import SHIPPED
     from mrnoise.ranking import rank_networks
+    from mrnoise.reconstruction.protocol import as_reconstruction
 
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
@@ -159,7 +159,7 @@ def networks(
             progress=progress,
         )
     record = {
-        "reconstructions": {name: name_of(method) for name, method in methods.items()},
+        "reconstructions": {name: as_reconstruction(method).name for name, method in methods.items()},
         "acceleration": acceleration,
         "pattern": pattern,
         "roi": roi,

@@ -2,45 +2,57 @@
 
 from mrnoise.estimators.batching.stream import Plan, Progress
 from mrnoise.estimators.certificate import RegionError, region_error
-from mrnoise.estimators.choice.colouring import Sublattice, coloured
+from mrnoise.estimators.choice.auto import Auto
+from mrnoise.estimators.choice.colouring import Sublattice, Uncorrelated
 from mrnoise.estimators.choice.linearity import Finding, Linearity, linearity
 from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
 from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
+from mrnoise.estimators.key import Key
+from mrnoise.estimators.methods import METHODS, method, names
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.pairs import nonlinear
+from mrnoise.estimators.pairs import Nonlinear, nonlinear
 from mrnoise.estimators.precision import Correction, correction
-from mrnoise.estimators.probing import probe
-from mrnoise.estimators.replicas import monte_carlo
-from mrnoise.estimators.rows import exact
+from mrnoise.estimators.probing import AliasSets, Probe, probe
+from mrnoise.estimators.protocol import Choice, Image, Method
+from mrnoise.estimators.replicas import MonteCarlo, monte_carlo
+from mrnoise.estimators.rows import ClosedForm, Exact, exact
 from mrnoise.estimators.sampler import DISTRIBUTIONS
-from mrnoise.estimators.sketching import sketch
-
-
-def names() -> tuple[str, ...]:
-    """What ``method=`` accepts."""
-    return ("auto", "monte_carlo", "nonlinear", "sketch", "probe", "coloured", "lattice", "exact")
-
+from mrnoise.estimators.sketching import Sketch, sketch
 
 __all__ = [
     "DISTRIBUTIONS",
+    "METHODS",
+    "AliasSets",
+    "Auto",
+    "Choice",
+    "ClosedForm",
     "Correction",
     "EmpiricalError",
     "Estimate",
+    "Exact",
     "Finding",
     "GaussianError",
+    "Image",
+    "Key",
     "Linearity",
+    "Method",
+    "MonteCarlo",
     "NoError",
     "NoiseOperator",
+    "Nonlinear",
     "Pilot",
     "Plan",
+    "Probe",
     "Progress",
     "Prospect",
     "RegionError",
+    "Sketch",
     "Sublattice",
-    "coloured",
+    "Uncorrelated",
     "correction",
     "exact",
     "linearity",
+    "method",
     "monte_carlo",
     "names",
     "nonlinear",

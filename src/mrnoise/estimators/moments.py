@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from mrnoise.estimators.batching.running_sums import RunningSums
 from mrnoise.estimators.estimate import Estimate, GaussianError, pooled
 
 
@@ -43,59 +45,60 @@ class SampleMoments:
         price of one degree of freedom.
     start
         An earlier estimate to go on from: it determines the sums.
+    first
+        Index of the first sample, where others hold those before.
     """
 
-    def __init__(self, method: str, known_mean: bool, start: Estimate | None = None) -> None:
-        self.method, self.known_mean = method, known_mean
-        self.count = 0
-        self._square: Tensor | float = 0.0
-        self._pseudo: Tensor | float = 0.0
-        self._sum: Tensor | float = 0.0
-        self._alternating: Tensor | float | None = 0.0
+    def __init__(self, method: str, known_mean: bool, start: Estimate | None = None, first: int = 0) -> None:
+        self.method, self.known_mean, self._contrasted = method, known_mean, True
+        self._sums = RunningSums(self._terms, first)
         self._certified_error: Tensor | None = None
-        if start is not None and isinstance(start.error, GaussianError):
-            nu = int(start.error.degrees_of_freedom)
-            if nu > 1:  # from fewer samples nothing is gained
-                self.count = nu if known_mean else nu + 1
-                mean = torch.zeros_like(start.pseudo_variance) if start.mean is None else start.mean
-                self._sum = self.count * mean
-                self._square = nu * start.variance + self.count * mean.abs().square()
-                self._pseudo = nu * start.pseudo_variance + self.count * mean.square()
-                self._alternating = None
-                if start.error_sample is not None:
-                    odd, scale = _contrast(self.count, nu)
-                    self._alternating = scale * start.error_sample + odd * self._square / self.count
-                self._certified_error = start.certified_error
+        # From one sample nothing is gained.
+        if start is not None and start.n_samples > known_mean:
+            self._contrasted = start.error_sample is not None
+            self._sums.go_on(_sums_of(start), start.n_samples)
+            self._certified_error = start.certified_error
+
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        return self._sums.count
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image)."""
+        self._sums.add(samples)
+        self._certified_error = None
+
+    def merge(self, other: SampleMoments) -> None:
+        """Take in those of other samples, drawn in another process: the result is that of one run, to the bit."""
+        self._sums.merge(other._sums)
+        self._certified_error = None
+
+    def _terms(self, samples: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
         z = samples.to(torch.complex128)
         power = z.real.square() + z.imag.square()
-        self._square = _on(self._square, z) + power.sum(0)
-        if self._alternating is not None:
-            even = self.count % 2
-            self._alternating = _on(self._alternating, z) + power[even::2].sum(0) - power[1 - even :: 2].sum(0)
-        self._pseudo = _on(self._pseudo, z) + z.square().sum(0)
+        sums = [power.sum(0), z.square().sum(0)]
         if not self.known_mean:
-            self._sum = _on(self._sum, z) + z.sum(0)
-        self._certified_error = None
-        self.count += len(samples)
+            sums.append(z.sum(0))
+        if self._contrasted:
+            even = indices[0] % 2
+            sums.append(power[even::2].sum(0) - power[1 - even :: 2].sum(0))
+        return tuple(sums)
 
     def estimate(self, interrupted: bool) -> Estimate:
         """Variance and pseudo-variance; NaN error from a single sample."""
         n = self.count
-        square, pseudo = torch.as_tensor(self._square), torch.as_tensor(self._pseudo)
-        mean = None
-        nu = n
+        power, pseudo, *more = self._sums.totals()
+        square, mean, nu = power, None, n
         if not self.known_mean:
-            mean = torch.as_tensor(self._sum) / n
+            mean = more[0] / n
             square = square - n * mean.abs().square()
             pseudo = pseudo - n * mean.square()
             nu = n - 1
         error_sample = None
-        if self._alternating is not None and n > 1:
+        if self._contrasted and n > 1:
             odd, scale = _contrast(n, nu)
-            error_sample = (torch.as_tensor(self._alternating) - odd * torch.as_tensor(self._square) / n) / scale
+            error_sample = (more[-1] - odd * power / n) / scale
         undefined = torch.nan if nu == 0 else 1.0
         # One sample has no spread to judge by: its error is NaN, never zero.
         dof = torch.tensor(float(nu if n > 1 else 0))
@@ -113,6 +116,21 @@ class SampleMoments:
             mean_error=None if mean is None else (variance / n).sqrt(),
             error_sample=error_sample,
         )
+
+
+def _sums_of(start: Estimate) -> list[Tensor]:
+    """Σ|δ|², Σδ², Σδ where the mean is not known, and Σ±|δ|² where it is, of an estimate from Gaussian samples."""
+    n, mean = start.n_samples, start.mean
+    nu = n if mean is None else n - 1
+    power, pseudo = nu * start.variance, nu * start.pseudo_variance
+    sums = [power, pseudo]
+    if mean is not None:
+        power = power + n * mean.abs().square()
+        sums = [power, pseudo + n * mean.square(), n * mean]
+    if start.error_sample is not None:
+        odd, scale = _contrast(n, nu)
+        sums.append(scale * start.error_sample + odd * power / n)
+    return sums
 
 
 class Continued:
@@ -157,8 +175,3 @@ def _contrast(n: int, nu: int) -> tuple[int, float]:
     """Of n alternating signs ±1 their sum p, 0 or 1, and the scale with var(Σ(±1 - p/n) x / scale) = var(x) / ν."""
     odd = n % 2
     return odd, (nu * (n - odd / n)) ** 0.5
-
-
-def _on(total: Tensor | float, like: Tensor) -> Tensor:
-    """A running sum where the samples are; one that was read from a file starts in host memory."""
-    return torch.as_tensor(total, device=like.device)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches, stream
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.replicas import replica_noise
-from mrnoise.estimators.sampler import ADDITIONAL, sampler
+from mrnoise.estimators.sampler import sampler
 
 # Pairs from which the number of additional products, their weight and a first guess of the bias are taken.
 PILOT = 8
 MOST_ADDITIONAL = 8
 
 
-def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] = 0) -> Estimate:
+def nonlinear(operator: NoiseOperator, plan: Plan, *, key: Key = Key()) -> Estimate:
     """Variance E|d - E d|² and bias E d of d = g(y+n) - g(y), with Jn as control variate.
 
     A sample is a pair (d, Jn) of the same n and c further products Jv:
@@ -42,7 +45,7 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] 
         Its `replicas` and its `apply`.
     plan
         Stopping rule; ``n_samples`` counts pairs.
-    seed
+    key
         Entropy of the noise.
 
     Returns
@@ -51,9 +54,9 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, seed: int | Sequence[int] 
         With ``mean``, the bias, and its error. Standard errors come from the spread of the samples: δx need not
         be Gaussian.
     """
-    draw = replica_noise(operator, seed)
+    draw = replica_noise(operator, key)
     draw_additional = sampler(
-        operator.noise_shape, operator.noise_dtype, seed=seed, use=ADDITIONAL, device=operator.device
+        operator.noise_shape, operator.noise_dtype, key=key.of("additional"), device=operator.device
     )
 
     def pair(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -134,3 +137,24 @@ def _additional(power: Tensor, linear_power: Tensor, region: Tensor | None) -> i
     rho_squared = (product / norm) ** 2 if norm > 0 and product > 0 else 0.0
     best = math.sqrt(rho_squared / max(1 - rho_squared, 1e-12))
     return min(max(round(best) - 1, 0), MOST_ADDITIONAL)
+
+
+@dataclass(frozen=True)
+class Nonlinear(Method):
+    """Replicas with first-order noise as control variate, and the noise-induced bias, see `nonlinear`."""
+
+    first_order = False
+
+    @property
+    def name(self) -> str:
+        """``"nonlinear"``."""
+        return "nonlinear"
+
+    @property
+    def distribution_name(self) -> str:
+        """Noise is Gaussian."""
+        return "gaussian"
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """By pairs of replica and product."""
+        return nonlinear(image.operator, plan, key=key)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mrnoise.errors import InputError
 from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches
 from mrnoise.estimators.certificate import object_of
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.replicas import replica_noise
@@ -45,7 +47,7 @@ def correction(
     approximate: NoiseOperator,
     plan: Plan,
     *,
-    seed: Sequence[int] = (0,),
+    key: Key = Key(),
     start: tuple[Tensor, Tensor] | None = None,
 ) -> Correction:
     """Pairs until their part of the error of σ is small.
@@ -58,12 +60,12 @@ def correction(
         Its cheap approximation, linear or not.
     plan
         The stopping rule of the sketch of ``approximate`` that is corrected.
-    seed
+    key
         Entropy of the noise, as for `linearity`.
     start
         δ and s of the first pairs with the same seed, (B, *image), where they are known already.
     """
-    draw = replica_noise(operator, seed)
+    draw = replica_noise(operator, key)
 
     def pair(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
@@ -170,3 +172,23 @@ class CorrectedMoments:
             n_products=estimate.n_products + 2 * self._correction.n_pairs,
             error_sample=None,
         )
+
+
+def require_half_precision(approximate: NoiseOperator) -> None:
+    """Raise `InputError` for an operator that fails in half precision, on one product."""
+    noise = torch.zeros(1, *approximate.noise_shape, dtype=approximate.noise_dtype, device=approximate.device)
+    try:
+        tried = approximate.apply(noise)
+    except Exception as error:  # whatever a reconstruction does where it does not expect other types of number
+        raise _not_in_half_precision(f"{type(error).__name__}: {error}") from error
+    if not bool(tried.isfinite().all()):
+        raise _not_in_half_precision("values that are not finite")
+
+
+def _not_in_half_precision(received: str) -> InputError:
+    return InputError(
+        "the reconstruction does not run in half precision",
+        expected="a derivative under torch.autocast with bfloat16",
+        received=received.splitlines()[0],
+        remedy="Leave half_precision out.",
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import torch
 from scipy import stats
@@ -12,8 +13,10 @@ from torch import Tensor
 from mrnoise.estimators.batching.stream import Plan, stream
 from mrnoise.estimators.certificate import CERTIFIED_LEVEL
 from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import local_mean
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.sampler import sampler
 
 # A voxel knows its own leakage from as many values as draws. Where these are few, the mean over its neighbourhood,
@@ -28,7 +31,7 @@ def probe(
     plan: Plan,
     *,
     colours: Tensor | None = None,
-    seed: int | Sequence[int] = 0,
+    key: Key = Key(),
     method: str = "probe",
 ) -> Estimate:
     """Voxel variance (LLᵀ)_ii from random-phase images w that are zero but on one colour of voxels.
@@ -47,7 +50,7 @@ def probe(
         Stopping rule; a sample is one draw of all colours.
     colours
         Colour of every voxel, integers from 0, shaped to broadcast on the image; ``None``: one colour.
-    seed
+    key
         Entropy of the probes.
     method
         Name recorded in the estimate.
@@ -70,7 +73,7 @@ def probe(
     if is_complex and n_colours >= FEWEST_COLOURS:
         certificate = _ColourError(moments, plan.region)
     return stream(
-        _evaluation(operator, colours, n_colours, seed),
+        _evaluation(operator, colours, n_colours, key),
         moments,
         replace(plan, n_samples=limit),
         operator,
@@ -81,13 +84,13 @@ def probe(
 
 
 def leakage(
-    operator: NoiseOperator, colours: Tensor, which: Sequence[int], inside: Tensor, *, seed: int | Sequence[int] = 0
+    operator: NoiseOperator, colours: Tensor, which: Sequence[int], inside: Tensor, *, key: Key = Key()
 ) -> float:
     """Σ(V̂-V)² / ΣV² of one draw, expected from the imaginary part, over voxels of some colours of a complex image.
 
     Parameters
     ----------
-    operator, colours, seed
+    operator, colours, key
         As for `probe`.
     which
         Colours to try.
@@ -97,21 +100,21 @@ def leakage(
     colours = colours.to(operator.device)
     n_colours = int(colours.max()) + 1
     moments = _Diagonal(operator, colours, n_colours, "probe")
-    moments.add(*_evaluation(operator, colours, n_colours, seed)(list(which)))
+    moments.add(*_evaluation(operator, colours, n_colours, key)(list(which)))
     tried = inside.to(operator.device) & torch.isin(colours, torch.tensor(list(which), device=operator.device))
     square, power = (float(values[tried].sum()) for values in (moments.square, moments.variance.square()))
     return square / power if power > 0 else 0.0
 
 
 def _evaluation(
-    operator: NoiseOperator, colours: Tensor, n_colours: int, seed: int | Sequence[int]
+    operator: NoiseOperator, colours: Tensor, n_colours: int, key: Key
 ) -> Callable[[Sequence[int]], tuple[Tensor, Tensor]]:
     """Indices of probes, colours fastest → what `_Diagonal` takes in."""
     is_complex = operator.image_dtype.is_complex
     draw = sampler(
         operator.image_shape,
         operator.image_dtype if is_complex else operator.image_dtype.to_complex(),
-        seed=seed,
+        key=key,
         distribution="phase" if is_complex else _signs,
         device=operator.device,
     )
@@ -228,3 +231,62 @@ def _local_mean(values: Tensor) -> Tensor:
 def _signs(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Real ±1, the probes of a real image."""
     return 2.0 * torch.randint(0, 2, tuple(shape), generator=generator).to(dtype.to_real()) - 1.0
+
+
+class Colours(Protocol):
+    """A way to colour the voxels of an image."""
+
+    @property
+    def name(self) -> str:
+        """What the method is called with them."""
+        ...
+
+    def of(self, image: Image, plan: Plan, key: Key) -> Tensor:
+        """Colour of every voxel, integers from 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class AliasSets:
+    """Colours by which the voxels of every alias set differ: within one, the noise of SENSE is not correlated."""
+
+    name: ClassVar[str] = "lattice"
+
+    def of(self, image: Image, plan: Plan, key: Key) -> Tensor:
+        """Those of the sampling, or the `InputError` that its alias sets are too large."""
+        return image.alias_colours()
+
+
+@dataclass(frozen=True)
+class Probe(Method):
+    """Image-space probing as a method, see `probe`.
+
+    Parameters
+    ----------
+    colours
+        `AliasSets` (method ``lattice``), `Sublattice` or `Uncorrelated` (method ``coloured``); ``None``: all voxels at
+        once (method ``probe``).
+    draws
+        Of all colours, whatever the plan; ``None``: as it says.
+    """
+
+    colours: Colours | None = None
+    draws: int | None = None
+    needs = frozenset({"derivative", "adjoint"})
+
+    @property
+    def name(self) -> str:
+        """That of the colours, or ``"probe"``."""
+        return "probe" if self.colours is None else self.colours.name
+
+    @property
+    def distribution_name(self) -> str:
+        """Of images."""
+        return "phase (image space)"
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """One colour of voxels after the other."""
+        colours = None if self.colours is None else self.colours.of(image, plan, key)
+        if self.draws is not None:
+            plan = replace(plan, n_samples=self.draws)
+        return probe(image.operator, plan, colours=colours, key=key, method=self.name)

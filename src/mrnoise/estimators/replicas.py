@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,16 +12,18 @@ from torch import Tensor
 from mrnoise.estimators.batching.stream import Plan, stream
 from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.sampler import REPLICAS, Draw, sampler
+from mrnoise.estimators.protocol import Image, Method, as_before
+from mrnoise.estimators.sampler import Draw, sampler
 
 
 def monte_carlo(
     operator: NoiseOperator,
     plan: Plan,
     *,
-    seed: int | Sequence[int] = 0,
+    key: Key = Key(),
     start: Estimate | None = None,
     features: Features | None = None,
     known: Tensor | None = None,
@@ -35,7 +39,7 @@ def monte_carlo(
         Its `replicas`.
     plan
         Stopping rule.
-    seed
+    key
         Entropy of the noise.
     start
         An earlier estimate of the same operator and seed to go on from, with ``features`` if that had them.
@@ -44,7 +48,7 @@ def monte_carlo(
     known
         The first replicas, g(y+n) - g(y) of the noise of `replica_noise`, (B, *image), where a pilot took them.
     """
-    draw = replica_noise(operator, seed)
+    draw = replica_noise(operator, key)
     n_known = 0 if known is None else len(known)
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -62,13 +66,48 @@ def monte_carlo(
     return stream(evaluate, moments, plan, operator, smallest=3)
 
 
-def replica_noise(operator: NoiseOperator, seed: int | Sequence[int]) -> Draw:
+def replica_noise(operator: NoiseOperator, key: Key) -> Draw:
     """The noise of replicas, and of the products they are compared with, by their indices."""
     return sampler(
         operator.noise_shape,
         operator.noise_dtype,
-        seed=seed,
-        use=REPLICAS,
+        key=key.of("replicas"),
         distribution="gaussian",
         device=operator.device,
     )
+
+
+@dataclass(frozen=True)
+class MonteCarlo(Method):
+    """Pseudo multiple replica as a method, see `monte_carlo`.
+
+    Parameters
+    ----------
+    control_variate
+        As for `mrnoise.estimators.Sketch`.
+    """
+
+    control_variate: bool | None = None
+    first_order = False
+    needs = frozenset()
+    resumable = True
+
+    @property
+    def name(self) -> str:
+        """``"monte_carlo"``."""
+        return "monte_carlo"
+
+    @property
+    def distribution_name(self) -> str:
+        """Noise is Gaussian."""
+        return "gaussian"
+
+    def going_on(self, record: dict[str, Any]) -> MonteCarlo:
+        """With control variates where the earlier map has them."""
+        super().going_on(record)
+        return replace(self, control_variate=as_before("control_variate", self.control_variate, record))
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """By replicas, the first of them those that are known."""
+        features = image.required_features() if self.control_variate else None
+        return monte_carlo(image.operator, plan, key=key, start=start, features=features, known=image.known.replicas)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import Plan, Progress, stream
 from mrnoise.estimators.estimate import Estimate, NoError
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.estimators.protocol import Image, Method
 
 
 class _Rows:
@@ -87,3 +90,45 @@ def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: P
 
     every_voxel = Plan(n_samples=n, batch_size=batch_size, progress=progress)
     return stream(evaluate, rows, every_voxel, operator)
+
+
+@dataclass(frozen=True)
+class Exact(Method):
+    """Row by row, without sampling error, see `exact`."""
+
+    needs = frozenset({"adjoint"})
+    exhaustive = True
+
+    @property
+    def name(self) -> str:
+        """``"exact"``."""
+        return "exact"
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """All rows."""
+        return exact(image.operator, batch_size=plan.batch_size, progress=plan.progress)
+
+
+@dataclass(frozen=True)
+class ClosedForm(Method):
+    """The closed form of the reconstruction, where it has one."""
+
+    needs = frozenset()
+    exhaustive = True
+
+    @property
+    def name(self) -> str:
+        """``"closed_form"``."""
+        return "closed_form"
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """Its variance; the noise of a linear reconstruction is proper."""
+        variance = image.closed_form()
+        return Estimate(
+            variance=variance,
+            pseudo_variance=torch.zeros_like(variance, dtype=torch.complex128),
+            error=NoError(),
+            method="closed_form",
+            n_samples=0,
+            n_products=0,
+        )

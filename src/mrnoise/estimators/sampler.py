@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
-from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.key import Key
 
 Draw = Callable[[Sequence[int]], Tensor]
 Distribution = Callable[[Sequence[int], torch.dtype, torch.Generator], Tensor]
@@ -40,31 +40,17 @@ DISTRIBUTIONS: Mapping[str, Distribution] = MappingProxyType(
 )
 
 
-# Noise of one seed that has to differ: probes have the seed alone.
-ADDITIONAL, REPLICAS, COLOURING = ((0, use) for use in (1, 2, 3))
-
-
-def of_this_run(seed: int | Sequence[int], start: Estimate | None) -> list[int]:
-    """Entropy of noise that a run which goes on from ``start`` must not share with it."""
-    return _entropy(seed) if start is None else [*_entropy(seed), start.n_samples]
-
-
-def _entropy(seed: int | Sequence[int]) -> list[int]:
-    return [seed] if isinstance(seed, int) else list(seed)
-
-
 def sampler(
     shape: Sequence[int],
     dtype: torch.dtype,
     *,
-    seed: int | Sequence[int],
-    use: Sequence[int] = (),
+    key: Key,
     distribution: str | Distribution = "phase",
     device: torch.device | None = None,
 ) -> Draw:
     """Function from probe indices to probes (B, *shape).
 
-    Every probe has a generator seeded by (seed, use, index), on the CPU, so that neither the batch size, nor the
+    Every probe has a generator seeded by the words of its key, on the CPU, so that neither the batch size, nor the
     device, nor the split over workers changes it.
 
     Raises
@@ -82,12 +68,11 @@ def sampler(
             )
         distribution = DISTRIBUTIONS[distribution]
     make = distribution
-    entropy = [*_entropy(seed), *use]
 
     def draw(indices: Sequence[int]) -> Tensor:
         probes = []
         for index in indices:
-            state = np.random.SeedSequence([*entropy, index]).generate_state(1, np.uint64)[0]
+            state = np.random.SeedSequence(key.words(index)).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
             probes.append(make(shape, dtype, generator))
         return torch.stack(probes).to(device)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import Plan, stream
 from mrnoise.estimators.control_variate import ControlledMoments, Features
 from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import Accumulator, Continued, SampleMoments
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.precision import CorrectedMoments, Correction
+from mrnoise.estimators.precision import CorrectedMoments, Correction, correction, require_half_precision
+from mrnoise.estimators.protocol import Image, Method, as_before, cannot_go_on
 from mrnoise.estimators.sampler import Distribution, sampler
 
 
@@ -19,7 +23,7 @@ def sketch(
     operator: NoiseOperator,
     plan: Plan,
     *,
-    seed: int | Sequence[int] = 0,
+    key: Key = Key(),
     distribution: str | Distribution = "phase",
     start: Estimate | None = None,
     features: Features | None = None,
@@ -36,7 +40,7 @@ def sketch(
         L.
     plan
         Stopping rule.
-    seed
+    key
         Entropy of the probes.
     distribution
         One of `DISTRIBUTIONS`, or a function with the same signature.
@@ -52,7 +56,7 @@ def sketch(
     draw = sampler(
         operator.noise_shape,
         operator.noise_dtype,
-        seed=seed,
+        key=key,
         distribution=distribution,
         device=operator.device,
     )
@@ -70,3 +74,71 @@ def sketch(
     if start is not None and not plain:
         moments = Continued(moments, start)
     return stream(evaluate, moments, plan, operator)
+
+
+@dataclass(frozen=True)
+class Sketch(Method):
+    """Jacobian sketching as a method, see `sketch`.
+
+    Parameters
+    ----------
+    distribution
+        Of its probes: ``"phase"``, ``"rademacher"`` or ``"gaussian"``, or a function that draws them.
+    control_variate
+        Subtract what the noise of cheap SENSE images of the same slice explains, whose variance is known in closed
+        form: fewer samples for the same error. ``None``: where the map that is gone on from has them.
+    half_precision
+        Products with convolutions in bfloat16, and a few pairs with those in single precision, which remove the bias,
+        see `mrnoise.estimators.precision.CorrectedMoments`. ``None``: where the map that is gone on from has them.
+
+    Examples
+    --------
+    >>> Sketch(control_variate=True).name
+    'sketch'
+    """
+
+    distribution: str | Distribution = "phase"
+    control_variate: bool | None = None
+    half_precision: bool | None = None
+    resumable = True
+
+    @property
+    def name(self) -> str:
+        """``"sketch"``."""
+        return "sketch"
+
+    @property
+    def distribution_name(self) -> str:
+        """That of its probes."""
+        return self.distribution if isinstance(self.distribution, str) else self.distribution.__name__
+
+    def going_on(self, record: dict[str, Any]) -> Sketch:
+        """With control variates and half precision where the earlier map has them."""
+        super().going_on(record)
+        if self.distribution_name != record.get("distribution"):
+            raise cannot_go_on(f"distribution {self.distribution_name}", str(record.get("distribution")))
+        return replace(
+            self,
+            control_variate=as_before("control_variate", self.control_variate, record),
+            half_precision=as_before("half_precision", self.half_precision, record),
+        )
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """By products with the derivative, in half precision where asked for."""
+        features = image.required_features() if self.control_variate else None
+        operator, corrected = image.operator, None
+        if self.half_precision:
+            operator = image.in_half_precision()
+            if image.known.pairs is None:
+                require_half_precision(operator)
+            own = key if start is None else key.of("continued", start.n_samples)
+            corrected = correction(image.operator, operator, plan, key=own, start=image.known.pairs)
+        return sketch(
+            operator,
+            plan,
+            key=key,
+            distribution=self.distribution,
+            start=start,
+            features=features,
+            correction=corrected,
+        )

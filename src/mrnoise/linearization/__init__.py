@@ -1,6 +1,7 @@
 """From a reconstruction to the linear map that carries its noise."""
 
 from mrnoise.linearization.checks import Check, Preflight, preflight
-from mrnoise.linearization.noise_to_image import NoiseToImage, image_of, linearize, n_images
+from mrnoise.linearization.images import Images, image_of, linearize
+from mrnoise.linearization.noise_to_image import NoiseToImage
 
-__all__ = ["Check", "NoiseToImage", "Preflight", "image_of", "linearize", "n_images", "preflight"]
+__all__ = ["Check", "Images", "NoiseToImage", "Preflight", "image_of", "linearize", "preflight"]

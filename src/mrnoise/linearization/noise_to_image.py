@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.linearization.checks import Preflight, preflight, refuse
 from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function, in_half_precision
-from mrnoise.reconstruction.protocol import Reconstruction
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +37,23 @@ class NoiseToImage:
     acquisition: Acquisition
     value: Tensor
     preflight: Preflight
+
+    @classmethod
+    def at(cls, function: Function, acquisition: Acquisition) -> NoiseToImage:
+        """Linearise a function of k-space at the data of a scan, after a preflight.
+
+        Raises
+        ------
+        InputError
+            As `preflight`.
+        """
+        kspace = acquisition.kspace
+        generator = torch.Generator().manual_seed(0)
+        unit = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator).to(kspace.device)
+        value, report = preflight(
+            function, kspace, acquisition.colour(unit), len(acquisition.batch_shape), acquisition.spatial_dims
+        )
+        return cls(function, acquisition, value, report)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -111,45 +126,3 @@ class NoiseToImage:
             readout(self.value),
             dataclasses.replace(self.preflight, complex_linear=False),
         )
-
-
-def linearize(reconstruction: Reconstruction | Function, acquisition: Acquisition) -> Iterator[NoiseToImage]:
-    """Linearise a reconstruction at the data of a scan, after a preflight.
-
-    A `Reconstruction` is bound to each slice in turn and gives one operator a slice; any other callable gets
-    the k-space with all its leading axes and gives one operator.
-
-    Raises
-    ------
-    InputError
-        If the reconstruction is random, not finite, or does not return an image.
-    """
-    if isinstance(reconstruction, Reconstruction):
-        for scan in acquisition.slices():
-            yield _linearize(reconstruction.bind(scan), scan)
-    else:
-        yield _linearize(reconstruction, acquisition)
-
-
-def n_images(reconstruction: Reconstruction | Function, acquisition: Acquisition) -> int:
-    """How many operators `linearize` yields."""
-    return math.prod(acquisition.batch_shape) if isinstance(reconstruction, Reconstruction) else 1
-
-
-def image_of(reconstruction: Reconstruction | Function, acquisition: Acquisition) -> Tensor:
-    """The reconstructed image, with the leading axes of the acquisition."""
-    with torch.no_grad():
-        if not isinstance(reconstruction, Reconstruction):
-            return reconstruction(acquisition.kspace)
-        images = [reconstruction.bind(scan)(scan.kspace) for scan in acquisition.slices()]
-    return torch.stack(images).reshape(*acquisition.batch_shape, *images[0].shape)
-
-
-def _linearize(function: Function, acquisition: Acquisition) -> NoiseToImage:
-    kspace = acquisition.kspace
-    generator = torch.Generator().manual_seed(0)
-    unit = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator).to(kspace.device)
-    value, report = preflight(
-        function, kspace, acquisition.colour(unit), len(acquisition.batch_shape), acquisition.spatial_dims
-    )
-    return NoiseToImage(function, acquisition, value, report)

@@ -1,6 +1,6 @@
 """From scan and reconstruction to noise map."""
 
 from mrnoise.mapping.coilwise import CoilSketch, coil_sketch
-from mrnoise.mapping.run import noise_map
+from mrnoise.mapping.run import choose, noise_map
 
-__all__ = ["CoilSketch", "coil_sketch", "noise_map"]
+__all__ = ["CoilSketch", "choose", "coil_sketch", "noise_map"]

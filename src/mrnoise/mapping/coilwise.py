@@ -16,10 +16,12 @@ from mrnoise.acquisition.noise_covariance import NoiseCovariance
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.stream import Plan, batches
 from mrnoise.estimators.channels import ChannelCovariance, ChannelMoments
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.sampler import sampler
-from mrnoise.linearization import NoiseToImage, linearize, n_images
+from mrnoise.linearization import Images, NoiseToImage
+from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.mapping.provenance import scan_record
-from mrnoise.mapping.run import MapProgress, geometry_of, join_slices, name_of, reference_std_of
+from mrnoise.mapping.run import MapProgress
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
 
@@ -79,20 +81,14 @@ class CoilSketch:
                 received=f"{psi.n_coils} × {psi.n_coils}",
                 remedy="Give Ψ of the coils that were sketched, in their order.",
             )
-        done = [
-            (value, found.estimate(psi.matrix, METHOD, found.n_samples * len(found.matrix), self.interrupted))
+        mapped = [
+            MappedImage(
+                value, found.estimate(psi.matrix, METHOD, found.n_samples * len(found.matrix), self.interrupted)
+            )
             for value, found in self.parts
         ]
-        image, estimate = join_slices(done, n_images(self.reconstruction, scan), scan)
-        return NoiseMap(
-            image=image,
-            estimate=estimate,
-            geometry=geometry_of(scan, image),
-            spatial_dims=scan.spatial_dims,
-            reference_std=reference_std_of(self.reconstruction, scan.replace(noise_covariance=psi), image),
-            acceleration=scan.acceleration,
-            provenance={**self.record, "noise_covariance": psi.describe()},
-        )
+        images = Images.of(self.reconstruction, scan.replace(noise_covariance=psi))
+        return assemble(images, mapped, {**self.record, "noise_covariance": psi.describe()})
 
 
 def coil_sketch(
@@ -140,18 +136,18 @@ def coil_sketch(
     """
     plan = Plan(n_samples=n_samples, batch_size=batch_size)
     started = time.perf_counter()
-    count = n_images(reconstruction, acquisition)
+    images = Images.of(reconstruction, acquisition)
     parts: list[tuple[Tensor, ChannelCovariance]] = []
     checks: dict[str, Any] = {}
     interrupted = False
-    for index, operator in enumerate(linearize(reconstruction, acquisition)):
+    for index, operator in enumerate(images):
         checks = checks or operator.preflight.describe()
         moments = ChannelMoments(acquisition.n_coils)
         try:
             for k in range(n_samples):
-                moments.add(*_responses(operator, k, (seed, index), plan.batch_size))
+                moments.add(*_responses(operator, k, Key(seed, index), plan.batch_size))
                 if progress is not None:
-                    progress(index, count, k + 1, n_samples, math.nan)
+                    progress(index, images.count, k + 1, n_samples, math.nan)
         except KeyboardInterrupt:
             if not parts and moments.count == 0:
                 raise
@@ -169,23 +165,21 @@ def coil_sketch(
         "n_products": sum(found.n_samples * len(found.matrix) for _, found in parts),
         "interrupted": interrupted,
         "noise_model": "first order in the noise",
-        "reconstruction": name_of(reconstruction),
+        "reconstruction": images.reconstruction.name,
         "preflight": checks,
-        **scan_record(acquisition, getattr(reconstruction, "estimates_coil_maps", False)),
+        **scan_record(acquisition, images.reconstruction.estimates_coil_maps),
         "seconds": round(time.perf_counter() - started, 3),
     }
     return CoilSketch(reconstruction, acquisition, tuple(parts), interrupted, record)
 
 
-def _responses(
-    operator: NoiseToImage, probe: int, seed: tuple[int, int], batch_size: int | None
-) -> tuple[Tensor, Tensor | None]:
+def _responses(operator: NoiseToImage, probe: int, key: Key, batch_size: int | None) -> tuple[Tensor, Tensor | None]:
     """J (e_c ⊗ w) and J (e_c ⊗ i w), (C, *image); w is white where samples were acquired."""
     acquisition = operator.acquisition
     c = acquisition.n_coils
     # Unit noise in each coil, weighted by sampling and averages.
     white = acquisition.replace(noise_covariance=torch.eye(c))
-    draw = sampler(acquisition.image_shape, operator.noise_dtype, seed=seed, device=operator.device)
+    draw = sampler(acquisition.image_shape, operator.noise_dtype, key=key, device=operator.device)
     w = draw([probe])[0]
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization import NoiseToImage
 from mrnoise.measurement.place import full_width_at_half_maximum, operator_at, spacing
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, as_reconstruction
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def point_spread(
     operator, index = operator_at(reconstruction, acquisition, voxel)
     lesion = _lesion(operator, index, steps, lesion_width)
     phase = operator.phase[index]
-    if operator.value.is_complex() and not getattr(reconstruction, "estimates_coil_maps", False):
+    if operator.value.is_complex() and not as_reconstruction(reconstruction).estimates_coil_maps:
         response = (phase.conj() * operator.derivative(_encode(operator.acquisition, phase * lesion)[None])[0]).real
     else:
         kspace = _encode(operator.acquisition, lesion)

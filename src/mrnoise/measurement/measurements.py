@@ -13,13 +13,13 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
 from mrnoise.mapping.provenance import scan_record
-from mrnoise.mapping.run import name_of, noise_map
+from mrnoise.mapping.run import noise_map
 from mrnoise.measurement.correlation import NoiseCorrelation, noise_correlation
 from mrnoise.measurement.lesion import PointSpread, point_spread
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
 from mrnoise.measurement.place import no_such_voxel, spacing
 from mrnoise.measurement.roi import Measurement, bool_region, contrast_to_noise, difference_weights, weighted_sums
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, as_reconstruction
 from mrnoise.result.noise_map import NoiseMap
 
 AXES = ("z", "y", "x")
@@ -275,10 +275,10 @@ def measure(
         noise_power=power,
         noise_map=nm,
         provenance={
-            "reconstruction": name_of(reconstruction),
+            "reconstruction": as_reconstruction(reconstruction).name,
             "seed": seed,
             "voxel_size": {"value": steps, "unit": unit},
-            **scan_record(acquisition, getattr(reconstruction, "estimates_coil_maps", False)),
+            **scan_record(acquisition, as_reconstruction(reconstruction).estimates_coil_maps),
         },
         **found,
     )

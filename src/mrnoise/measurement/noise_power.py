@@ -13,7 +13,8 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.estimators import Plan, monte_carlo, sketch
-from mrnoise.linearization import NoiseToImage, n_images
+from mrnoise.estimators.key import Key
+from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.measurement.place import full_width_at_half_maximum, operators_over, spacing
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 
@@ -120,7 +121,7 @@ def noise_power_spectrum(
     size = [2 * (side.stop - side.start) for side in box[1:]]
     power = torch.zeros(GROUPS, *size, dtype=torch.float64)
     done, method = 0, ""
-    total = GROUPS * n_images(reconstruction, acquisition)
+    total = GROUPS * Images.of(reconstruction, acquisition).count
     for index, (operator, part) in enumerate(operators_over(reconstruction, acquisition, window[None])):
         if not bool((part != 0).any()):
             done += GROUPS
@@ -128,7 +129,7 @@ def noise_power_spectrum(
         estimate = sketch if operator.preflight.jvp_mode is not None else monte_carlo
         windowed = _spectrum_of(operator, part[0], box, size)
         for group in range(GROUPS):
-            found = estimate(windowed, plan, seed=(seed, index, group))
+            found = estimate(windowed, plan, key=Key(seed, index).of("noise power", group))
             if found.interrupted:
                 raise KeyboardInterrupt
             method = found.method

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.linearization import NoiseToImage, linearize
+from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 
 
@@ -37,9 +36,9 @@ def operators_over(
     lead = len(acquisition.batch_shape)
     if tuple(weights.shape[1 : lead + 1]) != acquisition.batch_shape:
         raise misfit(acquisition.image_shape, weights.shape[1:])
-    one_by_one = lead and isinstance(reconstruction, Reconstruction)
-    pieces = weights.flatten(1, lead).unbind(1) if one_by_one else [weights]
-    for piece, operator in zip(pieces, linearize(reconstruction, acquisition), strict=True):
+    images = Images.of(reconstruction, acquisition)
+    pieces = [torch.stack(parts) for parts in zip(*(images.split(one) for one in weights), strict=True)]
+    for piece, operator in zip(pieces, images, strict=True):
         if tuple(piece.shape[1:]) != operator.image_shape:
             raise misfit(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
         yield operator, piece.to(operator.device)
@@ -55,17 +54,16 @@ def operator_at(
     InputError
         If there is no such voxel.
     """
-    index = tuple(int(i) for i in voxel)
-    lead = len(acquisition.batch_shape) if isinstance(reconstruction, Reconstruction) else 0
-    outer = acquisition.batch_shape[:lead]
-    if len(index) != len(acquisition.image_shape) or not _inside(index[:lead], outer):
-        raise no_such_voxel(acquisition.image_shape, index)
-    if lead:
-        acquisition = list(acquisition.slices())[int(np.ravel_multi_index(index[:lead], outer))]
-    (operator,) = linearize(reconstruction, acquisition)
-    if not _inside(index[lead:], operator.image_shape):
-        raise no_such_voxel((*outer, *operator.image_shape), index)
-    return operator, index[lead:]
+    images = Images.of(reconstruction, acquisition)
+    found = images.place(voxel) if len(voxel) == len(acquisition.image_shape) else None
+    if found is None:
+        raise no_such_voxel(acquisition.image_shape, tuple(int(i) for i in voxel))
+    index, within = found
+    operator = images.operator(index)
+    if not _inside(within, operator.image_shape):
+        spatial = operator.image_shape[-acquisition.spatial_dims :]
+        raise no_such_voxel((*acquisition.batch_shape, *spatial), tuple(int(i) for i in voxel))
+    return operator, within
 
 
 def central_voxel(region: Tensor) -> tuple[int, ...]:

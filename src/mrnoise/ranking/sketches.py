@@ -8,12 +8,13 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.estimators import Estimate, Plan, linearity, sketch
+from mrnoise.estimators import Plan, linearity, sketch
 from mrnoise.estimators.choice.linearity import LINEAR, NOT_LINEAR, UNDECIDED
+from mrnoise.estimators.key import Key
 from mrnoise.foreground import foreground
-from mrnoise.linearization import linearize, n_images
+from mrnoise.linearization import Images
 from mrnoise.linearization.checks import refuse
-from mrnoise.mapping.run import geometry_of, join_slices
+from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.metrics import psnr
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
@@ -61,28 +62,22 @@ def repeated_maps(
     KeyboardInterrupt
         On Ctrl-C: a part of the maps is of no use.
     """
-    count = n_images(reconstruction, acquisition)
-    done: list[list[tuple[Tensor, Estimate]]] = [[] for _ in seeds]
+    images = Images.of(reconstruction, acquisition)
+    done: list[list[MappedImage]] = [[] for _ in seeds]
     verdicts = []
-    for index, operator in enumerate(linearize(reconstruction, acquisition)):
+    for index, operator in enumerate(images):
         if operator.preflight.jvp_mode is None:
             raise refuse(operator.preflight, "derivative")
         value = operator.value.cpu()
-        checked = linearity(operator, region=foreground(operator.value), seed=(seeds[0], index))
+        checked = linearity(operator, region=foreground(operator.value), key=Key(seeds[0], index))
         verdicts.append(checked.worst.verdict)
         for k, seed in enumerate(seeds):
-            estimate = sketch(operator, Plan(n_samples), seed=(seed, index))
+            estimate = sketch(operator, Plan(n_samples), key=Key(seed, index))
             if estimate.interrupted:
                 raise KeyboardInterrupt
-            done[k].append((value, estimate.cpu()))
-            report((index * len(seeds) + k + 1) / count)
-    joined = [join_slices(parts, count, acquisition) for parts in done]
-    geometry = geometry_of(acquisition, joined[0][0])
-    maps = [
-        NoiseMap(image=image, estimate=estimate, geometry=geometry, spatial_dims=acquisition.spatial_dims)
-        for image, estimate in joined
-    ]
-    return maps, worst(verdicts)
+            done[k].append(MappedImage(value, estimate.cpu()))
+            report((index * len(seeds) + k + 1) / images.count)
+    return [assemble(images, parts, {}) for parts in done], worst(verdicts)
 
 
 def worst(verdicts: Sequence[str]) -> str:

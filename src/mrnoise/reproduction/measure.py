@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrnoise.estimators import method
 from mrnoise.mapping.run import noise_map
-from mrnoise.mapping.sense_map import sense_noise_map
 from mrnoise.networks import pretrained
 from mrnoise.reconstruction import CgSense, Reconstruction, Sense
 from mrnoise.reproduction.scans import EvaluationScan, make_scan
@@ -53,10 +53,10 @@ def measure(
         given = {"batch_size": parameters["batch_size"], **options}
         reconstruction = _reconstruction(parameters, differentiate=given.pop("coil_maps", "") != "fixed")
         if given["method"] == "closed_form":
-            return sense_noise_map(scan.acquisition)
-        if given.get("distribution") == "real":
-            given["distribution"] = real
-        return noise_map(reconstruction, scan.acquisition, **given)
+            return noise_map(Sense(), scan.acquisition, method="closed_form")
+        distribution = given.pop("distribution", None)
+        chosen = method(given.pop("method"), distribution=real if distribution == "real" else distribution)
+        return noise_map(reconstruction, scan.acquisition, method=chosen, **given)
 
     reference = made(parameters["reference"]) if "reference" in parameters else None
     found, arrays = {}, {}

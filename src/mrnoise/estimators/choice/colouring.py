@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from mrnoise.errors import InputError
 from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.estimators.batching.stream import Plan, responses
 from mrnoise.estimators.certificate import object_of
-from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
-from mrnoise.estimators.probing import leakage, probe
-from mrnoise.estimators.sampler import COLOURING, sampler
+from mrnoise.estimators.probing import leakage
+from mrnoise.estimators.protocol import Image
+from mrnoise.estimators.sampler import sampler
 
 # Without a pilot: products that colours are found from.
 N_PRODUCTS = 8
@@ -44,6 +46,12 @@ class Sublattice:
     rows: int
     columns: int
     shear: int
+    name: ClassVar[str] = "coloured"
+
+    def of(self, image: Image, plan: Plan, key: Key) -> Tensor:
+        """Its colours of an image, which has to be a complex plane."""
+        _require_plane(image.operator)
+        return self.colours(image.operator.image_shape)
 
     @property
     def n_colours(self) -> int:
@@ -76,27 +84,30 @@ class Colouring:
     seconds: float
 
 
-def coloured(
-    operator: NoiseOperator, plan: Plan, chosen: Sublattice | None = None, *, seed: int | Sequence[int] = 0
-) -> Estimate:
-    """`probe` with the colours of a sublattice: voxels of a colour are those whose noise is not correlated.
+@dataclass(frozen=True)
+class Uncorrelated:
+    """Colours of voxels whose noise is not correlated, by `colouring` from eight products."""
 
-    Parameters
-    ----------
-    operator
-        L and its adjoint; complex images (y, x).
-    plan
-        Stopping rule; a sample is one draw of all colours.
-    chosen
-        Of the colours; ``None``: by `colouring` from eight products, for the target error or 3 %.
-    seed
-        Entropy of the probes.
+    name: ClassVar[str] = "coloured"
 
-    Raises
-    ------
-    InputError
-        If the image is not complex with two axes.
-    """
+    def of(self, image: Image, plan: Plan, key: Key) -> Tensor:
+        """Those with which probing to the target of the plan, or 3 %, costs least.
+
+        Raises
+        ------
+        InputError
+            If the image is not complex with two axes.
+        """
+        operator = image.operator
+        _require_plane(operator)
+        draw = sampler(operator.noise_shape, operator.noise_dtype, key=key.of("colouring"), device=operator.device)
+        products = responses(operator.apply, draw(range(N_PRODUCTS)), plan.batch_size, operator)
+        found = colouring(operator, products, object_of(operator, plan.region), plan.target_error or GOAL, key=key)
+        assert found is not None
+        return found.sublattice.colours(operator.image_shape)
+
+
+def _require_plane(operator: NoiseOperator) -> None:
     if not is_plane(operator):
         raise InputError(
             "coloured probes need a complex image of two axes",
@@ -104,17 +115,10 @@ def coloured(
             received=f"{operator.image_dtype} {tuple(operator.image_shape)}",
             remedy='Use method="sketch".',
         )
-    if chosen is None:
-        draw = sampler(operator.noise_shape, operator.noise_dtype, seed=seed, use=COLOURING, device=operator.device)
-        products = responses(operator.apply, draw(range(N_PRODUCTS)), plan.batch_size, operator)
-        found = colouring(operator, products, object_of(operator, plan.region), plan.target_error or GOAL, seed=seed)
-        assert found is not None
-        chosen = found.sublattice
-    return probe(operator, plan, colours=chosen.colours(operator.image_shape), seed=seed, method="coloured")
 
 
 def is_plane(operator: NoiseOperator) -> bool:
-    """Whether the image is one that `coloured` takes: complex (y, x)."""
+    """Whether the image is one that a sublattice colours: complex (y, x)."""
     return len(operator.image_shape) == 2 and operator.image_dtype.is_complex
 
 
@@ -124,7 +128,7 @@ def colouring(
     inside: Tensor,
     target_error: float,
     *,
-    seed: int | Sequence[int] = 0,
+    key: Key = Key(),
     probe_seconds: float = 0.0,
     most_seconds: float = math.inf,
 ) -> Colouring | None:
@@ -140,7 +144,7 @@ def colouring(
         Bool, (y, x): the object.
     target_error
         Relative error of σ. A draw gives V̂/V the variance ½ Σ|ρ|², the sum over voxels of the same colour.
-    seed
+    key
         Entropy of the probes.
     probe_seconds
         For one probe, until one was timed.
@@ -168,7 +172,7 @@ def colouring(
         cells, expected = untried.pop(chosen)
         colours = cells.colours(operator.image_shape)
         stopwatch = Stopwatch(operator.device)
-        leaked = leakage(operator, colours, [cells.n_colours // 2], inside, seed=seed)
+        leaked = leakage(operator, colours, [cells.n_colours // 2], inside, key=key)
         probe_seconds = stopwatch.seconds()
         local, tried = max(0.0, leaked - expected), cells.n_colours
         draws = _draws(leaked, target_error)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mrnoise.estimators.batching.stream import batches
 from mrnoise.estimators.certificate import object_of
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.replicas import replica_noise
 
@@ -22,6 +23,8 @@ TOLERANCE = 0.05
 NEGLIGIBLE = 0.2
 # Numbers of pairs after which the verdict is tried, and the level of the interval that decides: 4 · 0.5 % a side.
 LOOKS, LEVEL = (8, 16, 32, 64), 0.99
+# Departure of a linear reconstruction: round-off and the tolerance of its solver; and how much louder noise tells.
+SOLVER_TOLERANCE, LOUDER = 1e-2, 10.0
 # Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
 MOST_VOXELS = 2**14
 
@@ -113,7 +116,7 @@ def linearity(
     operator: NoiseOperator,
     *,
     region: Tensor | None = None,
-    seed: Sequence[int] = (0,),
+    key: Key = Key(),
     batch_size: int | None = None,
     tolerance: float = TOLERANCE,
     start: tuple[Tensor, Tensor] | None = None,
@@ -132,7 +135,7 @@ def linearity(
         Its `apply` and its `replicas`.
     region
         Bool, image-shaped: the object; ``None`` or all False: every voxel.
-    seed
+    key
         Entropy of the noise: that of replicas, apart from the probes of every other estimator.
     batch_size
         Pairs evaluated together; ``None``: from free memory.
@@ -143,7 +146,7 @@ def linearity(
     most_pairs
         Undecided after these.
     """
-    draw = replica_noise(operator, seed)
+    draw = replica_noise(operator, key)
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         noise = draw(indices)
@@ -174,6 +177,19 @@ def linearity(
             if finding.verdict != UNDECIDED:
                 break
     return Linearity(_root_ratio(excess, power).cpu(), (finding,))
+
+
+def linear_throughout(operator: NoiseOperator, *, key: Key = Key()) -> tuple[Tensor, Tensor] | None:
+    """The first pair of `linearity` where g(y+n) - g(y) = Jn at the noise level and at ten times it, else ``None``.
+
+    Rare jumps and weak curvature that few pairs at the noise level miss show at the larger one.
+    """
+    noise = replica_noise(operator, key)([0])
+    product = operator.apply(noise)
+    quiet, loud = operator.replicas(torch.cat([noise, LOUDER * noise])).split(1)
+    size = SOLVER_TOLERANCE * float(product.norm())
+    linear = float((quiet - product).norm()) <= size and float((loud / LOUDER - product).norm()) <= size
+    return (quiet, product) if linear else None
 
 
 def _power(samples: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -14,6 +14,7 @@ from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batch_from_me
 from mrnoise.estimators.certificate import object_of
 from mrnoise.estimators.choice.colouring import Sublattice, colouring, is_plane
 from mrnoise.estimators.control_variate import SAMPLES_PER_COEFFICIENT, ControlledMoments, Features
+from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.precision import pairs_needed
 from mrnoise.estimators.replicas import replica_noise
@@ -53,11 +54,21 @@ class Prospect:
     n_samples: int
     seconds: float
 
-    def __str__(self) -> str:
+    @property
+    def first_order(self) -> bool:
+        """Whether its map is."""
+        return self.method != "monte_carlo"
+
+    @property
+    def way(self) -> str:
+        """In words."""
         names = {"sketch": "sketch", "monte_carlo": "replicas", "coloured": f"{self.n_samples} coloured probes"}
         precision = " in half precision" if self.half_precision else ""
         controlled = " with control variates" if self.control_variate else ""
-        return f"{names[self.method]}{precision}{controlled} {self.seconds:.2g} s"
+        return f"{names[self.method]}{precision}{controlled}"
+
+    def __str__(self) -> str:
+        return f"{self.way} {self.seconds:.2g} s"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +103,7 @@ def pilot(
     approximate: NoiseOperator | None = None,
     with_adjoint: bool = False,
     n_images: int = 1,
-    seed: Sequence[int] = (0,),
+    key: Key = Key(),
 ) -> Pilot:
     """Time replicas, products and control variates, and predict what each way costs.
 
@@ -116,10 +127,10 @@ def pilot(
         Whether coloured probes, which need the adjoint and a target error, are a choice for a complex image (y, x).
     n_images
         That the choice is for: trials may cost so many times more.
-    seed
+    key
         Entropy of the noise, as for `linearity`.
     """
-    noise = replica_noise(operator, seed)(range(N_PAIRS))
+    noise = replica_noise(operator, key)(range(N_PAIRS))
     inside = object_of(operator, plan.region)
     replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
     ways = _ways(replicas, noise, inside, plan, features, operator)
@@ -159,7 +170,7 @@ def pilot(
                 products,
                 inside,
                 plan.target_error,
-                seed=seed,
+                key=key,
                 probe_seconds=n_products * product.each,
                 most_seconds=min(prospect.seconds for prospect in found),
             )

@@ -1,0 +1,164 @@
+"""The method that chooses one: by what is exact, what can be trusted, and what a pilot predicts to be cheapest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mrnoise.errors import InputError
+from mrnoise.estimators.batching.stream import Plan
+from mrnoise.estimators.choice.linearity import LINEAR, TOLERANCE, linear_throughout, linearity
+from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
+from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.key import Key
+from mrnoise.estimators.probing import AliasSets, Probe
+from mrnoise.estimators.protocol import Choice, Image, Method
+from mrnoise.estimators.replicas import MonteCarlo
+from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sketching import Sketch
+
+# Samples below which a pilot would cost a good part of the map.
+FEWEST_AFTER_PILOT = 64
+# Replicas have to be cheaper by this factor: a first-order map holds for every noise level, and says how linear it is.
+FIRST_ORDER_PREFERRED = 1.1
+# Pairs of the linearity check after which replicas, which need none, are as good.
+MOST_PAIRS = 16
+# Relative leakage into one colour of probes up to which alias sets count as apart: round-off and solver tolerance.
+APART = 1e-3
+
+
+@dataclass(frozen=True)
+class Auto(Method):
+    """The method that is predicted to be cheapest, and may be believed.
+
+    Image-space probing on alias sets where that is exact at no more cost than samples; replicas where no derivative
+    passes the preflight or the noise is not first order; else what a pilot of 8 replicas on the first image predicts to
+    be cheapest: `Probe` on a sublattice, `Sketch` (in single or half precision) or `MonteCarlo`, these with or without
+    control variates.
+
+    Parameters
+    ----------
+    control_variate
+        Only with control variates, or without; ``None``: where they pay.
+    half_precision
+        False: not in half precision; else where it pays.
+
+    Examples
+    --------
+    >>> Auto(half_precision=False).name
+    'auto'
+    """
+
+    control_variate: bool | None = None
+    half_precision: bool | None = None
+    needs = frozenset()
+
+    @property
+    def name(self) -> str:
+        """``"auto"``."""
+        return "auto"
+
+    def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
+        """By the method that is chosen for this image."""
+        return self.choose(image, plan, key).method.estimate(image, plan, key, start)
+
+    def choose(self, image: Image, plan: Plan, key: Key, *, n_images: int = 1) -> Choice:
+        """Choose for ``n_images``, of which this is the first; what is sampled on the way stays in ``image.known``."""
+        controlled = bool(self.control_variate)
+        mode = image.mode("derivative")
+        if mode is None:
+            return Choice(MonteCarlo(controlled), "no derivative of the reconstruction agrees with finite differences")
+        tolerance = _tolerance(plan)
+        if image.operator.complex_linear:
+            pair = linear_throughout(image.operator, key=key)
+            if pair is None:
+                why = (
+                    "the derivative is complex-linear, the reconstruction is not: first order says little of its noise"
+                )
+                return Choice(MonteCarlo(controlled), why)
+            if not controlled and _alias_sets_are_apart(image, plan):
+                why = "a linear reconstruction that keeps alias sets apart: "
+                why += "no sampling error, at no more products than samples"
+                checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
+                return Choice(Probe(AliasSets(), draws=1), why, linearity=checked, tolerance=tolerance)
+        if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
+            why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
+            return Choice(Sketch(control_variate=controlled), why, tolerance=tolerance)
+        return self._by_pilot(image, plan, key, n_images)
+
+    def _by_pilot(self, image: Image, plan: Plan, key: Key, n_images: int) -> Choice:
+        """The cheapest prospect, if first order holds where it needs that."""
+        controlled, tolerance = bool(self.control_variate), _tolerance(plan)
+        features = None if self.control_variate is False else image.features()
+        if controlled:
+            features = image.required_features()
+        tried = pilot(
+            image.operator,
+            plan,
+            features=features,
+            approximate=None if self.half_precision is False else image.in_half_precision(),
+            with_adjoint=not controlled and (image.mode("adjoint") is not None),
+            n_images=n_images,
+            key=key,
+        )
+        image.known.replicas = tried.replicas
+        goal = f"{plan.target_error:.2g} error" if plan.target_error is not None else f"{plan.n_samples} plain samples"
+        predicted = ", ".join(str(prospect) for prospect in tried.prospects)
+        why = f"cheapest in a pilot, predicted for {goal}: {predicted}"
+        possible = [p for p in tried.prospects if p.control_variate or not controlled]
+        best = min(possible, key=lambda p: p.seconds * (1 if p.first_order else FIRST_ORDER_PREFERRED))
+        if tried.products is None:
+            return Choice(MonteCarlo(best.control_variate), why, tried.prospects)
+        # Where replicas are cheapest, the pairs of the pilot will do.
+        checked = linearity(
+            image.operator,
+            region=plan.region,
+            key=key,
+            batch_size=plan.batch_size,
+            tolerance=tolerance,
+            start=(tried.replicas, tried.products),
+            most_pairs=MOST_PAIRS if best.first_order else len(tried.products),
+        )
+        if checked.verdict != LINEAR:
+            why += f"; first order is {checked.verdict} at the noise level of the scan"
+            best = next(p for p in possible if not p.first_order)
+        if tried.approximations is not None:
+            image.known.pairs = (tried.products, tried.approximations)
+        return Choice(_method(best, tried), why, tried.prospects, checked if best.first_order else None, tolerance)
+
+
+def _method(best: Prospect, tried: Pilot) -> Method:
+    if best.method == "coloured":
+        return Probe(tried.sublattice)
+    if best.method == "sketch":
+        return Sketch(control_variate=best.control_variate, half_precision=best.half_precision)
+    return MonteCarlo(best.control_variate)
+
+
+def _tolerance(plan: Plan) -> float:
+    """What first order may be wrong by: no more than sampling is."""
+    return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
+
+
+def _alias_sets_are_apart(image: Image, plan: Plan) -> bool:
+    """Whether one draw of lattice probes has no error and costs no more than plain samples, judged on one colour."""
+    operator = image.operator
+    if not operator.complex_linear or image.mode("adjoint") is None:
+        return False
+    samples = [] if plan.n_samples is None else [plan.n_samples]
+    samples += [] if plan.target_error is None else [int(0.25 / plan.target_error**2)]
+    try:
+        colours = image.alias_colours(most=min(samples) // 2).to(operator.device)
+    except InputError:
+        return False
+    inside = image.region
+    which = torch.bincount(colours[inside])
+    if not len(which):
+        return False
+    inside = inside & (colours == which.argmax())
+    probes = sampler(operator.image_shape, operator.image_dtype, key=Key(), device=operator.device)([0])
+    probes = probes * (colours == which.argmax())
+    products = (probes.conj() * operator.apply(operator.adjoint(probes)))[0]
+    # Im w*(LLᴴw) is leakage alone.
+    return float(products[inside].imag.norm()) < APART * float(products[inside].real.norm())

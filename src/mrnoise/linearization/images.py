@@ -1,0 +1,150 @@
+"""The images of a scan: which axes a reconstruction needs whole, and where each image lies in the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.linearization.noise_to_image import NoiseToImage
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, as_reconstruction
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images that a reconstruction makes of a scan, each from its own k-space.
+
+    Leading axes that the reconstruction does not need whole (`Reconstruction.joint`) are taken apart: one image for
+    each of their indices, with the joint axes before its spatial ones. A function of k-space gets all of it: one image.
+
+    Parameters
+    ----------
+    reconstruction
+        How.
+    acquisition
+        Of what.
+    """
+
+    reconstruction: Reconstruction
+    acquisition: Acquisition
+
+    @classmethod
+    def of(cls, reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition) -> Images:
+        """With any callable k-space → image as the reconstruction."""
+        return cls(as_reconstruction(reconstruction), acquisition)
+
+    # -- axes ------------------------------------------------------------------------------------------------
+
+    @property
+    def joint(self) -> tuple[str, ...]:
+        """Leading axes that each image has."""
+        return self.reconstruction.joint_axes(self.acquisition)
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Leading axes along which images differ."""
+        return tuple(axis for axis in self.acquisition.axes if axis not in self.joint)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images along each of these."""
+        sizes = dict(zip(self.acquisition.axes, self.acquisition.batch_shape, strict=True))
+        return tuple(sizes[axis] for axis in self.apart)
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return math.prod(self.shape)
+
+    # -- images ----------------------------------------------------------------------------------------------
+
+    def scan(self, index: int) -> Acquisition:
+        """The part of the acquisition that one image is made of."""
+        where = np.unravel_index(index, self.shape) if self.shape else ()
+        return self.acquisition.at(**{axis: int(i) for axis, i in zip(self.apart, where, strict=True)})
+
+    def operator(self, index: int) -> NoiseToImage:
+        """One image, linearised."""
+        scan = self.scan(index)
+        return NoiseToImage.at(self.reconstruction.bind(scan), scan)
+
+    def __iter__(self) -> Iterator[NoiseToImage]:
+        """All of them, linearised one after the other."""
+        return (self.operator(index) for index in range(self.count))
+
+    def reconstruct(self) -> Tensor:
+        """All of them, not linearised, with the leading axes of the acquisition."""
+        with torch.no_grad():
+            scans = [self.scan(index) for index in range(self.count)]
+            return self.join([self.reconstruction.bind(scan)(scan.kspace) for scan in scans])
+
+    # -- places ----------------------------------------------------------------------------------------------
+
+    def join(self, images: Sequence[Tensor]) -> Tensor:
+        """One tensor a image, (joint axes, *trailing), as one with the leading axes of the acquisition."""
+        first = images[0]
+        if not self.shape:
+            return first
+        stacked = torch.stack(list(images)).reshape(*self.shape, *first.shape)
+        return stacked.movedim(self._order(), tuple(range(len(self._order()))))
+
+    def split(self, values: Tensor, before: int = 0) -> list[Tensor]:
+        """The inverse of `join`, for values with so many axes before those of the acquisition: one tensor a image."""
+        if not self.shape:
+            return [values]
+        n = len(self.shape)
+        source = tuple(before + self.acquisition.axes.index(axis) for axis in self.apart)
+        return list(values.movedim(source, tuple(range(n))).flatten(0, n - 1))
+
+    def place(self, voxel: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
+        """Which image holds a voxel of the whole, and where in it; ``None`` if there is no such image."""
+        axes = self.acquisition.axes
+        if len(voxel) < len(axes):
+            return None
+        along = dict(zip(axes, (int(i) for i in voxel), strict=False))
+        outer = tuple(along[axis] for axis in self.apart)
+        if any(not 0 <= i < n for i, n in zip(outer, self.shape, strict=True)):
+            return None
+        index = int(np.ravel_multi_index(outer, self.shape)) if self.shape else 0
+        return index, (*(along[axis] for axis in self.joint), *(int(i) for i in voxel[len(axes) :]))
+
+    def _order(self) -> tuple[int, ...]:
+        """For each leading axis of the acquisition its place among those apart followed by the joint ones."""
+        made = (*self.apart, *self.joint)
+        return tuple(made.index(axis) for axis in self.acquisition.axes)
+
+
+def linearize(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition) -> Iterator[NoiseToImage]:
+    """Linearise a reconstruction at the data of a scan, after a preflight, one operator an image of `Images`.
+
+    Parameters
+    ----------
+    reconstruction
+        A `Reconstruction`, or any callable k-space → image.
+    acquisition
+        The scan.
+
+    Raises
+    ------
+    InputError
+        If the reconstruction is random, not finite, or does not return an image.
+
+    Examples
+    --------
+    >>> from mrnoise.reconstruction import ZeroFilled
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(ZeroFilled(), simulate((8, 6), 2))
+    >>> operator.image_shape, operator.complex_linear
+    ((8, 6), True)
+    """
+    return iter(Images.of(reconstruction, acquisition))
+
+
+def image_of(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition) -> Tensor:
+    """The reconstructed image, with the leading axes of the acquisition."""
+    return Images.of(reconstruction, acquisition).reconstruct()

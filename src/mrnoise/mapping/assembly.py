@@ -1,0 +1,90 @@
+"""From the images of a scan to its noise map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.geometry import Geometry
+from mrnoise.closed_form.sense import fully_sampled_std
+from mrnoise.estimators import Choice, Estimate, Linearity
+from mrnoise.estimators.choice.linearity import join as join_linearity
+from mrnoise.estimators.estimate import stack, unknown
+from mrnoise.linearization import Images, Preflight
+from mrnoise.result.noise_map import NoiseMap
+
+
+@dataclass(frozen=True, eq=False)
+class MappedImage:
+    """One image with its noise.
+
+    Parameters
+    ----------
+    value
+        The image.
+    estimate
+        Its noise.
+    linearity
+        Whether first order holds; ``None`` where the noise is not first-order.
+    choice
+        The method, and why.
+    preflight
+        What was found of the reconstruction.
+    """
+
+    value: Tensor
+    estimate: Estimate
+    linearity: Linearity | None = None
+    choice: Choice | None = None
+    preflight: Preflight | None = None
+
+
+def assemble(images: Images, mapped: Sequence[MappedImage], record: Mapping[str, Any]) -> NoiseMap:
+    """The map of a scan from its images, those not reached NaN."""
+    scan, first = images.acquisition, mapped[0]
+    missing = images.count - len(mapped)
+    values = [one.value for one in mapped] + [torch.full_like(first.value, torch.nan)] * missing
+    estimates = [one.estimate for one in mapped] + [unknown(first.estimate)] * missing
+    image = images.join(values)
+    checked = [one.linearity for one in mapped if one.linearity is not None]
+    linearity = join_linearity(checked, images.count, images.shape) if checked else None
+    return NoiseMap(
+        image=image,
+        estimate=stack(estimates, images.shape) if images.shape else first.estimate,
+        geometry=geometry_of(scan, image),
+        spatial_dims=scan.spatial_dims,
+        reference_std=reference_std_of(images, image),
+        acceleration=scan.acceleration,
+        linearity=linearity,
+        provenance={**record, "linearity": None if linearity is None else linearity.describe()},
+    )
+
+
+def geometry_of(acquisition: Acquisition, image: Tensor) -> Geometry:
+    """Geometry of an image whose matrix is that of k-space or its central part."""
+    before = [n // 2 - m // 2 for n, m in zip(acquisition.spatial_shape, _spatial(acquisition, image), strict=True)]
+    return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
+
+
+def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
+    """σ of the fully sampled SENSE image, where it may be compared with that of ``image``.
+
+    Not for magnitude images, whose σ is that of one noise component, nor for images of another intensity.
+    """
+    scan = images.acquisition
+    if not image.is_complex() or not images.reconstruction.unit_gain:
+        return None
+    if scan.coil_maps is None or _spatial(scan, image) != scan.spatial_shape:
+        return None
+    if scan.averages is not None and len(scan.averages[scan.mask].unique()) > 1:
+        return None
+    return fully_sampled_std(scan)
+
+
+def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:
+    return tuple(image.shape[-acquisition.spatial_dims :])

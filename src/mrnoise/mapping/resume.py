@@ -1,0 +1,54 @@
+"""Going on from an earlier map."""
+
+from __future__ import annotations
+
+from mrnoise.estimators import Auto, Estimate, Method, method
+from mrnoise.estimators.estimate import GaussianError, unstack
+from mrnoise.estimators.protocol import cannot_go_on
+from mrnoise.linearization import Images
+from mrnoise.mapping.provenance import fingerprint
+from mrnoise.result.noise_map import NoiseMap
+
+
+def method_of(earlier: NoiseMap, asked: Method) -> Method:
+    """The method of an earlier map with its options, if it is what is asked for.
+
+    Raises
+    ------
+    InputError
+        If it is another, or cannot be gone on from.
+    """
+    record = dict(earlier.provenance)
+    if isinstance(asked, Auto):
+        options = {"control_variate": asked.control_variate, "half_precision": asked.half_precision}
+        if earlier.method == "sketch":
+            options["distribution"] = record.get("distribution")
+        if earlier.method in ("sketch", "monte_carlo"):
+            asked = method(earlier.method, **options)
+    return asked.going_on(record)
+
+
+def estimates_of(earlier: NoiseMap, images: Images, seed: int) -> list[Estimate | None]:
+    """For each image the estimate to go on from; ``None`` for those that were not reached.
+
+    Raises
+    ------
+    InputError
+        If the map is of another scan, reconstruction or seed, or of another noise level.
+    """
+    pooled = any(earlier.provenance.get(name) for name in ("control_variate", "half_precision"))
+    if not pooled and not isinstance(earlier.estimate.error, GaussianError):
+        raise cannot_go_on("a map by sketch or monte_carlo", earlier.method)
+    expected = {
+        "input sha256": fingerprint(images.acquisition),
+        "reconstruction": images.reconstruction.name,
+        "seed": seed,
+        "noise_scale": None,
+    }
+    for name, wanted in expected.items():
+        source = earlier.provenance.get("input", {}) if name == "input sha256" else earlier.provenance
+        found = source.get(name.split()[-1])
+        if found != wanted:
+            raise cannot_go_on(f"{name} {wanted}", str(found))
+    parts = unstack(earlier.estimate, len(images.shape))
+    return [part if part.n_samples > 0 else None for part in parts]

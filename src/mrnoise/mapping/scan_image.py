@@ -1,0 +1,106 @@
+"""One image of a scan, as methods see it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.closed_form.sense import sense_std
+from mrnoise.errors import InputError
+from mrnoise.estimators.protocol import Derivative, Known
+from mrnoise.foreground import foreground
+from mrnoise.fourier import central
+from mrnoise.linearization import NoiseToImage
+from mrnoise.linearization.checks import refuse
+from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.sense import Sense, shared_mask
+from mrnoise.sampling.lattice import LARGEST_SET, alias_colours
+from mrnoise.surrogate.sense_images import Surrogate, surrogate
+
+
+class ScanImage:
+    """A linearised image, its object, and what its scan has for each method: made where a method asks for it.
+
+    Parameters
+    ----------
+    operator
+        The image.
+    reconstruction
+        That it is of.
+    """
+
+    def __init__(self, operator: NoiseToImage, reconstruction: Reconstruction) -> None:
+        self.operator, self.reconstruction = operator, reconstruction
+        self.known = Known()
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """Its part of the scan."""
+        return self.operator.acquisition
+
+    @cached_property
+    def region(self) -> Tensor:
+        """The object."""
+        return foreground(self.operator.value)
+
+    def mode(self, derivative: Derivative) -> str | None:
+        """As the preflight found."""
+        checked = self.operator.preflight
+        return checked.jvp_mode if derivative == "derivative" else checked.vjp_mode
+
+    def require(self, *derivatives: Derivative) -> None:
+        """Raise `InputError` for the first that the preflight does not trust."""
+        for derivative in sorted(derivatives, reverse=True):  # the derivative before its adjoint
+            if self.mode(derivative) is None:
+                raise refuse(self.operator.preflight, derivative)
+
+    @cached_property
+    def _surrogate(self) -> Surrogate | None:
+        return surrogate(self.acquisition, self.region)
+
+    def features(self) -> Surrogate | None:
+        """Two cheap SENSE images of the same noise."""
+        return self._surrogate
+
+    def required_features(self) -> Surrogate:
+        """The same, or the `InputError` that says what they need."""
+        if self._surrogate is None:
+            raise InputError(
+                "control variates need a Cartesian slice with coil maps",
+                expected="slices mapped one by one (a Reconstruction, not a callable over a stack), with coil maps or "
+                "calibration lines, and an image not larger than its k-space",
+                received=f"image {self.operator.image_shape} of k-space {self.operator.noise_shape}",
+                remedy="Leave control_variate out.",
+            )
+        return self._surrogate
+
+    def alias_colours(self, most: int | None = None) -> Tensor:
+        """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
+        scan = self.acquisition
+        colours = alias_colours(shared_mask(scan), LARGEST_SET if most is None else most)
+        shape = self.operator.image_shape[-scan.spatial_dims :]
+        if any(n > full for n, full in zip(shape, colours.shape, strict=True)):
+            raise InputError(
+                "the image is larger than its k-space",
+                expected=f"at most {tuple(colours.shape)} voxels",
+                received=str(shape),
+                remedy='Use method="sketch", which takes any image.',
+            )
+        return central(colours, shape)
+
+    def in_half_precision(self) -> NoiseToImage:
+        """The operator with convolutions in bfloat16."""
+        return self.operator.in_half_precision()
+
+    def closed_form(self) -> Tensor:
+        """Variance of `Sense` from regular sampling."""
+        if not isinstance(self.reconstruction, Sense):
+            raise InputError(
+                "there is no closed form of this noise",
+                expected="SENSE from regular sampling: mrnoise.reconstruction.Sense",
+                received=self.reconstruction.name,
+                remedy='Use method="lattice", which is exact for linear reconstructions, or "auto".',
+            )
+        return sense_std(self.acquisition, self.reconstruction.regularization).square()
