@@ -174,6 +174,7 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
 
     from mrnoise import noise_map
     from mrnoise.closed_form import sense_std
+    from mrnoise.estimators import method as chosen
     from mrnoise.foreground import foreground
     from mrnoise.linearization import image_of
     from mrnoise.mapping.provenance import fingerprint
@@ -205,7 +206,7 @@ def reference(case: Case, data: Path, probes: int) -> dict[str, Any]:
         while done < probes:
             n = min(REFERENCE_BLOCK, probes - done)
             seed = REFERENCE_SEED + done
-            nm = noise_map(reconstruction, scan, method=method, n_samples=n, control_variate=True, seed=seed)
+            nm = noise_map(reconstruction, scan, method=chosen(method, control_variate=True), n_samples=n, seed=seed)
             if nm.estimate.interrupted:
                 raise KeyboardInterrupt
             # Sums over samples of |δ|² and, over blocks, of the error variance of σ times S².
@@ -319,12 +320,13 @@ Run = Callable[[Sequence[int], int], Iterator[tuple[int, "Tensor", float, str]]]
 def ours(name: str, reconstruction: Reconstruction, scan: Acquisition) -> Run:
     """A method through the public interface; with 0 samples it stops at the target."""
     from mrnoise import noise_map
+    from mrnoise.estimators import method as chosen
 
     def run(counts: Sequence[int], seed: int) -> Iterator[tuple[int, Tensor, float, str]]:
         for count in counts:
             rule = {"n_samples": count} if count else {"target_error": TARGET}
             started = time.process_time()
-            nm = noise_map(reconstruction, scan, seed=seed + 1, **rule, **OURS[name])
+            nm = noise_map(reconstruction, scan, seed=seed + 1, **rule, method=chosen(**OURS[name]))
             seconds = time.process_time() - started
             if nm.estimate.interrupted:
                 raise KeyboardInterrupt

@@ -258,7 +258,7 @@ def test_going_on_with_some_slices(method, tmp_path):
     one = simulate((24, 20), 5, snr=30, seed=1).undersample(equispaced((24, 20), 3, 6))
     stack = one.replace(kspace=torch.stack([one.kspace, 2 * one.kspace, 3 * one.kspace]))
     truth = noise_map(CgSense(0.05), one, method="exact").std
-    options = {"method": method, "n_samples": 60, "batch_size": 4, "control_variate": True}
+    options = {"method": estimators.method(method, control_variate=True), "n_samples": 60, "batch_size": 4}
 
     def interrupt(image, n_images, done, total, error):
         if image == 1 and done >= 8:
