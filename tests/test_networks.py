@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mrnoise import InputError, noise_map
-from mrnoise.encoding.cartesian import Encoding
+from mrnoise.encoding import Cartesian
 from mrnoise.encoding.normal_equations import NormalEquations
 from mrnoise.foreground import foreground
 from mrnoise.linearization import linearize
@@ -37,8 +37,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def converged(monkeypatch):
     """Solvers as exact as float64 allows: what is left is the derivative."""
-    for module in ("unet", "unrolled"):
-        monkeypatch.setattr(f"mrnoise.networks.{module}.TOLERANCE", 1e-13)
+    monkeypatch.setattr("mrnoise.networks.deep_reconstruction.SOLVER_TOLERANCE", 1e-13)
 
 
 def scan(snr=40.0, mask=None):
@@ -132,7 +131,7 @@ def test_solution_is_differentiable_in_everything():
 def test_encoding_has_its_adjoint_and_gram():
     acq = scan(mask=poisson_disc(SHAPE, 3, 6, seed=2))
     maps = acq.whiten(acq.coil_maps)
-    encoding = Encoding(maps, acq.mask.double(), tolerance=1e-12)
+    encoding = Cartesian(maps, acq.mask.double(), tolerance=1e-12)
     x, y = tangent_like(maps[0]), tangent_like(maps)
     left, right = (encoding.forward(x).conj() * y).sum(), (x.conj() * encoding.adjoint(acq.mask * y)).sum()
     torch.testing.assert_close(left, right)
@@ -219,8 +218,7 @@ def test_volumes_are_refused():
 @pytest.mark.parametrize("name", SMALL)
 def test_sketch_agrees_with_replicas(name, monkeypatch):
     """At SNR 10⁵, where fresh rectifiers are linear; 200 against 200 has a floor of 5 %, √2 would be 41 %."""
-    for module in ("unet", "unrolled"):
-        monkeypatch.setattr(f"mrnoise.networks.{module}.TOLERANCE", 1e-8)
+    monkeypatch.setattr("mrnoise.networks.deep_reconstruction.SOLVER_TOLERANCE", 1e-8)
     acq = scan(snr=1e5)
     method = reconstruction(name)
     sketch = noise_map(method, acq, method="sketch", n_samples=200, seed=1)

@@ -16,6 +16,32 @@ def whitened_coil_maps(acquisition: Acquisition, kspace: Tensor) -> Tensor:
     return _espirit(acquisition, kspace, acquisition.mask)
 
 
+def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | None:
+    """Whitened coil maps that do not depend on the k-space of the image, Ψ^{-1/2} S √ψ; ψ is the mean coil variance.
+
+    Those of the acquisition where it has some, or of its separate calibration lines. Where it has neither, ESPIRiT
+    maps of the fully sampled centre of its own k-space, unless these are to be differentiated.
+
+    Returns
+    -------
+    Tensor
+        (..., coil, *spatial), in the precision of the k-space. ``None``: the maps follow from each k-space, see
+        `whitened_coil_maps`.
+
+    Raises
+    ------
+    InputError
+        If maps have to be estimated and the fully sampled centre is too small.
+    """
+    maps = acquisition.coil_maps
+    if maps is None:
+        if acquisition.calibration is None and differentiate:
+            return None
+        maps = with_coil_maps(acquisition).coil_maps
+        assert maps is not None
+    return acquisition.whiten(maps).to(acquisition.kspace)
+
+
 def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     """Acquisition with ESPIRiT maps of its own calibration lines, held fixed from here on.
 

@@ -1,1 +1,7 @@
-"""The forward model: image to samples, and its normal equations."""
+"""The forward model: image to samples and back, and the solution of its normal equations."""
+
+from mrnoise.encoding.cartesian import Cartesian
+from mrnoise.encoding.of_scan import encode
+from mrnoise.encoding.protocol import Encoding
+
+__all__ = ["Cartesian", "Encoding", "encode"]

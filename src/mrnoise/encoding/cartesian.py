@@ -1,59 +1,141 @@
-"""Data consistency: what a network knows of the measured samples."""
+"""The forward model of Cartesian sampling: coil maps, Fourier transform, mask."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from mrnoise import fourier
-from mrnoise.encoding.normal_equations import NormalEquations, undersampled_axes, unfold
+from mrnoise.encoding.lines import line_inverse, undersampled_axes
+from mrnoise.encoding.normal_equations import NormalEquations
+from mrnoise.encoding.unfolding import unfold
+from mrnoise.errors import InputError
 
-AXES = (-2, -1)
-# Relative residuals at which conjugate gradients stop; a derivative needs the converged solution.
-TRAINING_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 1e-2, 1e-6, 200
+# Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
+TOLERANCE, MAX_ITERATIONS = 1e-6, 200
 
 
-class Encoding:
-    """A = M F S of one slice, in whitened units: Σ_c |S_c|² = 1.
+@dataclass(frozen=True, eq=False, repr=False)
+class Cartesian:
+    """A = M F S, an `Encoding`: S coil maps, F the centred orthonormal Fourier transform, M the mask.
+
+    Samples keep their places on the grid, with zeros where nothing was acquired, as in `Acquisition.kspace`; `adjoint`
+    relies on these zeros. With whitened maps and samples it is the model of white noise, with the maps of the coils
+    that of k-space as measured.
 
     Parameters
     ----------
     maps
-        Coil maps S, (coil, y, x).
+        S, complex, (..., coil, y, x) or (..., coil, z, y, x).
     mask
-        M, (k1, k0).
-    tolerance
-        Relative residual at which `solve` stops.
+        M, bool or real, (k1, k0) or (k2, k1, k0), with leading axes where sampling differs between images.
+    spatial_dims
+        2 or 3.
+    tolerance, max_iterations
+        When the iterations of `solve` stop: at this relative residual, or this number.
+    prepared_weight
+        λ of the `solve` that will be called often, as a number. Where sampling varies along one axis only, the lines
+        along it are independent systems, small enough to be inverted once, now: the same solution without iterations.
+
+    Raises
+    ------
+    InputError
+        If mask and maps do not lie on the same grid.
     """
 
-    def __init__(self, maps: Tensor, mask: Tensor, tolerance: float = TOLERANCE) -> None:
-        self.maps, self.mask = maps, mask
-        # The centre at index 0 saves four shifts in every product.
-        mask = torch.fft.ifftshift(mask, dim=AXES)
-        self._maps, self._mask = torch.fft.ifftshift(maps, dim=AXES), mask[None]
-        self._equations = NormalEquations(undersampled_axes(mask, 2), -3, tolerance, MAX_ITERATIONS)
+    maps: Tensor
+    mask: Tensor
+    spatial_dims: int = 2
+    tolerance: float = TOLERANCE
+    max_iterations: int = MAX_ITERATIONS
+    prepared_weight: float | None = None
+    # The same arrays with the centre at index 0, which saves four shifts in every product. Not on demand: what is first
+    # computed inside a transform of torch.func must not outlive it.
+    _maps: Tensor = field(init=False)
+    _mask: Tensor = field(init=False)
+    _iterated: NormalEquations = field(init=False)
+    _prepared: NormalEquations = field(init=False)
+
+    def __post_init__(self) -> None:
+        grid = tuple(self.mask.shape[-self.spatial_dims :])
+        if self.maps.ndim <= self.spatial_dims or tuple(self.maps.shape[-self.spatial_dims :]) != grid:
+            raise InputError(
+                "coil maps do not lie on the grid of the samples",
+                expected=f"shape (..., coil, {', '.join(map(str, grid))})",
+                received=str(tuple(self.maps.shape)),
+                remedy="Give coil maps of the matrix of k-space, the coil axis before the spatial ones.",
+            )
+        maps, mask = torch.fft.ifftshift(self.maps, dim=self._axes), torch.fft.ifftshift(self.mask, dim=self._axes)
+        axes = undersampled_axes(mask, self.spatial_dims)
+        iterated = NormalEquations(axes, self._coil_axis, self.tolerance, self.max_iterations)
+        inverse = None
+        if self.prepared_weight is not None and mask.ndim == self.spatial_dims:
+            inverse = line_inverse(maps, mask, axes, self.prepared_weight)
+        object.__setattr__(self, "_maps", maps)
+        object.__setattr__(self, "_mask", mask.unsqueeze(self._coil_axis))
+        object.__setattr__(self, "_iterated", iterated)
+        object.__setattr__(self, "_prepared", replace(iterated, inverse=inverse))
+
+    def __repr__(self) -> str:
+        return f"Cartesian({self.sample_shape[self._coil_axis]} coils, image {self.image_shape})"
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(..., y, x) or (..., z, y, x), with the leading axes of maps and mask."""
+        dims = self.spatial_dims
+        leading = torch.broadcast_shapes(self.maps.shape[: self._coil_axis], self.mask.shape[:-dims])
+        return (*leading, *self.maps.shape[-dims:])
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(..., coil, k1, k0) or (..., coil, k2, k1, k0)."""
+        image = self.image_shape
+        dims = self.spatial_dims
+        return (*image[:-dims], self.maps.shape[self._coil_axis], *image[-dims:])
 
     def forward(self, image: Tensor) -> Tensor:
-        """A x, (y, x) → (coil, k1, k0)."""
-        return self.mask * fourier.to_kspace(self.maps * image)
+        """A x = M F S x, (..., y, x) → (..., coil, k1, k0)."""
+        coil_images = self.maps * image.unsqueeze(self._coil_axis)
+        return self.mask.unsqueeze(self._coil_axis) * fourier.to_kspace(coil_images, self.spatial_dims)
 
-    def adjoint(self, kspace: Tensor) -> Tensor:
-        """Aᴴ y, (coil, k1, k0) → (y, x)."""
-        return (self.maps.conj() * fourier.to_image(kspace)).sum(-3)
+    def adjoint(self, samples: Tensor) -> Tensor:
+        """Aᴴ y = Sᴴ Fᴴ y of samples that are zero outside the mask, (..., coil, k1, k0) → (..., y, x)."""
+        return (self.maps.conj() * fourier.to_image(samples, self.spatial_dims)).sum(self._coil_axis)
 
     def gram(self, image: Tensor) -> Tensor:
-        """AᴴA x."""
-        shifted = torch.fft.ifftshift(image, dim=AXES)
-        return torch.fft.fftshift(self._equations.gram(shifted, self._maps, self._mask), dim=AXES)
+        """AᴴA x = Sᴴ Fᴴ M F S x."""
+        return self._centred(self._iterated.gram(self._shifted(image), self._maps, self._mask))
 
     def unfold(self, image: Tensor) -> Tensor:
-        """SENSE to start from: most of (AᴴA)⁻¹ b, b = Aᴴ y, see `normal_equations.unfold`."""
-        shifted = torch.fft.ifftshift(image, dim=AXES)
-        x = unfold(lambda step: self._equations.gram(step, self._maps, self._mask), shifted)
-        return torch.fft.fftshift(x, dim=AXES)
+        """SENSE to start from: most of (AᴴA)⁻¹ b, b = Aᴴ y, see `encoding.unfolding.unfold`."""
+        return self._centred(
+            unfold(lambda step: self._iterated.gram(step, self._maps, self._mask), self._shifted(image))
+        )
 
-    def solve(self, image: Tensor, regularization: Tensor) -> Tensor:
-        """(AᴴA + λ)⁻¹ x by conjugate gradients, differentiated as converged."""
-        shifted = torch.fft.ifftshift(image, dim=AXES)
-        x = self._equations.solve(shifted, self._maps, self._mask, regularization)
-        return torch.fft.fftshift(x, dim=AXES)
+    def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
+        """(AᴴA + λ)⁻¹ x by conjugate gradients, or by the inverted lines of ``prepared_weight``.
+
+        Differentiable in x, in the coil maps and in λ, as the converged solution: each derivative is one more solve.
+        """
+        if isinstance(weight, Tensor):
+            equations = self._iterated
+        else:
+            equations = self._prepared if weight == self.prepared_weight else self._iterated
+            weight = torch.full((), weight, dtype=torch.float64, device=image.device)
+        return self._centred(equations.solve(self._shifted(image), self._maps, self._mask, weight))
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(-self.spatial_dims, 0))
+
+    @property
+    def _coil_axis(self) -> int:
+        return -self.spatial_dims - 1
+
+    def _shifted(self, image: Tensor) -> Tensor:
+        return torch.fft.ifftshift(image, dim=self._axes)
+
+    def _centred(self, image: Tensor) -> Tensor:
+        return torch.fft.fftshift(image, dim=self._axes)

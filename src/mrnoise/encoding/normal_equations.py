@@ -2,100 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# Bytes of the inverted lines: 256 × 256 needs half of it.
-LARGEST_INVERSE = 2**28
-LINES_AT_ONCE = 16
-# Steps of `unfold`, and the smallest eigenvalue that it inverts: below, noise is amplified more than 20 times.
-N_STEPS, SMALLEST = 8, 0.05
-
-
-def undersampled_axes(mask: Tensor, dims: int) -> tuple[int, ...]:
-    """Spatial axes along which the mask varies; along the others FᴴMF needs no transform."""
-    return tuple(axis for axis in range(-dims, 0) if not bool((mask == mask.narrow(axis, 0, 1)).all()))
-
-
-def line_gram(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Tensor | None:
-    """H = SᴴFᴴMFS of every line along the one undersampled axis, (line, n, n).
-
-    On a line, FᴴMF is the circulant matrix C of the mask, and H_ij = C_ij Σ_c S_c*(i) S_c(j).
-
-    ``None`` if sampling varies along more axes, or the matrices would be too large.
-    """
-    parts = _line_grams(maps, mask, axes)
-    return None if parts is None else torch.cat([part.to(maps.dtype) for part in parts])
-
-
-def line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularization: float | Tensor) -> Tensor | None:
-    """(H + λ)⁻¹ of every line, as `line_gram`, λ a number or an image (y, x); ``None`` also if H is singular."""
-    added = torch.as_tensor(regularization, dtype=torch.float64, device=maps.device).expand(mask.shape)
-    added = added.movedim(axes[0] if axes else -1, -1).flatten(0, -2)
-    parts = []
-    for h, some in zip(_line_grams(maps, mask, axes) or (), added.split(LINES_AT_ONCE), strict=False):
-        # A voxel that no coil sees has no equation: its solution is zero.
-        unseen = h.diagonal(dim1=-2, dim2=-1) == 0
-        factor, info = torch.linalg.cholesky_ex(h + torch.diag_embed(some + unseen))
-        if bool(info.any()):
-            return None
-        parts.append(torch.cholesky_inverse(factor).to(maps.dtype))
-    return torch.cat(parts) if parts else None
-
-
-def _line_grams(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Iterator[Tensor] | None:
-    """Some lines at a time, in double precision."""
-    if len(axes) > 1 or maps.ndim != mask.ndim + 1:
-        return None
-    axis = axes[0] if axes else -1
-    n = mask.shape[axis]
-    if mask.numel() * n * maps.element_size() > LARGEST_INVERSE:
-        return None
-    weights = mask.movedim(axis, -1).reshape(-1, n)[0]
-    response = torch.fft.ifft(weights.to(maps.device, torch.complex128))
-    index = torch.arange(n, device=maps.device)
-    circulant = response[(index[:, None] - index) % n]
-    s = maps.movedim(axis, -1).flatten(1, -2).movedim(0, -1)  # (line, n, coil)
-    some = (part.to(torch.complex128) for part in s.split(LINES_AT_ONCE))
-    return (circulant * (part.conj() @ part.mT) for part in some)
-
-
-def on_lines(matrices: Tensor, images: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Product of (line, n, n) with every line of images (..., y, x) along the undersampled axis."""
-    axis = axes[0] if axes else -1
-    lines = images.movedim(axis, -1)
-    flat = lines.reshape(-1, *matrices.shape[:2])
-    product = torch.einsum("lij,blj->bli", matrices.to(images), flat)
-    return product.reshape(lines.shape).movedim(-1, axis)
-
-
-def unfold(gram: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
-    """Most of H⁻¹ b: N steps of the Chebyshev iteration on the eigenvalues [a, 1] of H, which has none above 1.
-
-    There the relative error is below 1/T_N((1+a)/(1-a)) = 5 %; smaller eigenvalues, which would amplify noise
-    more, are inverted in part. Linear in b, at a fraction of the cost of convergence (Saad 2003, algorithm 12.1,
-    doi:10.1137/1.9780898718003).
-
-    Parameters
-    ----------
-    gram
-        x → H x.
-    b
-        Anything ``gram`` takes.
-    """
-    middle, half = 0.5 * (1 + SMALLEST), 0.5 * (1 - SMALLEST)
-    rho, residual = half / middle, b
-    x = step = residual / middle
-    for _ in range(N_STEPS - 1):
-        residual = residual - gram(step)
-        previous, rho = rho, 1 / (2 * middle / half - rho)
-        step = rho * (previous * step + 2 / half * residual)
-        x = x + step
-    return x
+from mrnoise.encoding.lines import on_lines
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.encoding import encode
 from mrnoise.errors import InputError
 from mrnoise.linearization import NoiseToImage
 from mrnoise.measurement.place import full_width_at_half_maximum, operator_at, spacing
@@ -95,11 +95,13 @@ def point_spread(
     steps, unit = spacing(acquisition)
     operator, index = operator_at(reconstruction, acquisition, voxel)
     lesion = _lesion(operator, index, steps, lesion_width)
+    assert operator.acquisition.coil_maps is not None
+    encoding = encode(operator.acquisition, operator.acquisition.coil_maps.to(lesion))
     phase = operator.phase[index]
     if operator.value.is_complex() and not as_reconstruction(reconstruction).estimates_coil_maps:
-        response = (phase.conj() * operator.derivative(_encode(operator.acquisition, phase * lesion)[None])[0]).real
+        response = (phase.conj() * operator.derivative(encoding.forward(phase * lesion)[None])[0]).real
     else:
-        kspace = _encode(operator.acquisition, lesion)
+        kspace = encoding.forward(lesion)
         pair = (phase.conj() * operator.derivative(torch.stack([kspace, 1j * kspace]))).real
         best = torch.stack([one[index] for one in pair])
         response = torch.tensordot(best / best.norm().clamp_min(torch.finfo(best.dtype).tiny), pair, 1)
@@ -137,11 +139,3 @@ def _lesion(operator: NoiseToImage, index: tuple[int, ...], steps: tuple[float, 
         profile = profile[..., None] * torch.exp(-4 * math.log(2) * (distance / width) ** 2)
     lesion[outer] = profile.to(lesion)
     return lesion
-
-
-def _encode(acquisition: Acquisition, image: Tensor) -> Tensor:
-    """A x = M F S x."""
-    assert acquisition.coil_maps is not None
-    axis = acquisition.coil_axis
-    kspace = fourier.to_kspace(acquisition.coil_maps.to(image) * image.unsqueeze(axis), acquisition.spatial_dims)
-    return kspace * acquisition.mask.unsqueeze(axis)

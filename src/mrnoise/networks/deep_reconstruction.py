@@ -12,11 +12,16 @@ from torch import Tensor, nn
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.espirit_maps import calibration_block
+from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
+from mrnoise.encoding import Encoding, encode
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of
+from mrnoise.reconstruction.bound import Bound
+from mrnoise.reconstruction.protocol import Reconstruction
 
 # How far below 1 the median norm of coil maps may be, and how far above any; and what is not divided by.
 UNIT, TINY = 0.02, 1e-30
+# Relative residual at which the solvers inside a network stop: its derivative needs the converged solution.
+SOLVER_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +35,10 @@ class DeepReconstruction(Reconstruction):
     Parameters
     ----------
     network
-        A module of `mrnoise.networks`, or one called alike: whitened, normalised kspace (coil, k1, k0), mask (k1, k0)
-        and unit maps (coil, y, x) → image (y, x). Its ``estimates_coil_maps`` says whether the maps come from its
-        ``coil_maps(calibration)`` or are given. Put into evaluation
-        mode, and on `bind` to device and precision of the scan.
+        A module of `mrnoise.networks`, or one called alike: whitened, normalised samples (coil, k1, k0) and the
+        `mrnoise.encoding.Encoding` of unit coil maps → image (y, x). Its ``estimates_coil_maps`` says whether the maps
+        come from its ``coil_maps(calibration)`` or are given. Put into evaluation mode, and on `bind`, in place, to
+        device and precision of the scan.
     name
         What records call it.
     normalization
@@ -74,8 +79,12 @@ class DeepReconstruction(Reconstruction):
         """Whether the network ignores the coil maps of the acquisition."""
         return bool(self.network.estimates_coil_maps)
 
-    def bind(self, acquisition: Acquisition) -> KspaceToImage:
-        """Return kspace (coil, k1, k0) → complex image (y, x)."""
+    def bind(self, acquisition: Acquisition) -> BoundNetwork:
+        """Return kspace (coil, k1, k0) → complex image (y, x).
+
+        The network itself is moved, in place, to the device and the precision of the scan: what was bound before to a
+        scan of another device or precision has to be bound again.
+        """
         if acquisition.spatial_dims != 2 or acquisition.batch_shape:
             raise InputError(
                 "the network reconstructs one slice",
@@ -83,46 +92,88 @@ class DeepReconstruction(Reconstruction):
                 received=f"shape {tuple(acquisition.kspace.shape)}, spatial_dims {acquisition.spatial_dims}",
                 remedy="Transform the fully sampled axis of a volume to the image domain and bind each slice.",
             )
-        network = self.network.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
-        mask = acquisition.mask.to(acquisition.kspace.real.dtype)
-        maps_of, norm = self._maps_of(acquisition)
-        fixed = intensity(acquisition.whiten(acquisition.kspace)) if self.normalization == "fixed" else None
+        self.network.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
+        scale = intensity(acquisition.whiten(acquisition.kspace)) if self.normalization == "fixed" else None
+        maps, window = self._fixed_maps(acquisition)
+        # Maps that are estimated have the norm that the network wants.
+        norm = None if maps is None or acquisition.coil_maps is None or self.estimates_coil_maps else other_norm(maps)
+        if maps is not None and norm is not None:
+            maps = maps / norm.clamp_min(TINY)
+        fixed = None if maps is None else self.encoding(acquisition, maps)
+        return BoundNetwork(self, acquisition, scale, fixed, window, norm)
 
-        def reconstruct(kspace: Tensor) -> Tensor:
-            whitened = acquisition.whiten(kspace)
-            scale = intensity(whitened) if fixed is None else fixed
-            normalized = whitened / scale
-            image = scale * network(normalized, mask, maps_of(kspace, normalized))
-            return image if norm is None else torch.where(norm > 0, image / norm.clamp_min(TINY), 0)
+    def encoding(self, acquisition: Acquisition, maps: Tensor) -> Encoding:
+        """The forward model of unit coil maps, as the network is given it."""
+        return encode(acquisition, maps, tolerance=SOLVER_TOLERANCE)
 
-        return reconstruct
-
-    def _maps_of(self, acquisition: Acquisition) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor | None]:
-        """Unit coil maps of k-space and its normalised copy, and the norm of those given, where it is another."""
+    def _fixed_maps(self, acquisition: Acquisition) -> tuple[Tensor | None, Tensor | None]:
+        """Coil maps that do not depend on the k-space of the image, or the window of it that its own come from."""
         if not self.estimates_coil_maps:
-            given = coil_maps_of(acquisition, self.differentiate_coil_maps)
-            if acquisition.coil_maps is None:
-                return lambda kspace, normalized: given(kspace), None
-            maps = given(acquisition.kspace)
-            norm = maps.abs().square().sum(-3).sqrt()
-            # Below 1, the soft edge of ESPIRiT maps is a support, not a norm.
-            seen = norm[norm > 0]
-            if bool(seen.numel()) and (float(seen.median()) < 1 - UNIT or float(seen.max()) > 1 + UNIT):
-                unit = maps / norm.clamp_min(TINY)
-                return lambda kspace, normalized: unit, norm
-            return lambda kspace, normalized: maps, None
-        estimate: Callable[[Tensor], Tensor] = self.network.coil_maps  # type: ignore[assignment]
+            return fixed_coil_maps(acquisition, self.differentiate_coil_maps), None
         lines = acquisition.calibration
-        if lines is not None:
-            whitened = acquisition.whiten(lines)
-            maps = estimate(whitened / intensity(whitened))
-            return lambda kspace, normalized: maps, None
-        window = calibration_window(acquisition.mask)
-        if not self.differentiate_coil_maps:
+        if lines is None:
+            window = calibration_window(acquisition.mask)
+            if self.differentiate_coil_maps:
+                return None, window
             whitened = acquisition.whiten(acquisition.kspace)
-            maps = estimate(window * whitened / intensity(whitened))
-            return lambda kspace, normalized: maps, None
-        return lambda kspace, normalized: estimate(window * normalized), None
+            return self.coil_maps(window * whitened / intensity(whitened)), None
+        whitened = acquisition.whiten(lines)
+        return self.coil_maps(whitened / intensity(whitened)), None
+
+    def coil_maps(self, calibration: Tensor) -> Tensor:
+        """Those that the network estimates from whitened, normalised calibration lines."""
+        estimate: Callable[[Tensor], Tensor] = self.network.coil_maps  # type: ignore[assignment]
+        return estimate(calibration)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BoundNetwork(Bound):
+    """`DeepReconstruction` of one scan.
+
+    Parameters
+    ----------
+    scale
+        s of the measured data; ``None``: that of each k-space.
+    fixed
+        Forward model of the fixed coil maps; ``None``: the maps follow from each k-space.
+    window
+        Calibration lines in k-space from which the network then estimates them, (k1, k0); ``None``: ESPIRiT does.
+    norm
+        Σ_c |S_c|² to the power ½ of the maps that were given, (y, x), by which the image is divided; ``None``: 1.
+    """
+
+    method: DeepReconstruction
+    scale: Tensor | None
+    fixed: Encoding | None
+    window: Tensor | None
+    norm: Tensor | None
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """S N(y / s) of the whitened k-space y, (coil, k1, k0) → (y, x)."""
+        whitened = self.acquisition.whiten(kspace)
+        scale = intensity(whitened) if self.scale is None else self.scale
+        normalized = whitened / scale
+        image = scale * self.method.network(normalized, self._encoding(kspace, normalized))
+        return image if self.norm is None else torch.where(self.norm > 0, image / self.norm.clamp_min(TINY), 0)
+
+    def _encoding(self, kspace: Tensor, normalized: Tensor) -> Encoding:
+        if self.fixed is not None:
+            return self.fixed
+        if self.window is None:
+            maps = whitened_coil_maps(self.acquisition, kspace)
+        else:
+            maps = self.method.coil_maps(self.window * normalized)
+        return self.method.encoding(self.acquisition, maps)
+
+
+def other_norm(maps: Tensor) -> Tensor | None:
+    """√Σ_c |S_c|² of coil maps (coil, y, x), (y, x); ``None`` where it is 1 already."""
+    norm = maps.abs().square().sum(-3).sqrt()
+    # Below 1, the soft edge of ESPIRiT maps is a support, not a norm.
+    seen = norm[norm > 0]
+    if bool(seen.numel()) and (float(seen.median()) < 1 - UNIT or float(seen.max()) > 1 + UNIT):
+        return norm
+    return None
 
 
 def fingerprint(network: nn.Module) -> str:

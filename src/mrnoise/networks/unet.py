@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mrnoise.encoding.cartesian import TOLERANCE, TRAINING_TOLERANCE, Encoding
+from mrnoise.encoding import Encoding
 from mrnoise.networks.layers import ConvNet, residual
 
 
@@ -28,8 +28,7 @@ class UNet(nn.Module):
         self.network = ConvNet(features, poolings)
         self.log_weight = nn.Parameter(torch.tensor(-3.0))
 
-    def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
-        encoding = Encoding(maps, mask, TRAINING_TOLERANCE if self.training else TOLERANCE)
-        z = encoding.solve(encoding.adjoint(kspace), self.log_weight.exp())
+    def forward(self, samples: Tensor, encoding: Encoding) -> Tensor:
+        """Whitened, normalised samples and the forward model of unit coil maps → image (y, x)."""
+        z = encoding.solve(encoding.adjoint(samples), self.log_weight.exp())
         return z + residual(self.network, z)

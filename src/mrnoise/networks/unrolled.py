@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mrnoise.encoding.cartesian import TOLERANCE, TRAINING_TOLERANCE, Encoding
+from mrnoise.encoding import Encoding
 from mrnoise.networks.layers import ResNet, residual
 
 
@@ -31,10 +31,9 @@ class UnrolledResNet(nn.Module):
         self.networks = nn.ModuleList(ResNet(features) for _ in range(unrolls))
         self.step = nn.Parameter(torch.ones(unrolls))
 
-    def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
-        encoding = Encoding(maps, mask)
-        b = encoding.adjoint(kspace)
+    def forward(self, samples: Tensor, encoding: Encoding) -> Tensor:
+        """Whitened, normalised samples and the forward model of unit coil maps → image (y, x)."""
+        b = encoding.adjoint(samples)
         x = encoding.unfold(b)
         for network, step in zip(self.networks, self.step, strict=True):
             z = x - step * (encoding.gram(x) - b)
@@ -64,13 +63,12 @@ class MoDL(nn.Module):
         self.network = ResNet(features)
         self.log_weight = nn.Parameter(torch.tensor(-3.0))
 
-    def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
+    def forward(self, samples: Tensor, encoding: Encoding) -> Tensor:
+        """Whitened, normalised samples and the forward model of unit coil maps → image (y, x)."""
         # A solve from the last one: what changes is μ(z_t - z_{t-1}), and a smaller tolerance will do.
-        encoding = Encoding(maps, mask, TRAINING_TOLERANCE if self.training else TOLERANCE)
         weight = self.log_weight.exp()
-        z = torch.zeros((), dtype=kspace.dtype, device=kspace.device)
-        x = encoding.solve(encoding.adjoint(kspace), weight)
+        z = torch.zeros((), dtype=samples.dtype, device=samples.device)
+        x = encoding.solve(encoding.adjoint(samples), weight)
         for _ in range(self.unrolls):
             previous, z = z, x + residual(self.network, x)
             x = x + encoding.solve(weight * (z - previous), weight)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnoise import fourier
-from mrnoise.encoding.cartesian import AXES, Encoding
+from mrnoise.encoding import Cartesian
 from mrnoise.networks.layers import ConvNet, residual
 
+AXES = (-2, -1)
 # Coil maps are smooth: they are estimated on MAP_GRID² points of the field of view, with a Gaussian window of MAP_WIDTH
 # samples (standard deviation) in k-space, in MAP_STEPS power iterations.
 MAP_GRID, MAP_WIDTH, MAP_STEPS = 64, 8.0, 3
@@ -69,13 +70,13 @@ class VarNet(nn.Module):
         kspace = _centred(fourier.to_kspace(maps), calibration.shape[-2:])
         return _faded(fourier.to_image(kspace) * (kspace[0].numel() / maps[0].numel()) ** 0.5, FADE_MAPS)
 
-    def forward(self, kspace: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        """Whitened, normalised kspace (coil, k1, k0), mask (k1, k0), unit maps (coil, y, x) → image (y, x)."""
-        encoding = Encoding(maps, mask)
+    def forward(self, kspace: Tensor, encoding: Cartesian) -> Tensor:
+        """Whitened, normalised kspace (coil, k1, k0) and the forward model of unit coil maps → image (y, x)."""
         b = encoding.adjoint(kspace)
         start = encoding.unfold(b)
         # Inside the loop both origins are at index 0: shifting one image is cheaper than shifting all coils.
-        kspace, mask, maps, start = (torch.fft.ifftshift(t, dim=AXES) for t in (kspace, mask, maps, start))
+        arrays = (kspace, encoding.mask, encoding.maps, start)
+        kspace, mask, maps, start = (torch.fft.ifftshift(t, dim=AXES) for t in arrays)
         k = torch.fft.fftn(maps * start, dim=AXES, norm="ortho")
         for network, step in zip(self.networks, self.step, strict=True):
             image = torch.fft.fftshift(_combine(k, maps), dim=AXES)

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
+from mrnoise.encoding import encode
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares
 
 # Suffixes that `from_file` reads.
@@ -227,14 +228,16 @@ class Deepinv(Reconstruction):
         _check_single(acquisition)
         physics = _deepinv_physics()
         model = _ready(self.model, acquisition)
-        maps_of = coil_maps_of(acquisition, self.differentiate_coil_maps)
+        fixed = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
         dims = acquisition.spatial_dims
         mask = acquisition.mask.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
         sigma = (acquisition.noise_covariance.mean_variance / 2) ** 0.5
 
+        def maps_of(kspace: Tensor) -> Tensor:
+            return whitened_coil_maps(acquisition, kspace) if fixed is None else fixed
+
         def scale_of(y: Tensor, maps: Tensor) -> Tensor:
-            image = (maps.conj() * fourier.to_image(y, dims)).sum(acquisition.coil_axis)
-            return _normalization(_as_channels(image), self.normalization)[1]
+            return _normalization(_as_channels(encode(acquisition, maps).adjoint(y)), self.normalization)[1]
 
         frozen = None
         if not self.differentiate_normalization:

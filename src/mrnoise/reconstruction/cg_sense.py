@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.encoding.normal_equations import NormalEquations, line_inverse, undersampled_axes
+from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
+from mrnoise.encoding import Encoding, encode
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of, maps_are_fixed
+from mrnoise.reconstruction.bound import Bound
+from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import check_regularization
 
 
@@ -54,27 +54,40 @@ class CgSense(Reconstruction):
                 remedy="Leave both out for the defaults.",
             )
 
-    def bind(self, acquisition: Acquisition) -> KspaceToImage:
+    def bind(self, acquisition: Acquisition) -> BoundCgSense:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
-        maps_of = coil_maps_of(acquisition, self.differentiate_coil_maps)
-        dims, coil_axis = acquisition.spatial_dims, acquisition.coil_axis
-        spatial = tuple(range(-dims, 0))
-        mask = torch.fft.ifftshift(acquisition.mask, dim=spatial)
-        axes = undersampled_axes(mask, dims)
-        fixed = inverse = None
-        if maps_are_fixed(acquisition, self.differentiate_coil_maps):
-            fixed = torch.fft.ifftshift(maps_of(acquisition.kspace), dim=spatial)
-            if mask.ndim == dims:
-                inverse = line_inverse(fixed, mask, axes, self.regularization)
-        equations = NormalEquations(axes, coil_axis, self.tolerance, self.max_iterations, inverse)
-        regularization = torch.tensor(self.regularization, dtype=torch.float64, device=acquisition.kspace.device)
+        maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
+        if maps is None:
+            return BoundCgSense(self, acquisition, None)
+        return BoundCgSense(self, acquisition, self.encoding(acquisition, maps, self.regularization))
 
-        def reconstruct(kspace: Tensor) -> Tensor:
-            maps = maps_of(kspace)
-            images = fourier.to_image(acquisition.whiten(kspace), dims)
-            b = torch.fft.ifftshift((maps.conj() * images).sum(coil_axis), dim=spatial)
-            maps = torch.fft.ifftshift(maps, dim=spatial) if fixed is None else fixed.to(kspace)
-            x = equations.solve(b, maps, mask.unsqueeze(coil_axis).to(kspace.device), regularization)
-            return torch.fft.fftshift(x, dim=spatial)
+    def encoding(self, acquisition: Acquisition, maps: Tensor, prepared_weight: float | None = None) -> Encoding:
+        """The forward model of whitened coil maps, with the stopping rule of this method."""
+        return encode(
+            acquisition,
+            maps,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            prepared_weight=prepared_weight,
+        )
 
-        return reconstruct
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BoundCgSense(Bound):
+    """`CgSense` of one scan.
+
+    Parameters
+    ----------
+    fixed
+        Forward model of the fixed coil maps; ``None``: the maps follow from each k-space.
+    """
+
+    method: CgSense
+    fixed: Encoding | None
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """(AᴴA + λ)⁻¹ Aᴴ of the whitened k-space, (..., coil, k1, k0) → (..., y, x)."""
+        scan, encoding = self.acquisition, self.fixed
+        if encoding is None:
+            encoding = self.method.encoding(scan, whitened_coil_maps(scan, kspace))
+        return encoding.solve(encoding.adjoint(scan.whiten(kspace)), self.method.regularization)

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of, maps_are_fixed
+from mrnoise.reconstruction.bound import Bound
+from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.sampling.lattice import AliasLattice, alias_lattice
 
 
@@ -41,23 +43,37 @@ class Sense(Reconstruction):
     def __post_init__(self) -> None:
         check_regularization(self.regularization)
 
-    def bind(self, acquisition: Acquisition) -> KspaceToImage:
+    def bind(self, acquisition: Acquisition) -> BoundSense:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
         lattice = alias_lattice(shared_mask(acquisition))
-        maps_of = coil_maps_of(acquisition, self.differentiate_coil_maps)
-        # With fixed maps the weights do not change between calls.
-        fixed = None
-        if maps_are_fixed(acquisition, self.differentiate_coil_maps):
-            fixed = unfolding_weights(maps_of(acquisition.kspace), lattice, self.regularization)
+        maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
+        weights = None if maps is None else unfolding_weights(maps, lattice, self.regularization)
+        return BoundSense(self, acquisition, lattice, weights)
 
-        def reconstruct(kspace: Tensor) -> Tensor:
-            weights = (
-                unfolding_weights(maps_of(kspace), lattice, self.regularization) if fixed is None else fixed.to(kspace)
-            )
-            folded = fourier.to_image(acquisition.whiten(kspace), acquisition.spatial_dims)
-            return (weights * folded).sum(acquisition.coil_axis)
 
-        return reconstruct
+@dataclass(frozen=True, eq=False, repr=False)
+class BoundSense(Bound):
+    """`Sense` of one scan.
+
+    Parameters
+    ----------
+    lattice
+        Which voxels are aliased onto each other.
+    weights
+        `unfolding_weights` of the fixed coil maps; ``None``: the maps follow from each k-space.
+    """
+
+    method: Sense
+    lattice: AliasLattice
+    weights: Tensor | None
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """Σ_c W_c z_c, (..., coil, k1, k0) → (..., y, x)."""
+        scan, weights = self.acquisition, self.weights
+        if weights is None:
+            weights = unfolding_weights(whitened_coil_maps(scan, kspace), self.lattice, self.method.regularization)
+        folded = fourier.to_image(scan.whiten(kspace), scan.spatial_dims)
+        return (weights * folded).sum(scan.coil_axis)
 
 
 def unfolding_weights(maps: Tensor, lattice: AliasLattice, regularization: float) -> Tensor:

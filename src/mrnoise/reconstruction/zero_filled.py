@@ -9,7 +9,10 @@ from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, coil_maps_of
+from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
+from mrnoise.encoding import Encoding, encode
+from mrnoise.reconstruction.bound import Bound
+from mrnoise.reconstruction.protocol import Reconstruction
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,30 @@ class ZeroFilled(Reconstruction):
     unit_gain = False  # undersampling lowers the intensity
     differentiate_coil_maps: bool = True
 
-    def bind(self, acquisition: Acquisition) -> KspaceToImage:
+    def bind(self, acquisition: Acquisition) -> BoundZeroFilled:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
-        maps_of = coil_maps_of(acquisition, self.differentiate_coil_maps)
+        maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
+        return BoundZeroFilled(self, acquisition, None if maps is None else encode(acquisition, maps))
 
-        def reconstruct(kspace: Tensor) -> Tensor:
-            images = fourier.to_image(acquisition.whiten(kspace), acquisition.spatial_dims)
-            return (maps_of(kspace).conj() * images).sum(acquisition.coil_axis)
 
-        return reconstruct
+@dataclass(frozen=True, eq=False, repr=False)
+class BoundZeroFilled(Bound):
+    """`ZeroFilled` of one scan.
+
+    Parameters
+    ----------
+    fixed
+        Forward model of the fixed coil maps; ``None``: the maps follow from each k-space.
+    """
+
+    fixed: Encoding | None
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """Aᴴ of the whitened k-space, (..., coil, k1, k0) → (..., y, x)."""
+        scan, encoding = self.acquisition, self.fixed
+        if encoding is None:
+            encoding = encode(scan, whitened_coil_maps(scan, kspace))
+        return encoding.adjoint(scan.whiten(kspace))
 
 
 @dataclass(frozen=True)
@@ -43,14 +61,19 @@ class RootSumOfSquares(Reconstruction):
 
     unit_gain = False  # the coils are not weighted by their maps
 
-    def bind(self, acquisition: Acquisition) -> KspaceToImage:
+    def bind(self, acquisition: Acquisition) -> BoundRootSumOfSquares:
         """Return kspace (..., coil, k1, k0) → real image (..., y, x)."""
+        return BoundRootSumOfSquares(self, acquisition)
 
-        def reconstruct(kspace: Tensor) -> Tensor:
-            images = fourier.to_image(kspace, acquisition.spatial_dims)
-            power = (images.real.square() + images.imag.square()).sum(acquisition.coil_axis)
-            # √ has no derivative at zero; there the image and its first-order noise are zero.
-            present = power > 0
-            return torch.where(present, torch.where(present, power, 1.0).sqrt(), 0.0)
 
-        return reconstruct
+@dataclass(frozen=True, eq=False, repr=False)
+class BoundRootSumOfSquares(Bound):
+    """`RootSumOfSquares` of one scan."""
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """√Σ_c |Fᴴ y_c|², (..., coil, k1, k0) → (..., y, x)."""
+        images = fourier.to_image(kspace, self.acquisition.spatial_dims)
+        power = (images.real.square() + images.imag.square()).sum(self.acquisition.coil_axis)
+        # √ has no derivative at zero; there the image and its first-order noise are zero.
+        present = power > 0
+        return torch.where(present, torch.where(present, power, 1.0).sqrt(), 0.0)

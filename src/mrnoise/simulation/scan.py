@@ -13,8 +13,8 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
+from mrnoise.encoding import Cartesian
 from mrnoise.errors import InputError
-from mrnoise.fourier import to_kspace
 from mrnoise.simulation.coils import biot_savart_coils, random_noise_covariance
 from mrnoise.simulation.phantom import head_phantom, smooth_phase
 
@@ -70,8 +70,8 @@ class Simulation:
     @cached_property
     def signal(self) -> Tensor:
         """Noise-free, fully sampled k-space F S x, (..., coil, k1, k0)."""
-        image = self.image.unsqueeze(-self.spatial_dims - 1)
-        return to_kspace(self.coil_maps * image, self.spatial_dims)
+        everywhere = torch.ones(self.image.shape[-self.spatial_dims :], dtype=torch.bool, device=self.image.device)
+        return Cartesian(self.coil_maps, everywhere, self.spatial_dims).forward(self.image)
 
     def acquire(self, seed: int = 0) -> Acquisition:
         """One scan; another seed gives the same object with independent noise."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import with_coil_maps
-from mrnoise.encoding.normal_equations import line_gram, line_inverse, on_lines, undersampled_axes
+from mrnoise.encoding.lines import line_gram, line_inverse, on_lines, undersampled_axes
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
 from mrnoise.surrogate.interpolation import interpolation

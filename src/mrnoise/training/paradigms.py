@@ -13,9 +13,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from mrnoise.encoding.cartesian import Encoding
-from mrnoise.networks.deep_reconstruction import calibration_window, intensity
+from mrnoise.encoding import Cartesian
+from mrnoise.networks.deep_reconstruction import SOLVER_TOLERANCE, calibration_window, intensity
 from mrnoise.training.scans import Example
+
+# Relative residual at which the solvers inside a network stop while it learns: the gradient need not be exact.
+TRAINING_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +65,8 @@ def reconstruct(network: Any, kspace: Tensor, mask: Tensor, maps: Tensor) -> tup
     """The image, and the coil maps it is combined with: those given, or those the network estimates."""
     if network.estimates_coil_maps:
         maps = network.coil_maps(calibration_window(mask) * kspace)
-    return network(kspace, mask, maps), maps
+    tolerance = TRAINING_TOLERANCE if network.training else SOLVER_TOLERANCE
+    return network(kspace, Cartesian(maps, mask, tolerance=tolerance)), maps
 
 
 def distance(found: Tensor, wanted: Tensor) -> Tensor:
@@ -124,7 +128,7 @@ class SSDU(_Paradigm):
         held_out = sample.mask * (draw < self.share)
         rest = sample.mask - held_out
         image, maps = reconstruct(network, rest * sample.kspace, rest, sample.maps)
-        return distance(Encoding(maps, held_out).forward(image), held_out * sample.kspace)
+        return distance(Cartesian(maps, held_out).forward(image), held_out * sample.kspace)
 
 
 class Noise2Recon(_Paradigm):

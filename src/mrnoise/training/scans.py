@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from mrnoise.acquisition import Acquisition, NoiseCovariance
 from mrnoise.calibration import with_coil_maps
+from mrnoise.encoding import Cartesian
 from mrnoise.errors import InputError
-from mrnoise.fourier import to_image, to_kspace
 from mrnoise.sampling import PATTERNS, sampling_mask
 from mrnoise.simulation import biot_savart_coils, random_noise_covariance, smooth_phase
 from mrnoise.simulation.scan import FOREGROUND
@@ -187,7 +187,7 @@ class SimulatedScans:
         psi = psi.scaled(std**2 / psi.mean_variance, f"SNR {snr:.3g}")
 
         mask = self._mask(name, acceleration, shape, draw)
-        signal = to_kspace(maps * target)
+        signal = Cartesian(maps, torch.ones(shape, dtype=torch.bool)).forward(target)
         generator = torch.Generator().manual_seed(_integer(draw))
         if settings.augment and not settings.estimated_maps and draw.random() < 0.5:
             window = _window(magnitude, int(draw.integers(1, 4)), int(draw.integers(2, 5)))
@@ -289,8 +289,8 @@ def _with_estimated_maps(
     scan = signal + _noise(signal, acquisition.noise_covariance, generator)
     acquisition = with_coil_maps(acquisition.replace(calibration=calibration_scan(scan)))
     assert acquisition.coil_maps is not None
-    maps = acquisition.whiten(acquisition.coil_maps)
-    return acquisition, (maps.conj() * to_image(acquisition.whiten(signal))).sum(0)
+    everywhere = Cartesian(acquisition.whiten(acquisition.coil_maps), torch.ones_like(acquisition.mask))
+    return acquisition, everywhere.adjoint(acquisition.whiten(signal))
 
 
 def calibration_scan(kspace: Tensor) -> Tensor:

@@ -1,0 +1,36 @@
+"""A reconstruction of one scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.reconstruction.protocol import Reconstruction
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Bound:
+    """What `Reconstruction.bind` returns: k-space → image, everything that belongs to the scan held as fields.
+
+    A value and no closure: it can be pickled, gives the same bits in another process, and says what it is. It lives on
+    the device and in the precision of the k-space of its scan.
+
+    Parameters
+    ----------
+    method
+        The reconstruction.
+    acquisition
+        The scan.
+    """
+
+    method: Reconstruction
+    acquisition: Acquisition
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """The image of this k-space, shaped as that of the scan."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{self.method.name}, bound to k-space {tuple(self.acquisition.kspace.shape)}"
