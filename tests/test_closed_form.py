@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mrnoise import InputError, g_factor, noise_map
-from mrnoise.closed_form import fully_sampled_std, sense_g_factor, sense_std
+from mrnoise import InputError, estimators, g_factor, noise_map
+from mrnoise.closed_form import cg_sense_std, closed_form_std, fully_sampled_std, sense_g_factor, sense_std
 from mrnoise.fourier import to_kspace
+from mrnoise.mapping import scan_image
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import caipi, equispaced
+from mrnoise.sampling import caipi, equispaced, pattern, random_1d
 from mrnoise.simulation import random_noise_covariance, simulate
 
 SHAPE = (36, 32)
@@ -136,3 +137,59 @@ def test_fully_sampled_reference_follows_averages():
 def test_bad_requests_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def transposed(acq):
+    """The same scan with k1 and k0 exchanged."""
+    return acq.replace(kspace=acq.kspace.mT, mask=acq.mask.mT, coil_maps=acq.coil_maps.mT)
+
+
+@pytest.mark.parametrize("along", ["k1", "k0"])
+@pytest.mark.parametrize("regularization", [1e-3, 0.1])
+def test_closed_form_of_lines_is_the_dense_covariance(regularization, along):
+    """P H P of the whole image with P = (H+λ)⁻¹; P alone, the usual mistake, is told apart."""
+    shape = (13, 8)
+    acq = simulate(shape, 5, seed=1).undersample(random_1d(shape, 2, calibration=3, seed=2))
+    if along == "k0":
+        acq, shape = transposed(acq), shape[::-1]
+    n = shape[0] * shape[1]
+    basis = torch.eye(n, dtype=torch.complex128).reshape(n, 1, *shape)
+    a = (to_kspace(acq.coil_maps * basis) * acq.mask).reshape(n, 5, -1)
+    psi = acq.noise_covariance
+    h = torch.einsum("ick,cd,jdk->ij", a.conj(), torch.linalg.inv(psi.matrix), a) * psi.mean_variance
+    inverse = torch.linalg.inv(h + regularization * torch.eye(n))
+    expected = (psi.mean_variance * (inverse @ h @ inverse).diagonal().real).sqrt().reshape(shape)
+    torch.testing.assert_close(cg_sense_std(acq, regularization), expected, rtol=1e-5, atol=0)
+    wrong = (psi.mean_variance * inverse.diagonal().real).sqrt().reshape(shape)
+    assert rms(expected / wrong - 1) > 0.005
+    averaged = acq.replace(averages=3.0 * torch.ones(shape))
+    torch.testing.assert_close(cg_sense_std(averaged, regularization), expected / 3**0.5, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda acq: cg_sense_std(acq.undersample(pattern("poisson", SHAPE, 2, 6)), 0.1), "along 2 of 2 axes"),
+        (lambda acq: cg_sense_std(acq, 0.0), "λ = 0"),
+        (lambda acq: cg_sense_std(acq.replace(coil_maps=None), 0.1), "follow the noise"),
+        (lambda acq: closed_form_std(type("Mine", (CgSense,), {})(0.1), acq), "Mine"),
+    ],
+)
+def test_no_closed_form_is_said(make, problem):
+    with pytest.raises(InputError, match=problem):
+        make(FULL)
+
+
+def test_auto_takes_the_closed_form_where_alias_sets_are_many(monkeypatch):
+    """At 10 % a lattice of lines is more products than samples. One off by √2 is not believed."""
+    acq = FULL.undersample(random_1d(SHAPE, 3, calibration=6, seed=1))
+    nm = noise_map(CgSense(0.02), acq, target_error=0.1)
+    assert nm.method == "closed_form" and nm.linearity.verdict == "linear"
+    assert float(nm.relative_error.max()) == 0 == nm.provenance["certified_error"]
+    exact = noise_map(CgSense(0.02), acq, method="exact").std
+    torch.testing.assert_close(nm.std, exact, rtol=2e-4, atol=0)
+    assert noise_map(CgSense(0.02), acq, method=estimators.ClosedForm()).method == "closed_form"
+    right = scan_image.closed_form_std
+    for factor in (2**0.5, 0.5**0.5):
+        monkeypatch.setattr(scan_image, "closed_form_std", lambda *given, by=factor: by * right(*given))
+        assert noise_map(CgSense(0.02), acq, target_error=0.1).method != "closed_form"

@@ -1,5 +1,7 @@
-"""Classical closed forms: the noise of SENSE, and the reference of every g-factor."""
+"""Closed forms: the noise of SENSE and, along lines, of CG-SENSE; the reference of every g-factor."""
 
+from mrnoise.closed_form.lines import cg_sense_std
+from mrnoise.closed_form.reconstructions import closed_form_std
 from mrnoise.closed_form.sense import fully_sampled_std, sense_g_factor, sense_std
 
-__all__ = ["fully_sampled_std", "sense_g_factor", "sense_std"]
+__all__ = ["cg_sense_std", "closed_form_std", "fully_sampled_std", "sense_g_factor", "sense_std"]

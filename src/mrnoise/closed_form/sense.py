@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.closed_form.averages import uniform_averages
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.sense import check_regularization, shared_mask
 from mrnoise.sampling.lattice import alias_lattice
@@ -77,17 +78,7 @@ def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
             received="none",
             remedy="Estimate them, e.g. with mrnoise.calibration.espirit.",
         )
-    repeats = 1.0
-    if acquisition.averages is not None:
-        measured = acquisition.averages[acquisition.mask].double()
-        repeats = float(measured[0])
-        if bool((measured != repeats).any()):
-            raise InputError(
-                "averages differ between samples",
-                expected="one number of averages for the closed form",
-                received=f"{float(measured.min()):g} to {float(measured.max()):g}",
-                remedy='Use noise_map(..., method="sketch"), which takes any weighting.',
-            )
+    repeats = uniform_averages(acquisition)
     lattice = alias_lattice(shared_mask(acquisition))
     dims, psi = acquisition.spatial_dims, acquisition.noise_covariance
     maps = acquisition.coil_maps.to(torch.complex128).movedim(acquisition.coil_axis, 0)

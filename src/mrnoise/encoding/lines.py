@@ -24,7 +24,7 @@ def line_gram(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Tensor | Non
 
     ``None`` if sampling varies along more axes, or the matrices would be too large.
     """
-    parts = _line_grams(maps, mask, axes)
+    parts = line_grams(maps, mask, axes)
     return None if parts is None else torch.cat([part.to(maps.dtype) for part in parts])
 
 
@@ -33,7 +33,7 @@ def line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularizati
     added = torch.as_tensor(regularization, dtype=torch.float64, device=maps.device).expand(mask.shape)
     added = added.movedim(axes[0] if axes else -1, -1).flatten(0, -2)
     parts = []
-    for h, some in zip(_line_grams(maps, mask, axes) or (), added.split(LINES_AT_ONCE), strict=False):
+    for h, some in zip(line_grams(maps, mask, axes) or (), added.split(LINES_AT_ONCE), strict=False):
         # A voxel that no coil sees has no equation: its solution is zero.
         unseen = h.diagonal(dim1=-2, dim2=-1) == 0
         factor, info = torch.linalg.cholesky_ex(h + torch.diag_embed(some + unseen))
@@ -43,7 +43,7 @@ def line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularizati
     return torch.cat(parts) if parts else None
 
 
-def _line_grams(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Iterator[Tensor] | None:
+def line_grams(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Iterator[Tensor] | None:
     """Some lines at a time, in double precision."""
     if len(axes) > 1 or maps.ndim != mask.ndim + 1:
         return None

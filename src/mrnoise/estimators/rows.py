@@ -131,4 +131,5 @@ class ClosedForm(Method):
             method="closed_form",
             n_samples=0,
             n_products=0,
+            certified_error=torch.zeros((), dtype=torch.float64),
         )

@@ -7,7 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.closed_form.sense import sense_std
+from mrnoise.closed_form import closed_form_std
 from mrnoise.errors import InputError
 from mrnoise.estimators.protocol import Derivative, Known
 from mrnoise.foreground import foreground
@@ -15,7 +15,7 @@ from mrnoise.fourier import central
 from mrnoise.linearization import NoiseToImage
 from mrnoise.linearization.checks import refuse
 from mrnoise.reconstruction.protocol import Reconstruction
-from mrnoise.reconstruction.sense import Sense, shared_mask
+from mrnoise.reconstruction.sense import shared_mask
 from mrnoise.sampling.lattice import LARGEST_SET, alias_colours
 from mrnoise.surrogate.sense_images import Surrogate, surrogate
 
@@ -95,12 +95,5 @@ class ScanImage:
         return self.operator.in_half_precision()
 
     def closed_form(self) -> Tensor:
-        """Variance of `Sense` from regular sampling."""
-        if not isinstance(self.reconstruction, Sense):
-            raise InputError(
-                "there is no closed form of this noise",
-                expected="SENSE from regular sampling: mrnoise.reconstruction.Sense",
-                received=self.reconstruction.name,
-                remedy='Use method="lattice", which is exact for linear reconstructions, or "auto".',
-            )
-        return sense_std(self.acquisition, self.reconstruction.regularization).square()
+        """Variance of `Sense` and `CgSense`."""
+        return closed_form_std(self.reconstruction, self.acquisition).square()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.stream import Plan
@@ -15,6 +16,7 @@ from mrnoise.estimators.key import Key
 from mrnoise.estimators.probing import AliasSets, Probe
 from mrnoise.estimators.protocol import Choice, Image, Method
 from mrnoise.estimators.replicas import MonteCarlo
+from mrnoise.estimators.rows import ClosedForm
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.sketching import Sketch
 
@@ -26,13 +28,16 @@ FIRST_ORDER_PREFERRED = 1.1
 MOST_PAIRS = 16
 # Relative leakage into one colour of probes up to which alias sets count as apart: round-off and solver tolerance.
 APART = 1e-3
+# How far the mean of |Jn|² over an object of a hundred voxels or more may be from that of a closed form, relative.
+CONFIRMED = 0.4
 
 
 @dataclass(frozen=True)
 class Auto(Method):
     """The method that is predicted to be cheapest, and may be believed.
 
-    Image-space probing on alias sets where that is exact at no more cost than samples; replicas where no derivative
+    Image-space probing on alias sets where that is exact at no more cost than samples, else the closed form of a
+    reconstruction that has one; replicas where no derivative
     passes the preflight or the noise is not first order; else what a pilot of 8 replicas on the first image predicts to
     be cheapest: `Probe` on a sublattice, `Sketch` (in single or half precision) or `MonteCarlo`, these with or without
     control variates.
@@ -82,6 +87,10 @@ class Auto(Method):
                 why += "no sampling error, at no more products than samples"
                 checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
                 return Choice(Probe(AliasSets(), draws=1), why, linearity=checked, tolerance=tolerance)
+            if not controlled and plan.n_samples is None and _closed_form_holds(image, pair[1]):
+                why = "its closed form, which a product with its derivative confirms: no sampling error"
+                checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
+                return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
         if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
             why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
             return Choice(Sketch(control_variate=controlled), why, tolerance=tolerance)
@@ -139,6 +148,17 @@ def _method(best: Prospect, tried: Pilot) -> Method:
 def _tolerance(plan: Plan) -> float:
     """What first order may be wrong by: no more than sampling is."""
     return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
+
+
+def _closed_form_holds(image: Image, product: Tensor) -> bool:
+    """Whether there is one, and its noise has the size of a product Jn: a wrong convention is a factor of 2."""
+    try:
+        variance = image.closed_form()
+    except InputError:
+        return False
+    inside = image.region & (variance > 0)
+    ratio = product[0][inside].abs().double().square() / variance[inside]
+    return bool(len(ratio)) and abs(float(ratio.mean()) - 1) < CONFIRMED
 
 
 def _alias_sets_are_apart(image: Image, plan: Plan) -> bool:

@@ -1,0 +1,39 @@
+"""Which reconstructions have noise in closed form."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.closed_form.lines import cg_sense_std
+from mrnoise.closed_form.sense import sense_std
+from mrnoise.errors import InputError
+from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.sense import Sense
+
+
+def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition) -> Tensor:
+    """σ of `Sense` (`sense_std`) or `CgSense` (`cg_sense_std`), image-shaped, float64.
+
+    Raises
+    ------
+    InputError
+        If the reconstruction is another, a class derived from these included, or the scan has no closed form.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulate
+    >>> tuple(closed_form_std(CgSense(1e-2), simulate((8, 6), 3)).shape)
+    (8, 6)
+    """
+    if type(reconstruction) is Sense:
+        return sense_std(acquisition, reconstruction.regularization)
+    if type(reconstruction) is CgSense:
+        return cg_sense_std(acquisition, reconstruction.regularization)
+    raise InputError(
+        "there is no closed form of this noise",
+        expected="mrnoise.reconstruction.Sense or CgSense",
+        received=reconstruction.name,
+        remedy='Use method="auto", or "lattice", which is exact for linear reconstructions.',
+    )
