@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from mrnoise.acquisition.geometry import Geometry
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
+from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.sampling_error import EmpiricalError, GaussianError, NoError
 from mrnoise.result.noise_map import NoiseMap
 
 OBLIQUE = np.array([[0.86, -0.47, 0.2, -30.0], [0.45, 0.84, -0.6, -25.0], [0.05, 0.3, 2.9, 7.0], [0, 0, 0, 1.0]])

@@ -177,6 +177,35 @@ def test_probe_has_no_simultaneous_band():
         NoiseMap(torch.ones(SHAPE), estimate).confidence_interval(simultaneous=torch.ones(SHAPE, dtype=torch.bool))
 
 
+@pytest.mark.parametrize("method", ["sketch", "monte_carlo"])
+@pytest.mark.parametrize("kind", ["improper", "explained"])
+def test_simultaneous_band_with_control_variates_holds(method, kind):
+    """All of 54 voxels in 95 % of 200 seeds, floor 1.5 %. With the error taken as known: 84 %."""
+    from test_control_variate import OPERATORS, DenseFeatures, F, run
+
+    operator, everywhere = OPERATORS[kind], torch.ones(SHAPE, dtype=torch.bool)
+    held = []
+    for seed in range(200):
+        nm = NoiseMap(torch.ones(SHAPE), run(method, operator, 32, seed, DenseFeatures(F)))
+        low, high = nm.confidence_interval(0.95, "variance", simultaneous=everywhere)
+        held.append(bool(((low <= operator.variance) & (operator.variance <= high)).all()))
+    assert sum(held) / 200 >= 0.95 - 2 * 0.015
+
+
+def test_simultaneous_band_of_coloured_probes_holds():
+    """From a single draw, over 100 seeds, floor 2.2 %: wider than need be, since five neighbours tell the error."""
+    from test_colouring import Filtered, coloured
+
+    operator, cells = Filtered(0.5), estimators.Sublattice(3, 3, 1)
+    everywhere = torch.ones(operator.image_shape, dtype=torch.bool)
+    held = []
+    for seed in range(100):
+        found = NoiseMap(torch.ones(operator.image_shape), coloured(operator, Plan(n_samples=1), cells, Key(seed)))
+        low, high = found.confidence_interval(0.95, "variance", simultaneous=everywhere)
+        held.append(bool(((low <= operator.variance) & (operator.variance <= high)).all()))
+    assert sum(held) / 100 >= 0.95 - 2 * 0.022
+
+
 def few_coefficients():
     """54 voxels of improper noise from six samples: strongly correlated."""
     g = torch.Generator().manual_seed(5)

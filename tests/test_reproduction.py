@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from mrnoise import Acquisition, InputError, noise_map
 from mrnoise.cli.main import app
 from mrnoise.estimators import Sketch
-from mrnoise.estimators.estimate import Estimate, GaussianError
+from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.sampling_error import GaussianError
 from mrnoise.files.record import plain
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import ZeroFilled

@@ -6,7 +6,7 @@ from mrnoise.estimators.choice.auto import Auto
 from mrnoise.estimators.choice.colouring import Sublattice, Uncorrelated
 from mrnoise.estimators.choice.linearity import Finding, Linearity, linearity
 from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, NoError
+from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.methods import METHODS, method, names
 from mrnoise.estimators.operator import NoiseOperator
@@ -17,6 +17,7 @@ from mrnoise.estimators.protocol import Choice, Image, Method
 from mrnoise.estimators.replicas import MonteCarlo, monte_carlo
 from mrnoise.estimators.rows import ClosedForm, Exact, exact
 from mrnoise.estimators.sampler import DISTRIBUTIONS
+from mrnoise.estimators.sampling_error import EmpiricalError, GaussianError, NoError
 from mrnoise.estimators.sketching import Sketch, sketch
 
 __all__ = [

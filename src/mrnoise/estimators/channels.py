@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.sampling_error import EmpiricalError
 
 # Voxels whose quadratic forms are evaluated together.
 BLOCK = 2**13

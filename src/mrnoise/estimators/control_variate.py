@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.estimate import Estimate, GaussianError, MomentError
+from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import local_mean
+from mrnoise.estimators.sampling_error import GaussianError, MomentError
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
 # as many.

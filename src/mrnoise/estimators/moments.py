@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from mrnoise.estimators.batching.running_sums import RunningSums
-from mrnoise.estimators.estimate import Estimate, GaussianError, pooled
+from mrnoise.estimators.estimate import Estimate, pooled
+from mrnoise.estimators.sampling_error import GaussianError
 
 
 class Accumulator(Protocol):

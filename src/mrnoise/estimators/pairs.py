@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches, stream
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.replicas import replica_noise
 from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sampling_error import EmpiricalError
 
 # Pairs from which the number of additional products, their weight and a first guess of the bias are taken.
 PILOT = 8

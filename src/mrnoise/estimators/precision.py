@@ -12,11 +12,12 @@ from torch import Tensor
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches
 from mrnoise.estimators.certificate import object_of
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.replicas import replica_noise
+from mrnoise.estimators.sampling_error import EmpiricalError
 
 # Pairs to begin with, and the part of the error of σ that may come from them.
 N_PAIRS, SHARE = 8, 0.35

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from mrnoise.estimators.batching.stream import Plan, stream
 from mrnoise.estimators.certificate import CERTIFIED_LEVEL
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import local_mean
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.sampler import sampler
+from mrnoise.estimators.sampling_error import EmpiricalError, LeakageError
 
 # A voxel knows its own leakage from as many values as draws. Where these are few, the mean over its neighbourhood,
 # so many voxels wide, counts as so many draws more.
@@ -206,7 +207,7 @@ class _Diagonal:
             variance=v.clamp_min(0),
             pseudo_variance=p,
             # The leakage into P has no imaginary part of its own to judge it by; it is at most that into V.
-            error=EmpiricalError(
+            error=(EmpiricalError if self._n_colours == 1 else LeakageError)(
                 variance=error,
                 cross=(error if real else torch.zeros_like(error)).to(torch.complex128),
                 pseudo_abs=error if real else 2 * improper,

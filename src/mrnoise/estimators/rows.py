@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import Plan, Progress, stream
-from mrnoise.estimators.estimate import Estimate, NoError
+from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
+from mrnoise.estimators.sampling_error import NoError
 
 
 class _Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrnoise.estimators import Auto, Estimate, Method, method
-from mrnoise.estimators.estimate import GaussianError, unstack
+from mrnoise.estimators.estimate import unstack
 from mrnoise.estimators.protocol import cannot_go_on
 from mrnoise.linearization import Images
 from mrnoise.mapping.provenance import fingerprint
@@ -36,8 +36,7 @@ def estimates_of(earlier: NoiseMap, images: Images, seed: int) -> list[Estimate 
     InputError
         If the map is of another scan, reconstruction or seed, or of another noise level.
     """
-    pooled = any(earlier.provenance.get(name) for name in ("control_variate", "half_precision"))
-    if not pooled and not isinstance(earlier.estimate.error, GaussianError):
+    if not earlier.estimate.error.continues:
         raise cannot_go_on("a map by sketch or monte_carlo", earlier.method)
     expected = {
         "input sha256": fingerprint(images.acquisition),

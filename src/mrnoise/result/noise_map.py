@@ -17,7 +17,7 @@ from torch import Tensor
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.choice.linearity import Linearity
-from mrnoise.estimators.estimate import EmpiricalError, Estimate
+from mrnoise.estimators.estimate import Estimate
 
 # name: (unit, definition, which states the convention in words)
 QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -212,12 +212,12 @@ class NoiseMap:
                 remedy="Use 0.95 for the 95 % interval.",
             )
         if simultaneous is not None:
-            if isinstance(self.estimate.error, EmpiricalError):
+            if not self.estimate.error.simultaneous:
                 raise InputError(
                     "no simultaneous intervals for this method",
-                    expected="a map by sketch, monte_carlo or exact",
+                    expected="a map by sketch, monte_carlo (also with control variates), lattice, exact or closed_form",
                     received=self.method,
-                    remedy='Map with method="sketch".',
+                    remedy='Map with method="sketch": the spread of a few samples says nothing of tails that far out.',
                 )
             level = 1 - (1 - level) / _count(simultaneous, self.variance)
         value = self.quantity(quantity)

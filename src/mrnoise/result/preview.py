@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from mrnoise.errors import InputError
-from mrnoise.estimators.estimate import EmpiricalError
+from mrnoise.estimators.sampling_error import EmpiricalError
 from mrnoise.foreground import foreground
 from mrnoise.result.noise_map import NoiseMap
 

@@ -15,7 +15,15 @@ from torch import Tensor
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.choice.linearity import Finding, Linearity
-from mrnoise.estimators.estimate import EmpiricalError, Estimate, GaussianError, MomentError, NoError, SamplingError
+from mrnoise.estimators.estimate import Estimate
+from mrnoise.estimators.sampling_error import (
+    EmpiricalError,
+    GaussianError,
+    LeakageError,
+    MomentError,
+    NoError,
+    SamplingError,
+)
 from mrnoise.files.atomic import replacing
 from mrnoise.files.record import to_json, to_numpy
 from mrnoise.result.noise_map import QUANTITIES, NoiseMap
@@ -24,12 +32,8 @@ if TYPE_CHECKING:
     import h5py
 
 FORMAT, FORMAT_VERSION = "mrnoise noise map", 1
-MOMENTS = ("variance", "cross", "pseudo_abs", "pseudo_square", "degrees_of_freedom")
-ERROR_FIELDS: dict[type, tuple[str, ...]] = {
-    GaussianError: ("degrees_of_freedom",),
-    EmpiricalError: MOMENTS,
-    MomentError: MOMENTS,
-    NoError: (),
+KINDS: dict[str, type[SamplingError]] = {
+    kind.__name__: kind for kind in (GaussianError, EmpiricalError, MomentError, LeakageError, NoError)
 }
 
 
@@ -163,23 +167,22 @@ def _get(group: h5py.Group, name: str) -> Tensor | None:
 
 
 def _put_error(group: h5py.Group, error: SamplingError) -> None:
-    if type(error) not in ERROR_FIELDS:
+    if KINDS.get(type(error).__name__) is not type(error):
         raise InputError(
             "sampling error of unknown kind",
-            expected=" or ".join(kind.__name__ for kind in ERROR_FIELDS),
+            expected=" or ".join(KINDS),
             received=type(error).__name__,
             remedy="Save the map as .nii.gz, or give one of the known kinds.",
         )
     group.attrs["kind"] = type(error).__name__
-    for name in ERROR_FIELDS[type(error)]:
-        _put(group, name, getattr(error, name))
+    for field in dataclasses.fields(error):  # type: ignore[arg-type]  # all kinds are dataclasses
+        _put(group, field.name, getattr(error, field.name))
 
 
 def _get_error(group: h5py.Group) -> SamplingError:
-    kinds = {kind.__name__: kind for kind in ERROR_FIELDS}
-    kind = kinds[str(group.attrs["kind"])]
-    error: SamplingError = kind(*(torch.as_tensor(group[name][()]) for name in ERROR_FIELDS[kind]))
-    return error
+    kind = KINDS[str(group.attrs["kind"])]
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(*(torch.as_tensor(group[name][()]) for name in names))
 
 
 def _put_linearity(group: h5py.Group, linearity: Linearity) -> None:
