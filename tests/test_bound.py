@@ -69,7 +69,7 @@ def test_same_bits_after_pickle_in_another_process(coil_maps, tmp_path: Path):
 def test_says_what_it_is_in_one_line(name):
     method = METHODS[name]()
     text = repr(method.bind(scan(coil_maps=True, full=True)))
-    assert text.startswith(method.name)
+    assert text.startswith(repr(method))
     assert text.endswith("bound to k-space (4, 28, 26)")
     assert "\n" not in text
     assert len(text) < 200
