@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from mrnoise import InputError
 from mrnoise.cli.main import app
-from mrnoise.fourier import to_image
 from mrnoise.networks import build, load_weights
 from mrnoise.reconstruction import CgSense, ZeroFilled
 from mrnoise.sampling import equispaced
@@ -122,10 +121,11 @@ def test_ssdu_holds_samples_out(sample):
 
     class Spy:
         estimates_coil_maps = False
+        training = True
 
-        def __call__(self, kspace, mask, maps):
-            seen.append((kspace, mask))
-            return (maps.conj() * to_image(kspace)).sum(0)
+        def __call__(self, kspace, encoding):
+            seen.append((kspace, encoding.mask))
+            return encoding.adjoint(kspace)
 
     share = 0.4
     SSDU(share=share).loss(Spy(), sample, generator(3))
@@ -175,11 +175,12 @@ def test_network_with_its_own_maps_is_compared_in_their_phase(sample):
 
     class Perfect:
         estimates_coil_maps = True
+        training = True
 
         def coil_maps(self, calibration):
             return sample.maps * turn
 
-        def __call__(self, kspace, mask, maps):
+        def __call__(self, kspace, encoding):
             return sample.target * turn.conj()
 
     support = sample.maps.abs().sum(0) > 0

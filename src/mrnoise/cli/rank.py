@@ -82,7 +82,7 @@ def patterns(
             progress=progress,
         )
     record = {
-        "reconstruction": as_reconstruction(method).name,
+        "reconstruction": as_reconstruction(method).title,
         "acceleration": acceleration,
         "roi": roi,
         "samples": samples,
@@ -159,7 +159,7 @@ def networks(
             progress=progress,
         )
     record = {
-        "reconstructions": {name: as_reconstruction(method).name for name, method in methods.items()},
+        "reconstructions": {name: as_reconstruction(method).title for name, method in methods.items()},
         "acceleration": acceleration,
         "pattern": pattern,
         "roi": roi,

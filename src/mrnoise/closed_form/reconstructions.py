@@ -34,6 +34,6 @@ def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition) ->
     raise InputError(
         "there is no closed form of this noise",
         expected="mrnoise.reconstruction.Sense or CgSense",
-        received=reconstruction.name,
+        received=reconstruction.title,
         remedy='Use method="auto", or "lattice", which is exact for linear reconstructions.',
     )

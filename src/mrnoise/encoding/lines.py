@@ -34,8 +34,8 @@ def line_inverse(maps: Tensor, mask: Tensor, axes: tuple[int, ...], regularizati
     added = added.movedim(axes[0] if axes else -1, -1).flatten(0, -2)
     parts = []
     for h, some in zip(line_grams(maps, mask, axes) or (), added.split(LINES_AT_ONCE), strict=False):
-        # A voxel that no coil sees has no equation: its solution is zero.
-        unseen = h.diagonal(dim1=-2, dim2=-1) == 0
+        # Without λ, a voxel that no coil sees has no equation: its solution is zero.
+        unseen = (h.diagonal(dim1=-2, dim2=-1) == 0) & (some == 0)
         factor, info = torch.linalg.cholesky_ex(h + torch.diag_embed(some + unseen))
         if bool(info.any()):
             return None

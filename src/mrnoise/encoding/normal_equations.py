@@ -99,6 +99,8 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, maps, mask, regularization, equations = inputs
+        # Zeros for what does not change, mostly the maps, would cost as much as the rest.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(output, maps, mask, regularization)
         ctx.save_for_forward(output, maps, mask, regularization)
         ctx.equations = equations
@@ -122,6 +124,8 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
+        if grad is None:  # nothing behind depends on the solution
+            return None, None, None, None, None
         x, maps, mask, regularization = ctx.saved_tensors
         equations: NormalEquations = ctx.equations
         w = _Solve.apply(grad, maps, mask, regularization, equations)

@@ -165,7 +165,7 @@ def coil_sketch(
         "n_products": sum(found.n_samples * len(found.matrix) for _, found in parts),
         "interrupted": interrupted,
         "noise_model": "first order in the noise",
-        "reconstruction": images.reconstruction.name,
+        "reconstruction": images.reconstruction.title,
         "preflight": checks,
         **scan_record(acquisition, images.reconstruction.estimates_coil_maps),
         "seconds": round(time.perf_counter() - started, 3),

@@ -40,7 +40,7 @@ def estimates_of(earlier: NoiseMap, images: Images, seed: int) -> list[Estimate 
         raise cannot_go_on("a map by sketch or monte_carlo", earlier.method)
     expected = {
         "input sha256": fingerprint(images.acquisition),
-        "reconstruction": images.reconstruction.name,
+        "reconstruction": images.reconstruction.title,
         "seed": seed,
         "noise_scale": None,
     }

@@ -256,7 +256,7 @@ def _record(images: Images, request: Request, mapped: list[MappedImage], seed: i
         "certified_error": max(known) if len(known) == images.count else None,
         "interrupted": any(one.interrupted for one in estimates) or len(mapped) < images.count,
         "noise_model": "first order in the noise" if method.first_order else "replicas at the noise level of the scan",
-        "reconstruction": images.reconstruction.name,
+        "reconstruction": images.reconstruction.title,
         "preflight": first.preflight.describe(),
         **scan_record(images.acquisition, images.reconstruction.estimates_coil_maps),
     }

@@ -275,7 +275,7 @@ def measure(
         noise_power=power,
         noise_map=nm,
         provenance={
-            "reconstruction": as_reconstruction(reconstruction).name,
+            "reconstruction": as_reconstruction(reconstruction).title,
             "seed": seed,
             "voxel_size": {"value": steps, "unit": unit},
             **scan_record(acquisition, as_reconstruction(reconstruction).estimates_coil_maps),

@@ -95,15 +95,15 @@ class DeepReconstruction(Reconstruction):
         self.network.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
         scale = intensity(acquisition.whiten(acquisition.kspace)) if self.normalization == "fixed" else None
         maps, window = self._fixed_maps(acquisition)
-        # Maps that are estimated have the norm that the network wants.
-        norm = None if maps is None or acquisition.coil_maps is None or self.estimates_coil_maps else other_norm(maps)
-        if maps is not None and norm is not None:
-            maps = maps / norm.clamp_min(TINY)
+        norm = None
+        if maps is not None and acquisition.coil_maps is not None and not self.estimates_coil_maps:
+            norm = other_norm(maps)
+            maps = maps if norm is None else maps / norm.clamp_min(TINY)
         fixed = None if maps is None else self.encoding(acquisition, maps)
         return BoundNetwork(self, acquisition, scale, fixed, window, norm)
 
     def encoding(self, acquisition: Acquisition, maps: Tensor) -> Encoding:
-        """The forward model of unit coil maps, as the network is given it."""
+        """The forward model of unit coil maps that the network is given."""
         return encode(acquisition, maps, tolerance=SOLVER_TOLERANCE)
 
     def _fixed_maps(self, acquisition: Acquisition) -> tuple[Tensor | None, Tensor | None]:
@@ -137,9 +137,9 @@ class BoundNetwork(Bound):
     fixed
         Forward model of the fixed coil maps; ``None``: the maps follow from each k-space.
     window
-        Calibration lines in k-space from which the network then estimates them, (k1, k0); ``None``: ESPIRiT does.
+        Place of the calibration lines, (k1, k0), where the maps are the network's own; ``None``: ESPIRiT's.
     norm
-        Σ_c |S_c|² to the power ½ of the maps that were given, (y, x), by which the image is divided; ``None``: 1.
+        √Σ_c |S_c|² of the maps that were given, (y, x), by which the image is divided; ``None``: it is 1.
     """
 
     method: DeepReconstruction
@@ -149,7 +149,7 @@ class BoundNetwork(Bound):
     norm: Tensor | None
 
     def __call__(self, kspace: Tensor) -> Tensor:
-        """S N(y / s) of the whitened k-space y, (coil, k1, k0) → (y, x)."""
+        """The image s N(y / s) of the whitened k-space y, (coil, k1, k0) → (y, x)."""
         whitened = self.acquisition.whiten(kspace)
         scale = intensity(whitened) if self.scale is None else self.scale
         normalized = whitened / scale

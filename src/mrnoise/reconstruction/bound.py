@@ -33,4 +33,4 @@ class Bound:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{self.method.name}, bound to k-space {tuple(self.acquisition.kspace.shape)}"
+        return f"{self.method!r}, bound to k-space {tuple(self.acquisition.kspace.shape)}"

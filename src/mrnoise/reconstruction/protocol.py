@@ -36,7 +36,7 @@ class Reconstruction:
         raise NotImplementedError
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """What records call it."""
         text = repr(self)
         return type(self).__name__ if "\n" in text else text
@@ -63,7 +63,7 @@ class WholeKspace(Reconstruction):
         return self.function
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """That of the function; networks print a page, so they go by their class."""
         text = getattr(self.function, "__name__", None) or repr(self.function)
         return type(self.function).__name__ if "\n" in text else text
