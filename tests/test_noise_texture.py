@@ -199,7 +199,7 @@ def test_the_integral_of_the_spectrum_is_the_mean_variance(roi):
 def test_autocorrelation_length_of_gaussian_filtered_noise():
     """ρ = exp(-τ²/4s²) has the width 4 s √ln 2, known to 2 % here; √2 would be 20 times that."""
     width = (2.0, 1.2)
-    found = noise_power_spectrum(filtered(width), WHITE, ROI, n_samples=1600)
+    found = noise_power_spectrum(filtered(width), WHITE, ROI, n_samples=1600, seed=1)
     for length, error, s, step in zip(found.length, found.length_error, width, STEP, strict=True):
         assert abs(length - 4 * s * math.log(2) ** 0.5 * step) < 4 * error + 0.02 * step
         assert error < 0.02 * length

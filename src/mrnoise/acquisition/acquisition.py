@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
+from mrnoise.devices import checked_device
 from mrnoise.errors import InputError
+from mrnoise.sampling.grid import Grid
+from mrnoise.sampling.trajectory import Trajectory
+from mrnoise.tensor_record import TensorRecord
 
 # Of leading axes without names, the last first.
 DEFAULT_AXES = ("slice", "frame", "echo", "set", "phase")
 
 
-@dataclass(frozen=True, eq=False)
-class Acquisition:
+@dataclass(frozen=True, eq=False, init=False)
+class Acquisition(TensorRecord):
     """Raw k-space with its noise covariance, sampling, coil maps and geometry.
 
     Parameters
     ----------
     kspace
-        Complex, (..., coil, k1, k0) or, with ``spatial_dims=3``, (..., coil, k2, k1, k0); centre at n // 2.
-        Leading axes are independent images (slice, frame, echo). Samples outside the mask are set to zero.
+        Complex, (..., coil, k1, k0) or, with ``spatial_dims=3``, (..., coil, k2, k1, k0), centre at n // 2; of a
+        trajectory (..., coil, *samples). Leading axes are independent images (slice, frame, echo). Samples outside the
+        mask are set to zero.
     noise_covariance
         Ψ, total complex variance in squared k-space units: a `NoiseCovariance` or a (coil, coil) tensor.
     mask
-        Bool, the samples that were acquired: (k1, k0) or (k2, k1, k0), with the leading axes where the
-        images differ. ``None``: the samples that are not exactly zero in every coil.
+        Short for ``sampling=Grid(mask)``: bool, the samples that were acquired, (k1, k0) or (k2, k1, k0), with the
+        leading axes where the images differ. Without it and ``sampling``: those that are not exactly zero in every
+        coil.
     coil_maps
-        Complex, shaped as ``kspace`` in image space, or without its leading axes.
+        Complex, (coil, *image), or with the leading axes of k-space.
     averages
-        How often each sample was measured and averaged, shaped as ``mask``; its noise covariance is
+        How often each sample was measured and averaged, shaped as the samples of one coil; its noise covariance is
         Ψ / averages. ``None``: once.
     calibration
         K-space of separate calibration lines, shaped as ``kspace`` and zero where not acquired: the source of
@@ -43,48 +50,90 @@ class Acquisition:
     geometry
         Voxel size and orientation of the image.
     spatial_dims
-        2 or 3.
+        2 or 3; that of a trajectory goes before.
     source
         Where the data came from.
     axes
         Names of the leading axes, e.g. ``("frame", "slice")``. ``None``: the last of them is ``slice``, those before
         ``frame``, ``echo``, ``set``, ``phase``.
+    sampling
+        A `mrnoise.sampling.Grid` or `mrnoise.sampling.Trajectory`.
 
     Raises
     ------
     InputError
         If a shape, type or value does not fit.
+
+    Examples
+    --------
+    >>> kspace = torch.randn(3, 4, 8, 6, dtype=torch.complex64)
+    >>> scan = Acquisition(kspace, torch.eye(4), axes=("frame",))
+    >>> scan.image_shape, scan.acceleration, scan.at(frame=1).image_shape
+    ((3, 8, 6), 1.0, (8, 6))
     """
 
     kspace: Tensor
     noise_covariance: NoiseCovariance
-    mask: Tensor = None  # type: ignore[assignment]  # always a tensor after construction
-    coil_maps: Tensor | None = None
-    averages: Tensor | None = None
-    calibration: Tensor | None = None
-    geometry: Geometry = field(default_factory=lambda: Geometry(measured=False))
-    spatial_dims: int = 2
-    source: str = "memory"
-    axes: tuple[str, ...] = None  # type: ignore[assignment]  # always names after construction
+    sampling: Grid | Trajectory
+    coil_maps: Tensor | None
+    averages: Tensor | None
+    calibration: Tensor | None
+    geometry: Geometry
+    spatial_dims: int
+    source: str
+    axes: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        kspace = torch.as_tensor(self.kspace)
-        _check_kspace(kspace, self.spatial_dims)
-        psi = NoiseCovariance.of(self.noise_covariance)
-        n_coils = kspace.shape[-self.spatial_dims - 1]
+    def __init__(
+        self,
+        kspace: Tensor,
+        noise_covariance: NoiseCovariance | Tensor,
+        mask: Tensor | None = None,
+        coil_maps: Tensor | None = None,
+        averages: Tensor | None = None,
+        calibration: Tensor | None = None,
+        geometry: Geometry | None = None,
+        spatial_dims: int = 2,
+        source: str = "memory",
+        axes: Sequence[str] | None = None,
+        *,
+        sampling: Grid | Trajectory | None = None,
+    ) -> None:
+        if isinstance(sampling, Trajectory):
+            spatial_dims = sampling.spatial_dims
+        kspace = torch.as_tensor(kspace)
+        sample_ndim = spatial_dims if sampling is None else sampling.sample_ndim
+        _check_kspace(kspace, spatial_dims, sample_ndim)
+        psi = NoiseCovariance.of(noise_covariance)
+        psi = psi if psi.matrix.device == kspace.device else psi.to(kspace.device)
+        n_coils = kspace.shape[-sample_ndim - 1]
         if psi.n_coils != n_coils:
             raise InputError(
                 "coil count of the noise covariance does not match the k-space",
-                expected=f"{n_coils} × {n_coils}, axis {-self.spatial_dims - 1} of k-space "
+                expected=f"{n_coils} × {n_coils}, axis {-sample_ndim - 1} of k-space "
                 f"{tuple(kspace.shape)} being the coils",
                 received=f"{psi.n_coils} × {psi.n_coils}",
                 remedy="Check the axis order (..., coil, k1, k0), or select the coils with data.",
             )
-        object.__setattr__(self, "noise_covariance", psi)
-        mask = self._checked_mask(kspace, self.mask)
-        object.__setattr__(self, "mask", mask)
-        object.__setattr__(self, "kspace", kspace * mask.unsqueeze(-self.spatial_dims - 1))
-        object.__setattr__(self, "axes", self._checked_axes())
+        if isinstance(sampling, Trajectory):
+            _check_samples(kspace, sampling, mask)
+        else:
+            given = mask if sampling is None else sampling.mask
+            sampling = _grid(kspace, given, spatial_dims)
+            kspace = kspace * sampling.mask.unsqueeze(-spatial_dims - 1)
+        values = {
+            "kspace": kspace,
+            "noise_covariance": psi,
+            "sampling": sampling,
+            "coil_maps": coil_maps,
+            "averages": averages,
+            "calibration": calibration,
+            "geometry": Geometry(measured=False) if geometry is None else geometry,
+            "spatial_dims": spatial_dims,
+            "source": source,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "axes", self._checked_axes(axes))
         self._check_coil_maps()
         self._check_averages()
         self._check_calibration()
@@ -93,8 +142,8 @@ class Acquisition:
 
     @property
     def coil_axis(self) -> int:
-        """Axis of the coils, counted from the end."""
-        return -self.spatial_dims - 1
+        """Axis of the coils of k-space, counted from the end."""
+        return -self.sampling.sample_ndim - 1
 
     @property
     def n_coils(self) -> int:
@@ -103,8 +152,8 @@ class Acquisition:
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
-        """(k1, k0) or (k2, k1, k0)."""
-        return tuple(self.kspace.shape[-self.spatial_dims :])
+        """Matrix of the image, (y, x) or (z, y, x); of a grid also that of k-space."""
+        return self.sampling.image_shape
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -118,17 +167,65 @@ class Acquisition:
 
     @property
     def acceleration(self) -> float:
-        """True acceleration R: all samples over acquired samples, calibration lines counted."""
-        return float(self.mask.numel() / self.mask.sum())
+        """Net acceleration R; on a grid all samples over acquired samples, calibration lines counted."""
+        return self.sampling.acceleration
+
+    @property
+    def grid(self) -> Grid:
+        """Its sampling, on the Cartesian grid.
+
+        Raises
+        ------
+        InputError
+            If it is a trajectory.
+        """
+        if isinstance(self.sampling, Trajectory):
+            raise InputError(
+                "this needs Cartesian sampling",
+                expected="samples on a grid",
+                received=f"a trajectory of {self.sampling.n_samples} samples",
+                remedy="Give a reconstruction of your own, k-space → image, that knows its trajectory.",
+            )
+        return self.sampling
+
+    @property
+    def mask(self) -> Tensor:
+        """The samples of a grid that were acquired, bool."""
+        return self.grid.mask
 
     # -- derived acquisitions ----------------------------------------------------------------------------
 
     def replace(self, **changes: Any) -> Acquisition:
-        """Copy with some fields changed; k-space with another number of leading axes has the usual names of them."""
+        """Copy with some fields changed; ``mask=`` sets its sampling.
+
+        K-space with another number of leading axes has the usual names of them.
+        """
         kspace = changes.get("kspace")
         if kspace is not None and kspace.ndim != self.kspace.ndim:
             changes.setdefault("axes", None)
-        return dataclasses.replace(self, **changes)
+        if "mask" in changes:
+            changes.setdefault("sampling", None)
+        kept = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Acquisition(**(kept | changes))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Copy with a function applied to every tensor."""
+        moved = {
+            name: function(value) if isinstance(value, Tensor) else value.map(function)
+            for name, value in self._fields().items()
+            if isinstance(value, Tensor | TensorRecord)
+        }
+        return self.replace(**moved)  # type: ignore[return-value]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Copy with every tensor on a device.
+
+        Raises
+        ------
+        InputError
+            If there is no such device.
+        """
+        return super().to(checked_device(device))
 
     def undersample(self, mask: Tensor) -> Acquisition:
         """Keep only the samples of ``mask`` (k1, k0) that were acquired."""
@@ -138,52 +235,45 @@ class Acquisition:
         return self.replace(mask=self.mask & mask)
 
     def at(self, **index: int) -> Acquisition:
-        """The part at an index of some of its leading axes, without these axes: ``at(slice=3)``."""
-        lead, sizes = len(self.axes), self.batch_shape
+        """The part at an index of some of its leading axes, without these axes: ``at(slice=3)``.
 
-        def part(values: Tensor | None, trailing: int) -> Tensor | None:
-            if values is None or values.ndim == trailing:
-                return values
-            return values[tuple(index.get(axis, slice(None)) for axis in self.axes)]
-
-        dims = self.spatial_dims
+        Raises
+        ------
+        InputError
+            If there is no such axis or index.
+        """
         if not index:
             return self
-        assert lead == len(sizes) and set(index) <= set(self.axes)
+        sizes = dict(zip(self.axes, self.batch_shape, strict=True))
+        if any(not 0 <= i < sizes.get(axis, 0) for axis, i in index.items()):
+            raise InputError(
+                "no such part of the scan",
+                expected=", ".join(f"{axis} 0 to {n - 1}" for axis, n in sizes.items()) or "no leading axis",
+                received=", ".join(f"{axis} {i}" for axis, i in index.items()),
+                remedy="Leading axes are named by Acquisition.axes.",
+            )
+        place = tuple(index.get(axis, slice(None)) for axis in self.axes)
+
+        def part(values: Tensor | None, trailing: int) -> Tensor | None:
+            return values if values is None or values.ndim == trailing else values[place]
+
+        dims, samples = self.spatial_dims, self.sampling.sample_ndim
+        sampling = self.sampling
+        if isinstance(sampling, Grid) and sampling.mask.ndim > dims:
+            sampling = Grid(sampling.mask[place], dims)
         return self.replace(
-            kspace=part(self.kspace, dims + 1),
-            mask=part(self.mask, dims),
+            kspace=part(self.kspace, samples + 1),
+            sampling=sampling,
             coil_maps=part(self.coil_maps, dims + 1),
-            averages=part(self.averages, dims),
-            calibration=part(self.calibration, dims + 1),
+            averages=part(self.averages, samples),
+            calibration=part(self.calibration, samples + 1),
             axes=tuple(axis for axis in self.axes if axis not in index),
         )
 
     def slices(self) -> Iterator[Acquisition]:
         """The independent images one by one, without leading axes."""
-        if not self.batch_shape:
-            yield self
-            return
-        n = len(self.batch_shape)
-
-        def each(values: Tensor | None, trailing: int) -> list[Any]:
-            count = int(torch.tensor(self.batch_shape).prod())
-            if values is None or values.ndim == trailing:
-                return [values] * count
-            return list(values.flatten(0, n - 1))
-
-        dims = self.spatial_dims
-        for kspace, mask, maps, averages, calibration in zip(
-            each(self.kspace, dims + 1),
-            each(self.mask, dims),
-            each(self.coil_maps, dims + 1),
-            each(self.averages, dims),
-            each(self.calibration, dims + 1),
-            strict=True,
-        ):
-            yield self.replace(
-                kspace=kspace, mask=mask, coil_maps=maps, averages=averages, calibration=calibration, axes=()
-            )
+        for place in itertools.product(*(range(n) for n in self.batch_shape)):
+            yield self.at(**dict(zip(self.axes, place, strict=True)))
 
     # -- noise -------------------------------------------------------------------------------------------
 
@@ -204,37 +294,16 @@ class Acquisition:
         return self.noise_covariance.colour_adjoint(values * self._weight(values), self.coil_axis)
 
     def _weight(self, like: Tensor) -> Tensor:
-        weight = self.mask.to(like.real.dtype)
+        weight = self.sampling.weight.to(like.real.dtype)
         if self.averages is not None:
             weight = weight / self.averages.to(like.real.dtype).clamp_min(1).sqrt()
         return weight.unsqueeze(self.coil_axis).to(like.device)
 
     # -- checks ------------------------------------------------------------------------------------------
 
-    def _checked_mask(self, kspace: Tensor, given: Tensor | None) -> Tensor:
-        coil_axis = -self.spatial_dims - 1
-        image_shape = kspace.shape[:coil_axis] + kspace.shape[coil_axis + 1 :]
-        if given is None:
-            mask = (kspace != 0).any(dim=coil_axis)
-            shared = mask.reshape(-1, *kspace.shape[-self.spatial_dims :])
-            if bool((shared == shared[0]).all()):
-                mask = shared[0]
-        else:
-            mask = torch.as_tensor(given).to(torch.bool)
-        if mask.shape not in (image_shape, kspace.shape[-self.spatial_dims :]):
-            raise _wrong_mask(tuple(kspace.shape[-self.spatial_dims :]), mask)
-        if not bool(mask.any()):
-            raise InputError(
-                "sampling mask is empty",
-                expected="at least one acquired sample",
-                received="no acquired sample" + (" (k-space is zero)" if given is None else ""),
-                remedy="Check that True marks the samples that were acquired.",
-            )
-        return mask
-
-    def _checked_axes(self) -> tuple[str, ...]:
+    def _checked_axes(self, given: Sequence[str] | None) -> tuple[str, ...]:
         n = len(self.batch_shape)
-        axes = tuple(reversed(DEFAULT_AXES[:n])) if self.axes is None else tuple(self.axes)
+        axes = tuple(reversed(DEFAULT_AXES[:n])) if given is None else tuple(given)
         if len(axes) != n or len(set(axes)) != n or not all(axis.isidentifier() for axis in axes):
             raise InputError(
                 "names of axes do not fit the k-space",
@@ -248,14 +317,14 @@ class Acquisition:
         maps = self.coil_maps
         if maps is None:
             return
-        full = tuple(self.kspace.shape)
-        single = full[self.coil_axis :]
+        single = (self.n_coils, *self.spatial_shape)
+        full = (*self.batch_shape, *single)
         if tuple(maps.shape) not in (full, single) or not maps.is_complex():
             raise InputError(
                 "coil maps do not fit the k-space",
                 expected=f"complex, shape {single}" + (f" or {full}" if full != single else ""),
                 received=f"{maps.dtype}, shape {tuple(maps.shape)}",
-                remedy="Coil maps have the axes of k-space, (..., coil, y, x).",
+                remedy="Coil maps have the axes of the image behind the coil axis, (..., coil, y, x).",
             )
         if not torch.isfinite(torch.view_as_real(maps)).all():
             raise InputError(
@@ -269,10 +338,11 @@ class Acquisition:
         averages = self.averages
         if averages is None:
             return
-        if averages.shape != self.mask.shape or bool((averages[self.mask] < 1).any()):
+        weight = self.sampling.weight
+        if averages.shape != weight.shape or bool((averages[weight > 0] < 1).any()):
             raise InputError(
                 "averages do not fit the sampling mask",
-                expected=f"shape {tuple(self.mask.shape)}, at least 1 wherever a sample was acquired",
+                expected=f"shape {tuple(weight.shape)}, at least 1 wherever a sample was acquired",
                 received=f"shape {tuple(averages.shape)}, smallest {float(averages.min()):g}",
                 remedy="Give the number of averages of each sample.",
             )
@@ -288,7 +358,40 @@ class Acquisition:
             )
 
 
-def _check_kspace(kspace: Tensor, spatial_dims: int) -> None:
+def _grid(kspace: Tensor, given: Tensor | None, spatial_dims: int) -> Grid:
+    """Sampling of k-space on a grid: the mask that is given, else what is not exactly zero in every coil."""
+    coil_axis = -spatial_dims - 1
+    spatial = tuple(kspace.shape[-spatial_dims:])
+    if given is None:
+        mask = (kspace != 0).any(dim=coil_axis)
+        images = mask.reshape(-1, *spatial)
+        mask = images[0] if bool((images == images[0]).all()) else mask
+    else:
+        mask = torch.as_tensor(given, device=kspace.device).to(torch.bool)
+    if tuple(mask.shape) not in (tuple(kspace.shape[:coil_axis]) + spatial, spatial):
+        raise _wrong_mask(spatial, mask)
+    if given is None and not bool(mask.any()):
+        raise InputError(
+            "sampling mask is empty",
+            expected="at least one acquired sample",
+            received="no acquired sample (k-space is zero)",
+            remedy="Check that True marks the samples that were acquired.",
+        )
+    return Grid(mask, spatial_dims)
+
+
+def _check_samples(kspace: Tensor, trajectory: Trajectory, mask: Tensor | None) -> None:
+    shape = trajectory.sample_shape
+    if tuple(kspace.shape[-len(shape) :]) != shape or mask is not None:
+        raise InputError(
+            "the trajectory does not fit the k-space",
+            expected=f"k-space (..., coil, {', '.join(map(str, shape))}) and no mask",
+            received=f"k-space {tuple(kspace.shape)}" + ("" if mask is None else " and a mask"),
+            remedy="One coordinate for each sample of a coil; leave samples out of both.",
+        )
+
+
+def _check_kspace(kspace: Tensor, spatial_dims: int, sample_ndim: int) -> None:
     if spatial_dims not in (2, 3):
         raise InputError(
             "wrong number of spatial axes",
@@ -297,7 +400,7 @@ def _check_kspace(kspace: Tensor, spatial_dims: int) -> None:
             remedy="Use 2 for slices (coil, k1, k0), 3 for volumes (coil, k2, k1, k0).",
         )
     axes = "(..., coil, k1, k0)" if spatial_dims == 2 else "(..., coil, k2, k1, k0)"
-    if kspace.ndim < spatial_dims + 1 or 0 in kspace.shape:
+    if kspace.ndim < sample_ndim + 1 or 0 in kspace.shape:
         raise InputError(
             "k-space has the wrong shape",
             expected=f"{axes}, no axis empty",

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
+from mrnoise.tensor_record import TensorRecord
 
 HERMITIAN_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseCovariance:
+class NoiseCovariance(TensorRecord):
     """Covariance between coils of the noise of one k-space sample, Ψ = E[n nᴴ].
 
     Ψ_cc = E|n_c|² is the total complex variance, real plus imaginary part.
@@ -111,7 +112,13 @@ class NoiseCovariance:
         """Largest |Ψ_ab| / √(Ψ_aa Ψ_bb) between two different coils."""
         scale = self.matrix.diagonal().real.rsqrt()
         correlation = (scale[:, None] * self.matrix * scale).abs()
-        return float((correlation - torch.eye(self.n_coils, dtype=torch.float64)).max())
+        return float((correlation - torch.eye(self.n_coils, dtype=torch.float64, device=correlation.device)).max())
+
+    @cached_property
+    def inverse_factor(self) -> Tensor:
+        """Ψ^{-1/2}, lower triangular, complex128."""
+        identity = torch.eye(self.n_coils, dtype=torch.complex128, device=self.matrix.device)
+        return torch.linalg.solve_triangular(self.factor, identity, upper=False)
 
     def colour(self, noise: Tensor, coil_axis: int) -> Tensor:
         """Ψ^{1/2} applied along ``coil_axis``: unit circular noise becomes receiver noise."""
@@ -123,13 +130,11 @@ class NoiseCovariance:
 
     def whiten(self, values: Tensor, coil_axis: int) -> Tensor:
         """Ψ^{-1/2} applied along ``coil_axis``: receiver noise becomes unit circular noise."""
-        identity = torch.eye(self.n_coils, dtype=torch.complex128)
-        inverse = torch.linalg.solve_triangular(self.factor, identity, upper=False)
-        return _along(inverse.to(values), values, coil_axis)
+        return _along(self.inverse_factor.to(values), values, coil_axis)
 
     def select(self, coils: list[int]) -> NoiseCovariance:
         """Covariance of these coils, in this order."""
-        index = torch.tensor(coils)
+        index = torch.tensor(coils, device=self.matrix.device)
         return NoiseCovariance(self.matrix[index][:, index], self.source, self.n_samples)
 
     def scaled(self, factor: float, why: str) -> NoiseCovariance:

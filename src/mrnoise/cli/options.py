@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mrnoise.errors import InputError
-
 ScanFile = Annotated[Path, typer.Argument(help="Raw data: MRD (ISMRMRD), fastMRI HDF5 or npz.", show_default=False)]
 NoiseFile = Annotated[
     Path | None, typer.Option("--noise", help="Separate noise scan, any of the same formats.", show_default=False)
@@ -93,16 +91,9 @@ DataFolder = Annotated[
 
 
 def _there(device: str) -> str:
-    import torch
+    from mrnoise.devices import checked_device
 
-    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if device not in there and not (device == "cuda" and len(there) > 1):
-        raise InputError(
-            "no such device",
-            expected=f"one of {', '.join(there)}",
-            received=device,
-            remedy="Leave --device out to compute on the CPU.",
-        )
+    checked_device(device)
     return device
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.closed_form.averages import uniform_averages
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.sense import check_regularization, shared_mask
+from mrnoise.reconstruction.sense import check_regularization
 from mrnoise.sampling.lattice import alias_lattice
 
 
@@ -41,7 +41,7 @@ def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
     """
     check_regularization(regularization)
     h, repeats = _gram(acquisition)
-    eye = torch.eye(h.shape[-1], dtype=h.dtype)
+    eye = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
     unseen = (h.diagonal(dim1=-2, dim2=-1).real == 0).to(h.dtype)
     inverse = torch.linalg.inv(h + regularization * eye + torch.diag_embed(unseen))
     psi = acquisition.noise_covariance.mean_variance
@@ -52,13 +52,36 @@ def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
 def fully_sampled_std(acquisition: Acquisition) -> Tensor:
     """σ of the fully sampled, optimally combined image, (SᴴΨ⁻¹S)^{-1/2}: the reference of the g-factor.
 
-    With averages, those of the scan.
+    With averages, those of the scan. For any sampling: it does not depend on it.
+
+    Parameters
+    ----------
+    acquisition
+        With coil maps.
+
+    Returns
+    -------
+    Tensor
+        Total complex standard deviation, image-shaped, float64; zero where no coil sees the voxel.
+
+    Raises
+    ------
+    InputError
+        Without coil maps.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulate
+    >>> tuple(fully_sampled_std(simulate((8, 6), 3)).shape)
+    (8, 6)
     """
-    everything = torch.ones(acquisition.spatial_shape, dtype=torch.bool)
-    averages = acquisition.averages
-    if averages is not None:
-        averages = averages.amax() * torch.ones(acquisition.spatial_shape)
-    return sense_std(acquisition.replace(mask=everything, averages=averages))
+    if acquisition.coil_maps is None:
+        raise _no_coil_maps()
+    axis, psi = -acquisition.spatial_dims - 1, acquisition.noise_covariance
+    power = psi.whiten(acquisition.coil_maps.to(torch.complex128), axis).abs().square().sum(axis)
+    repeats = 1.0 if acquisition.averages is None else float(acquisition.averages.amax())
+    sigma = torch.where(power > 0, (power * repeats).rsqrt(), 0.0)
+    return sigma.expand(acquisition.image_shape)
 
 
 def sense_g_factor(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
@@ -72,14 +95,9 @@ def sense_g_factor(acquisition: Acquisition, regularization: float = 0.0) -> Ten
 def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
     """H of every alias set, (..., *spatial, R, R) with the voxel itself first, and the uniform averages."""
     if acquisition.coil_maps is None:
-        raise InputError(
-            "no coil maps",
-            expected="an acquisition with coil maps",
-            received="none",
-            remedy="Estimate them, e.g. with mrnoise.calibration.espirit.",
-        )
+        raise _no_coil_maps()
     repeats = uniform_averages(acquisition)
-    lattice = alias_lattice(shared_mask(acquisition))
+    lattice = alias_lattice(acquisition.grid.shared())
     dims, psi = acquisition.spatial_dims, acquisition.noise_covariance
     maps = acquisition.coil_maps.to(torch.complex128).movedim(acquisition.coil_axis, 0)
     b = lattice.aliases(maps)  # (R, coil, ..., *spatial)
@@ -89,3 +107,12 @@ def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
     if h.ndim != dims + 2 + len(acquisition.batch_shape):
         h = h.expand(*acquisition.batch_shape, *h.shape)
     return lattice.acceleration * psi.mean_variance * h, repeats
+
+
+def _no_coil_maps() -> InputError:
+    return InputError(
+        "no coil maps",
+        expected="an acquisition with coil maps",
+        received="none",
+        remedy="Estimate them, e.g. with mrnoise.calibration.espirit.",
+    )

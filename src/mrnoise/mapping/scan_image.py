@@ -15,7 +15,6 @@ from mrnoise.fourier import central
 from mrnoise.linearization import NoiseToImage
 from mrnoise.linearization.checks import refuse
 from mrnoise.reconstruction.protocol import Reconstruction
-from mrnoise.reconstruction.sense import shared_mask
 from mrnoise.sampling.lattice import LARGEST_SET, alias_colours
 from mrnoise.surrogate.sense_images import Surrogate, surrogate
 
@@ -79,7 +78,7 @@ class ScanImage:
     def alias_colours(self, most: int | None = None) -> Tensor:
         """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
         scan = self.acquisition
-        colours = alias_colours(shared_mask(scan), LARGEST_SET if most is None else most)
+        colours = alias_colours(scan.grid.shared(), LARGEST_SET if most is None else most)
         shape = self.operator.image_shape[-scan.spatial_dims :]
         if any(n > full for n, full in zip(shape, colours.shape, strict=True)):
             raise InputError(

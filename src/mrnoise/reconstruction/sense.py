@@ -45,7 +45,7 @@ class Sense(Reconstruction):
 
     def bind(self, acquisition: Acquisition) -> BoundSense:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
-        lattice = alias_lattice(shared_mask(acquisition))
+        lattice = alias_lattice(acquisition.grid.shared())
         maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
         weights = None if maps is None else unfolding_weights(maps, lattice, self.regularization)
         return BoundSense(self, acquisition, lattice, weights)
@@ -102,22 +102,6 @@ def unfolding_weights(maps: Tensor, lattice: AliasLattice, regularization: float
     row = torch.linalg.solve(gram, own)  # Hermitian: the first column is the first row, conjugated
     weights = (r * b @ row).squeeze(-1).conj()  # (..., *spatial, coil)
     return weights.movedim(-1, -dims - 1).to(maps.dtype)
-
-
-def shared_mask(acquisition: Acquisition) -> Tensor:
-    """The one sampling mask of all images of an acquisition."""
-    mask = acquisition.mask
-    if mask.ndim > acquisition.spatial_dims:
-        flat = mask.reshape(-1, *acquisition.spatial_shape)
-        if not bool((flat == flat[0]).all()):
-            raise InputError(
-                "sampling differs between images",
-                expected="one mask for all slices and frames",
-                received=f"{len(flat)} masks that are not equal",
-                remedy="Map the images one by one (acquisition.slices()) or use CgSense.",
-            )
-        mask = flat[0]
-    return mask
 
 
 def check_regularization(value: float) -> None:

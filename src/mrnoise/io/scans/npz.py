@@ -55,7 +55,7 @@ def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     return Acquisition(
         kspace=kspace,
         noise_covariance=psi,
-        mask=mask,  # type: ignore[arg-type]  # None: what is not zero
+        mask=mask,  # None: what is not zero
         coil_maps=as_tensor(arrays["coil_maps"]) if "coil_maps" in arrays else None,
         geometry=_geometry(arrays, path),
         spatial_dims=dims,
