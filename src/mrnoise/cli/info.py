@@ -35,13 +35,22 @@ def info(
 
 def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
     from mrnoise.io import read
+    from mrnoise.sampling import Grid
 
     acquisition = read(scan, noise=noise)
-    axes = "(…, coil, k1, k0)" if acquisition.spatial_dims == 2 else "(…, coil, k2, k1, k0)"
-    table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} {axes}")
-    table.add_row(
-        "sampling", f"{int(acquisition.mask.sum())} of {acquisition.mask.numel()}, R = {acquisition.acceleration:.3f}"
-    )
+    sampling = acquisition.sampling
+    if isinstance(sampling, Grid):
+        names = ("k2", "k1", "k0")[-acquisition.spatial_dims :]
+        acquired = f"{int(sampling.mask.sum())} of {sampling.mask.numel()}"
+    else:
+        names = ("readout", "sample")[-sampling.sample_ndim :]
+        reach = ", ".join(f"{low:.4g} to {high:.4g}" for low, high in sampling.extent)
+        acquired = f"trajectory of {sampling.n_samples} samples in {sampling.spatial_dims}D, {reach} cycles per field "
+        acquired += (
+            f"of view, image {sampling.image_shape}, density {'given' if sampling.density is not None else 'none'}"
+        )
+    table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} ({', '.join([*acquisition.axes, 'coil', *names])})")
+    table.add_row("sampling", f"{acquired}, R = {acquisition.acceleration:.3f}")
     table.add_row("coil maps", "in the file" if acquisition.coil_maps is not None else "none")
     size = ", ".join(f"{v:.3g}" for v in acquisition.geometry.voxel_size)
     known = "" if acquisition.geometry.measured else "; assumed, the file gives none"

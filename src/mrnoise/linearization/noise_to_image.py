@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.errors import InputError
 from mrnoise.linearization.checks import Preflight, preflight, refuse
 from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function, in_half_precision
+from mrnoise.sampling.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,14 @@ class NoiseToImage:
         value, report = preflight(
             function, kspace, acquisition.colour(unit), len(acquisition.batch_shape), acquisition.spatial_dims
         )
+        matrix = tuple(value.shape[-acquisition.spatial_dims :])
+        if isinstance(acquisition.sampling, Trajectory) and matrix != acquisition.spatial_shape:
+            raise InputError(
+                "the image is not that of the trajectory",
+                expected=f"a matrix of {acquisition.spatial_shape}, Trajectory.image_shape",
+                received=str(matrix),
+                remedy="Give the trajectory the matrix of the reconstruction.",
+            )
         return cls(function, acquisition, value, report)
 
     @property

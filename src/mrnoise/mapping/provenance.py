@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.sampling.grid import Grid
 
 
 def scan_record(acquisition: Acquisition, own_coil_maps: bool = False) -> dict[str, Any]:
@@ -32,10 +33,12 @@ def scan_record(acquisition: Acquisition, own_coil_maps: bool = False) -> dict[s
 
 
 def fingerprint(acquisition: Acquisition) -> str:
-    """SHA-256 of all that a map depends on: k-space, mask, noise covariance, coil maps, calibration, averages."""
+    """SHA-256 of all that a map depends on: k-space, sampling, noise covariance, coil maps, calibration, averages."""
     digest = hashlib.sha256()
     optional = (acquisition.coil_maps, acquisition.calibration, acquisition.averages)
-    for values in (acquisition.kspace, acquisition.mask, acquisition.noise_covariance.matrix, *optional):
+    sampling = acquisition.sampling
+    places = sampling.mask if isinstance(sampling, Grid) else sampling.coordinates
+    for values in (acquisition.kspace, places, acquisition.noise_covariance.matrix, *optional):
         if values is None:
             digest.update(b"none")
             continue

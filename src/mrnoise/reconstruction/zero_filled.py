@@ -63,6 +63,7 @@ class RootSumOfSquares(Reconstruction):
 
     def bind(self, acquisition: Acquisition) -> BoundRootSumOfSquares:
         """Return kspace (..., coil, k1, k0) → real image (..., y, x)."""
+        acquisition.grid  # noqa: B018  # refuses a trajectory: k-space would be taken for a grid
         return BoundRootSumOfSquares(self, acquisition)
 
 

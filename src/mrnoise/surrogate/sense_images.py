@@ -15,6 +15,7 @@ from mrnoise.calibration.maps_of_scan import with_coil_maps
 from mrnoise.encoding.lines import line_gram, line_inverse, on_lines, undersampled_axes
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
+from mrnoise.sampling.grid import Grid
 from mrnoise.surrogate.interpolation import interpolation
 
 AXES = (-2, -1)
@@ -76,11 +77,11 @@ def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
     Returns
     -------
     Surrogate
-        ``None`` for volumes and batches, for larger images, and where the scan has no coil maps and no calibration
-        lines.
+        ``None`` for volumes, batches and trajectories, for larger images, and where the scan has no coil maps and no
+        calibration lines.
     """
     shape = acquisition.spatial_shape
-    if acquisition.batch_shape or len(shape) != 2 or inside.ndim != 2:
+    if acquisition.batch_shape or len(shape) != 2 or inside.ndim != 2 or not isinstance(acquisition.sampling, Grid):
         return None
     if any(n > full for n, full in zip(inside.shape, shape, strict=True)):
         return None

@@ -18,13 +18,15 @@ from mrnoise.io.scans.mrd_geometry import along_normal, mrd_geometry
 from mrnoise.io.scans.noise_scan import NoiseScan
 
 COUNTERS = ("repetition", "set", "phase", "contrast", "slice")
+# What an acquisition calls the axis of each.
+AXES = dict(zip(COUNTERS, ("frame", "set", "phase", "echo", "slice"), strict=True))
 
 
 def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     """Acquisition from an MRD HDF5 file with Cartesian lines.
 
-    K-space is (repetition, set, phase, contrast, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a
-    volume; counters with a single value have no axis. Slices are in the order of their positions.
+    K-space is (frame, set, phase, echo, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a
+    volume; frames are repetitions, echoes contrasts; counters with a single value have no axis. Slices are in the order of their positions.
 
     - Lines of noise, navigation, phase correction, feedback and dummy scans are left out. Only the first
       encoding space is read.
@@ -91,6 +93,7 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
         calibration=_calibration(file, lines, kspace),
         geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),
         spatial_dims=dims,
+        axes=[AXES[name] for name, values in zip(COUNTERS, counters, strict=True) if values.max() > 0],
         source=f"{path.name} (MRD)" + (f"; {others} lines of other encoding spaces left out" if others else ""),
     )
 

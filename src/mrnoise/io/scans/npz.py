@@ -15,16 +15,30 @@ from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.errors import InputError
 from mrnoise.files.atomic import replacing
 from mrnoise.io.scans.noise_scan import NoiseScan
+from mrnoise.sampling import Grid, Trajectory
 
-ARRAYS = ("kspace", "noise", "mask", "coil_maps", "voxel_size", "spatial_dims")
+ARRAYS = (
+    "kspace",
+    "noise",
+    "mask",
+    "coil_maps",
+    "voxel_size",
+    "spatial_dims",
+    "axes",
+    "trajectory",
+    "density",
+    "image_shape",
+)
 
 
 def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     """Acquisition from an ``.npz`` archive.
 
     Arrays: ``kspace`` (..., coil, y, x), complex; optional ``noise`` (coil, sample), ``mask`` (y, x),
-    ``coil_maps`` (coil, y, x), ``voxel_size`` in mm (z, y, x) and ``spatial_dims``, 2 or 3. With 3 the
-    spatial axes are (z, y, x). Other arrays are ignored.
+    ``coil_maps`` (coil, y, x), ``voxel_size`` in mm (z, y, x), ``spatial_dims``, 2 or 3, and ``axes``, the names of
+    the leading axes. With 3 the spatial axes are (z, y, x). Of a trajectory: ``trajectory`` (dimension, *samples) in
+    cycles per field of view, ``image_shape`` and optional ``density``, see `mrnoise.sampling.Trajectory`; ``kspace`` is
+    (..., coil, *samples). Other arrays are ignored.
 
     Parameters
     ----------
@@ -45,8 +59,18 @@ def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     kspace = as_tensor(arrays["kspace"])
     dims = _spatial_dims(arrays, path)
     mask = as_tensor(arrays["mask"]) if "mask" in arrays else None
+    trajectory = _trajectory(arrays, path)
     if noise is None and "noise" in arrays:
         noise = _scan(arrays["noise"], path)
+    if trajectory is not None:
+        dims = trajectory.sample_ndim
+    if noise is None and trajectory is not None:
+        raise InputError(
+            f"{path.name} says nothing of the noise of its trajectory",
+            expected="an array noise (coil, sample), or a noise scan given beside it",
+            received="neither",
+            remedy="Give --noise: Ψ is estimated from k-space on a grid only.",
+        )
     if noise is None:
         psi = estimate_noise_covariance(kspace, mask, spatial_dims=dims)
     else:
@@ -60,6 +84,8 @@ def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
         geometry=_geometry(arrays, path),
         spatial_dims=dims,
         source=f"{path.name} (npz)",
+        axes=[str(name) for name in np.atleast_1d(arrays["axes"])] if "axes" in arrays else None,
+        sampling=trajectory,
     )
 
 
@@ -105,10 +131,10 @@ def _load(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             remedy="The file may be truncated or hold pickled objects; write it again with numpy.savez.",
         ) from error
     for name, array in arrays.items():
-        if array.dtype.kind not in "biufc":
+        if array.dtype.kind not in ("U" if name == "axes" else "biufc"):
             raise InputError(
-                f"{name} in {path.name} is not numeric",
-                expected="numbers",
+                f"{name} in {path.name} is not " + ("text" if name == "axes" else "numeric"),
+                expected="text, the names of the leading axes" if name == "axes" else "numbers",
                 received=f"{array.dtype}, shape {array.shape}",
                 remedy="Save plain numeric arrays.",
             )
@@ -138,6 +164,21 @@ def _spatial_dims(arrays: dict[str, np.ndarray], path: Path) -> int:
     return int(value.item())
 
 
+def _trajectory(arrays: dict[str, np.ndarray], path: Path) -> Trajectory | None:
+    if "trajectory" not in arrays:
+        return None
+    if "image_shape" not in arrays or arrays["image_shape"].dtype.kind not in "iu":
+        raise InputError(
+            f"{path.name} holds a trajectory without its matrix",
+            expected="an array image_shape of whole numbers, (y, x) or (z, y, x)",
+            received="none" if "image_shape" not in arrays else str(arrays["image_shape"].dtype),
+            remedy="Save it too: numpy.savez(path, ..., image_shape=[220, 220]).",
+        )
+    shape = tuple(int(n) for n in np.atleast_1d(arrays["image_shape"]))
+    density = as_tensor(arrays["density"]) if "density" in arrays else None
+    return Trajectory(as_tensor(arrays["trajectory"]), shape, density)
+
+
 def _geometry(arrays: dict[str, np.ndarray], path: Path) -> Geometry:
     if "voxel_size" not in arrays:
         return Geometry(measured=False)
@@ -157,10 +198,17 @@ def write_npz(acquisition: Acquisition, path: str | Path, noise: Tensor | None =
     """Write an acquisition as `read_npz` reads it, with a noise scan (coil, sample) if there is one."""
     arrays: dict[str, Any] = {
         "kspace": acquisition.kspace.numpy(),
-        "mask": acquisition.mask.numpy(),
+        "axes": np.array(acquisition.axes, dtype=str),
         "voxel_size": np.array(acquisition.geometry.voxel_size),
         "spatial_dims": np.array(acquisition.spatial_dims),
     }
+    sampling = acquisition.sampling
+    if isinstance(sampling, Grid):
+        arrays["mask"] = sampling.mask.numpy()
+    else:
+        arrays |= {"trajectory": sampling.coordinates.numpy(), "image_shape": np.array(sampling.image_shape)}
+        if sampling.density is not None:
+            arrays["density"] = sampling.density.numpy()
     if acquisition.coil_maps is not None:
         arrays["coil_maps"] = acquisition.coil_maps.numpy()
     if noise is not None:
