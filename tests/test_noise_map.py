@@ -8,7 +8,7 @@ from mrnoise import InputError, noise_map
 from mrnoise.closed_form import sense_std
 from mrnoise.estimators import Sketch
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.result.noise_map import QUANTITIES, WITH_INTERVAL
+from mrnoise.result.quantities import QUANTITIES
 from mrnoise.result.ratio import compare
 from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
@@ -65,13 +65,14 @@ def test_target_error_is_met_inside_the_object():
 
 def test_every_quantity_has_unit_definition_and_shape():
     nm = noise_map(Sense(), ONE, n_samples=20)
-    for name, (unit, definition) in QUANTITIES.items():
+    for name, one in QUANTITIES.items():
+        unit, definition = one.unit, one.definition
         value = nm.quantity(name)
         # A first-order map has no bias.
         assert (value is None) == (name in ("bias", "bias_error"))
         assert (value is None or value.shape == SHAPE) and unit and definition
     torch.testing.assert_close(nm.snr, nm.image.abs().double() / nm.magnitude_std)
-    for quantity in WITH_INTERVAL:
+    for quantity in (name for name, one in QUANTITIES.items() if one.component):
         low, high = nm.confidence_interval(0.9, quantity)
         value = nm.quantity(quantity)
         assert bool(((low < value) & (value < high)).all()), quantity

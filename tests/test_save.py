@@ -18,7 +18,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import stack, unknown
 from mrnoise.files.atomic import replacing
 from mrnoise.io import read_noise_map
-from mrnoise.result.noise_map import QUANTITIES
+from mrnoise.result.quantities import QUANTITIES
 from mrnoise.saving import save
 from small_maps import OBLIQUE, small_map
 
@@ -78,7 +78,7 @@ def test_sidecar_says_what_the_file_holds(tmp_path):
     nm = small_map(interrupted=True)
     save(nm, tmp_path / "out.nii.gz")
     record = json.loads((tmp_path / "out_phase_std.json").read_text())
-    assert (record["units"], record["definition"]) == QUANTITIES["phase_std"]
+    assert (record["units"], record["definition"]) == (QUANTITIES["phase_std"].unit, QUANTITIES["phase_std"].definition)
     assert (record["method"], record["n_samples"], record["seed"]) == ("sketch", 40, 4)
     assert record["versions"] == {"mrnoise": "0.1.0"}
     assert record["interrupted"] is True
@@ -151,7 +151,7 @@ def test_hdf5_maps_are_plain_datasets(tmp_path):
     with h5py.File(tmp_path / "out.h5") as file:
         assert set(file["maps"]) == set(QUANTITIES) - {"departure", "bias", "bias_error"}  # not in every map
         for name in file["maps"]:
-            units, definition = QUANTITIES[name]
+            units, definition = QUANTITIES[name].unit, QUANTITIES[name].definition
             dataset = file["maps"][name]
             assert (dataset.attrs["units"], dataset.attrs["definition"]) == (units, definition)
             np.testing.assert_array_equal(dataset[()], nm.quantity(name).float().numpy())

@@ -25,8 +25,6 @@ ERR = Console(stderr=True)
 # Shorter work shows nothing.
 QUIET_SECONDS = 2.0
 
-SHOWN = ("image", "std", "magnitude_std", "snr", "g_factor", "relative_error")
-
 
 @contextmanager
 def map_progress(label: str) -> Iterator[MapProgress]:
@@ -117,7 +115,7 @@ def _bar(unit: str, text: str, **fields: Any) -> Iterator[Callable[..., None]]:
 def print_map(nm: NoiseMap, title: str) -> None:
     """Median and range inside the object of the quantities people ask for first."""
     from mrnoise.foreground import foreground
-    from mrnoise.result.noise_map import QUANTITIES
+    from mrnoise.result.quantities import quantities
 
     inside = foreground(nm.image)
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -125,8 +123,8 @@ def print_map(nm: NoiseMap, title: str) -> None:
     for heading in ("median", "5 %", "95 %"):
         table.add_column(heading, justify="right")
     table.add_column("unit")
-    for name in SHOWN:
-        values = nm.quantity(name)
+    for name, quantity in quantities().items():
+        values = quantity.value(nm) if quantity.asked_first else None
         if values is None:
             continue
         chosen = values[inside].double()
@@ -134,7 +132,7 @@ def print_map(nm: NoiseMap, title: str) -> None:
         if not len(chosen):
             continue
         cells = [f"{float(chosen.quantile(q)):.4g}" for q in (0.5, 0.05, 0.95)]
-        table.add_row(name, *cells, QUANTITIES[name][0])
+        table.add_row(name, *cells, quantity.unit)
     OUT.print(table)
     p = nm.provenance
     cost = f", {nm.n_samples} samples, {nm.n_products} products, {p['seconds']:.1f} s" if nm.n_samples else ""

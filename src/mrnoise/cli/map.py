@@ -45,9 +45,11 @@ def map_(
 
     Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it.
     """
+    from mrnoise.catalogue import Settings
+    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import ERR, map_progress, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
-    from mrnoise.cli.scan import load_reconstruction, load_scan
+    from mrnoise.cli.scan import load_scan
     from mrnoise.estimators import method as method_named
     from mrnoise.mapping.run import noise_map
     from mrnoise.result.preview import check_few
@@ -58,7 +60,7 @@ def map_(
     asked = method_named(method, control_variate=control_variate, half_precision=half_precision)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
-    method_of = load_reconstruction(reconstruction, regularization, weights, normalization)
+    method_of = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
     acquisition = load_scan(
         scan,
         noise,

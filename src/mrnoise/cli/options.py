@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mrnoise.catalogue import reconstruction_names
+
 ScanFile = Annotated[Path, typer.Argument(help="Raw data: MRD (ISMRMRD), fastMRI HDF5 or npz.", show_default=False)]
 NoiseFile = Annotated[
     Path | None, typer.Option("--noise", help="Separate noise scan, any of the same formats.", show_default=False)
@@ -16,8 +18,8 @@ ReconstructionName = Annotated[
     typer.Option(
         "--reconstruction",
         "-r",
-        help="sense, cg-sense, zero-filled, rss; a trained network: varnet, modl, unet, ssdu, n2r, vortex; "
-        "or your own: module:name of a callable k-space → image, or a TorchScript or torch.export file.",
+        help=f"{', '.join(reconstruction_names())}; or your own: module:name of a callable k-space → image, or a "
+        "TorchScript or torch.export file.",
     ),
 ]
 Weights = Annotated[
@@ -42,7 +44,13 @@ Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random
 Calibration = Annotated[int, typer.Option(help="Fully sampled central lines kept when undersampling.")]
 Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, counted from 0.", show_default=False)]
 Method = Annotated[
-    str, typer.Option("--method", "-m", help="auto, sketch, coloured, lattice, probe, exact, monte_carlo or nonlinear.")
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        help="auto, sketch, coloured, lattice, probe, exact, closed_form, monte_carlo, nonlinear; or of an installed "
+        "package.",
+    ),
 ]
 ControlVariate = Annotated[
     bool | None,

@@ -54,10 +54,11 @@ def patterns(
     The σ of the mean over the region is exact, one backward pass a mask. Patterns whose 95 % intervals overlap share a
     rank.
     """
+    from mrnoise.catalogue import Settings
+    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
-    from mrnoise.cli.scan import load_reconstruction
     from mrnoise.figures.rankings import pattern_figure
     from mrnoise.linearization import image_of
     from mrnoise.mapping.provenance import scan_record
@@ -65,7 +66,7 @@ def patterns(
     from mrnoise.reconstruction.protocol import as_reconstruction
 
     files = figures_and_numbers(output, "figure", ".png", json)
-    method = load_reconstruction(reconstruction, regularization, weights, normalization)
+    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
     acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
     region = read_region(roi, tuple(image_of(method, acquisition).shape))
     names = patterns.split(",")
@@ -132,10 +133,11 @@ def networks(
 
     Smoothing raises SNR too: among those of equal PSNR the noise decides. PSNR is against the scan's own full sampling.
     """
+    from mrnoise.catalogue import Settings
+    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
-    from mrnoise.cli.scan import load_reconstruction
     from mrnoise.figures.rankings import network_figure
     from mrnoise.mapping.provenance import scan_record
     from mrnoise.networks.weights import SHIPPED
@@ -144,7 +146,7 @@ def networks(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
-    methods = {name: load_reconstruction(name, regularization, weights, normalization) for name in names}
+    methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
     acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
     with ranking_progress() as progress:
         rows = rank_networks(

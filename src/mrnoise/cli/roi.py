@@ -58,11 +58,13 @@ def roi(
     Error bars of means, differences and voxels need no sampling: all correlations between voxels are in one backward
     pass.
     """
+    from mrnoise.catalogue import Settings
+    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import OUT, measurement_progress, print_measurements, print_written
     from mrnoise.cli.output import figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.region import voxel as read_voxel
-    from mrnoise.cli.scan import load_reconstruction, load_scan
+    from mrnoise.cli.scan import load_scan
     from mrnoise.files.atomic import replacing
     from mrnoise.files.record import to_json
     from mrnoise.linearization import image_of
@@ -70,7 +72,7 @@ def roi(
     from mrnoise.report import measurement_page
 
     files = figures_and_numbers(output, "page", ".html", json)
-    method = load_reconstruction(reconstruction, regularization, weights, normalization)
+    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
     acquisition = load_scan(
         scan,
         noise,

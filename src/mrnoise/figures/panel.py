@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ from torch import Tensor
 from mrnoise.files.atomic import replacing
 from mrnoise.files.record import to_numpy
 from mrnoise.foreground import foreground
-from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.quantities import quantities
 from mrnoise.result.ratio import snr_ratio
 
 if TYPE_CHECKING:
@@ -34,30 +34,6 @@ GAIN_COLOURS = "RdBu"
 GAIN_STEPS = ((32.0, 10.0), (8.0, 4.0), (2.0, 2.0), (1.5, 1.5), (1.25, 1.25))
 SAME_INTENSITY = 0.1
 INK, QUIET, PAPER = "#1b1f24", "#6a737d", "white"
-
-
-@dataclass(frozen=True)
-class Style:
-    """How one quantity is drawn."""
-
-    title: str
-    definition: str
-    colours: str
-    from_zero: bool
-    percent: bool = False
-
-
-STYLES = {
-    "image": Style("Image", "magnitude |x|", "gray", True),
-    "std": Style("Noise σ", "total complex, √E|δx|²", "inferno", False),
-    "magnitude_std": Style("Noise of |x|", "σ along the phase", "inferno", False),
-    "phase_std": Style("Phase noise", "σ of the phase", "inferno", False),
-    "snr": Style("SNR", "|x| / σ of |x|", "viridis", True),
-    "g_factor": Style("g-factor", "σ / (√R σ of full sampling)", "cividis", False),
-    "departure": Style("Departure", "|g(y+n) - g(y) - Jn| / |Jn|", "cividis", True, percent=True),
-    "bias": Style("Bias", "|E g(y+n) - g(y)|", "inferno", True),
-    "relative_error": Style("Error of σ", "standard error / σ", "cividis", True, percent=True),
-}
 
 
 def write_png(noise_map: NoiseMap, path: Path) -> None:
@@ -226,9 +202,11 @@ def _draw_column(
     """One quantity of one or more maps, from top to bottom, in the same colours."""
     from matplotlib.colors import Normalize
 
-    style = STYLES[name]
+    quantity = quantities()[name]
+    style = quantity.style
+    assert style is not None
     values = [nm.quantity(name) for nm in maps]
-    arrays = np.stack([to_numpy(v).astype(float) * (100 if style.percent else 1) for v in values if v is not None])
+    arrays = np.stack([to_numpy(v).astype(float) * quantity.scale for v in values if v is not None])
     within = np.broadcast_to(inside, arrays.shape)
     low, high = window(arrays, within, style.from_zero)
     for axes, array in zip(rows, arrays, strict=True):
@@ -324,8 +302,7 @@ def _unit_and_ticks(drawn: Any, name: str, low: float, high: float) -> None:
     power = power if power < -2 or power > 4 else 0
     drawn.ax.xaxis.set_major_locator(MaxNLocator(5))
     drawn.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:.4g}"))
-    unit = "%" if STYLES[name].percent else QUANTITIES[name][0].replace("image units", "a.u.")
-    parts = (rf"$\times 10^{{{power}}}$" if power else "", "" if unit == "1" else unit)
+    parts = (rf"$\times 10^{{{power}}}$" if power else "", quantities()[name].short_unit)
     drawn.set_label(" ".join(part for part in parts if part), fontsize=9, color=QUIET, labelpad=2)
 
 
@@ -334,7 +311,7 @@ def _unit_and_ticks(drawn: Any, name: str, low: float, high: float) -> None:
 
 def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
     """How the map was made, and how well it is known."""
-    samples = "replicas" if noise_map.method in ("monte_carlo", "nonlinear") else "probes"
+    samples = "probes" if noise_map.bias is None else "replicas"
     parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
     if "preview" in noise_map.provenance:
         parts.insert(0, "PREVIEW")

@@ -61,6 +61,7 @@ def assemble(images: Images, mapped: Sequence[MappedImage], record: Mapping[str,
         reference_std=reference_std_of(images, image),
         acceleration=scan.acceleration,
         linearity=linearity,
+        axes=scan.axes,
         provenance={**record, "linearity": None if linearity is None else linearity.describe()},
     )
 

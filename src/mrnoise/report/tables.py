@@ -12,8 +12,9 @@ import numpy as np
 from mrnoise.estimators.choice.linearity import LINEAR
 from mrnoise.files.record import to_numpy
 from mrnoise.files.text import significant
-from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.preview import sentence
+from mrnoise.result.quantities import quantities
 
 SMALL_NOISE_SNR = 3.0
 TITLES = {
@@ -96,19 +97,18 @@ def key_figures(noise_map: NoiseMap, inside: np.ndarray) -> str:
 def summary(noise_map: NoiseMap, inside: np.ndarray) -> str:
     """Rows of the summary table: every quantity inside the object, with its definition."""
     rows = []
-    for name, (units, definition) in QUANTITIES.items():
+    for name, quantity in quantities().items():
         values = _values(noise_map, name, inside)
         if values is None:
             continue
-        percent = name in ("relative_error", "departure")
         figures = ["–"] * 4
         if values.size:
-            scaled = values * 100 if percent else values
+            scaled = values * quantity.scale
             low, middle, high = np.percentile(scaled, (5, 50, 95))
             figures = [significant(float(v)) for v in (middle, scaled.mean(), low, high)]
-        shown = "%" if percent else units.replace("image units", "a.u.").replace("1", "")
         cells = "".join(f'<td class="number">{figure}</td>' for figure in figures)
-        rows.append(f'<tr><th scope="row">{name}</th>{cells}<td>{shown}</td><td>{escape(definition)}</td></tr>')
+        about = f"<td>{quantity.short_unit}</td><td>{escape(quantity.definition)}</td>"
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}{about}</tr>')
     return "\n".join(rows)
 
 

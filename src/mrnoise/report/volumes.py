@@ -9,20 +9,12 @@ from typing import Any, cast
 import numpy as np
 from scipy import stats
 
-from mrnoise.figures.panel import STYLES, chosen_slice, window
+from mrnoise.figures.panel import chosen_slice, window
 from mrnoise.files.record import to_numpy
 from mrnoise.report.packing import pack, pack_mask
-from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.quantities import quantities
 
-SHOWN = ("std", "magnitude_std", "phase_std", "snr", "g_factor", "bias", "departure", "relative_error")
-# How the interval of a quantity follows from that of the noise it rests on.
-INTERVALS = {
-    "std": ("std", "times"),
-    "magnitude_std": ("magnitude_std", "times"),
-    "phase_std": ("phase_std", "times"),
-    "snr": ("magnitude_std", "divided"),
-    "g_factor": ("std", "times"),
-}
 COLOURS = ("viridis", "inferno", "magma", "cividis", "gray")
 LEVEL, TABLE_POINTS = 0.95, 1000
 FREEDOM_BITS = 11
@@ -60,14 +52,13 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
     described = []
     ranges: list[np.ndarray] = []
     freedoms: dict[str, str | float | None] = {}
-    for name in ("image", *SHOWN):
-        value = noise_map.quantity(name)
-        if value is None or (name == "relative_error" and not bool((value > 0).any())):
+    for name, quantity in quantities().items():
+        style, value = quantity.style, quantity.value(noise_map)
+        if style is None or value is None or (name == "relative_error" and not bool((value > 0).any())):
             continue  # an exact map has no error to show, a preview none a voxel
-        style = STYLES[name]
-        array = to_numpy(value).astype(float) * (100 if style.percent else 1)
+        array = to_numpy(value).astype(float) * quantity.scale
         volumes[name] = pack(grid.take(array))
-        base, rule = INTERVALS.get(name, (None, None))
+        base = quantity.component
         if base is not None and base not in freedoms:
             freedom = grid.take(to_numpy(noise_map.effective_degrees_of_freedom(base, LEVEL)))
             freedoms[base] = _constant_or_packed(freedom, f"freedom_{base}", volumes)
@@ -76,11 +67,11 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
             {
                 "name": name,
                 "title": style.title,
-                "definition": QUANTITIES[name][1],
-                "units": "%" if style.percent else QUANTITIES[name][0].replace("image units", "a.u."),
+                "definition": quantity.definition,
+                "units": quantity.short_unit or "1",
                 "colours": style.colours,
                 "window": window(array, inside, style.from_zero),
-                "rule": rule,
+                "rule": None if base is None else quantity.rule,
                 "freedom": freedoms[base] if base is not None else None,
             }
         )

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,41 +17,7 @@ from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.choice.linearity import Linearity
 from mrnoise.estimators.estimate import Estimate
-
-# name: (unit, definition, which states the convention in words)
-QUANTITIES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "image": ("image units", "magnitude |x| of the reconstructed image"),
-        "variance": ("image units²", "E|δx|², total complex noise variance, real plus imaginary part"),
-        "std": ("image units", "√E|δx|², total complex noise standard deviation"),
-        "magnitude_std": ("image units", "standard deviation of |x|: noise along the phase of the voxel"),
-        "phase_std": (
-            "rad",
-            "standard deviation of the phase of x: noise across the phase of the voxel / |x|",
-        ),
-        "real_std": ("image units", "standard deviation of the real part of x"),
-        "imaginary_std": ("image units", "standard deviation of the imaginary part of x"),
-        "snr": ("1", "|x| / magnitude_std"),
-        "relative_error": ("1", "standard error of std / std, from the number of probes"),
-        "departure": (
-            "1",
-            "rms|g(y+n) - g(y) - Jn| / rms|Jn| over a few n: departure of the reconstruction from its derivative; "
-            "bounds the relative error of a first-order std",
-        ),
-        "bias": ("image units", "|E g(y+n) - g(y)|, size of the noise-induced bias, itself known to bias_error"),
-        "bias_error": ("image units", "standard error of the complex noise-induced bias"),
-        "g_factor": (
-            "1",
-            "std / (√R · std of the fully sampled reference), R the true acceleration; the reference is the "
-            "optimal SENSE combination with the same coils unless the record names another",
-        ),
-    }
-)
-
-# Methods whose maps hold at the noise level of the scan and at no other.
-NOT_FIRST_ORDER = ("monte_carlo", "nonlinear")
-# Quantities that carry a confidence interval.
-WITH_INTERVAL = ("std", "variance", "magnitude_std", "phase_std", "real_std", "imaginary_std", "snr", "g_factor")
+from mrnoise.result.quantities import Quantity, quantities
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +41,8 @@ class NoiseMap:
         True acceleration R of the scan.
     linearity
         Whether the reconstruction is linear enough for the map; ``None`` where the map is not first-order.
+    axes
+        Names of the axes of the image before its spatial ones.
     provenance
         How the map was made: method and why, seed, versions, input hash, preflight, noise source.
 
@@ -92,6 +59,7 @@ class NoiseMap:
     reference_std: Tensor | None = None
     acceleration: float = 1.0
     linearity: Linearity | None = None
+    axes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     # -- noise -------------------------------------------------------------------------------------------
@@ -161,16 +129,19 @@ class NoiseMap:
         return torch.where(reference > 0, self.std / (self.acceleration**0.5 * reference), torch.nan)
 
     def quantity(self, name: str) -> Tensor | None:
-        """The map called ``name``, one of `QUANTITIES`; image and bias as magnitude."""
-        if name not in QUANTITIES:
+        """The map called ``name``, one of `mrnoise.result.quantities.QUANTITIES`; image and bias as magnitude."""
+        return self._quantity(name).value(self)
+
+    def _quantity(self, name: str) -> Quantity:
+        known = quantities()
+        if name not in known:
             raise InputError(
                 "unknown quantity",
-                expected=f"one of {', '.join(QUANTITIES)}",
+                expected=f"one of {', '.join(known)}",
                 received=name,
                 remedy="See CONVENTIONS.md for their definitions.",
             )
-        value: Tensor | None = getattr(self, name)
-        return value.abs() if name in ("image", "bias") and value is not None else value
+        return known[name]
 
     def confidence_interval(
         self, level: float = 0.95, quantity: str = "std", *, simultaneous: Tensor | None = None
@@ -188,7 +159,7 @@ class NoiseMap:
         level
             Between 0 and 1.
         quantity
-            One of `WITH_INTERVAL`.
+            One that has a component in `mrnoise.result.quantities.QUANTITIES`.
         simultaneous
             A region, bool, image-shaped: with probability ``level`` the intervals hold for all of its voxels at
             once. Bonferroni: each is at the level 1 - (1 - ``level``) / n for n voxels, conservative where noise is
@@ -229,23 +200,24 @@ class NoiseMap:
                 remedy="Give the acquisition coil maps, e.g. from mrnoise.calibration.espirit.",
             )
         low, high = _chi_square_factors(self.effective_degrees_of_freedom(quantity, level), level)
-        if quantity == "variance":
+        rule = self._quantity(quantity).rule
+        if rule == "squared":
             return value * low, value * high
-        if quantity == "snr":
+        if rule == "divided":
             return value / high.sqrt(), value / low.sqrt()
         return value * low.sqrt(), value * high.sqrt()
 
     def effective_degrees_of_freedom(self, quantity: str = "std", level: float = 0.95) -> Tensor:
         """ν of the interval ν V̂ / χ²_ν of a quantity: infinite where it is exact, NaN where nothing is known."""
-        if quantity not in WITH_INTERVAL:
+        component = self._quantity(quantity).component
+        if component is None:
             raise InputError(
                 "no interval for this quantity",
-                expected=f"one of {', '.join(WITH_INTERVAL)}",
+                expected=f"one of {', '.join(name for name, one in quantities().items() if one.component)}",
                 received=quantity,
                 remedy="Take the interval of std or magnitude_std.",
             )
-        component = {"snr": "magnitude_std"}.get(quantity, quantity)
-        direction = None if component in ("std", "variance", "g_factor") else self._direction(component)
+        direction = None if component == "std" else self._direction(component)
         return self.estimate.effective_degrees_of_freedom(direction, level)
 
     # -- derived maps ------------------------------------------------------------------------------------
@@ -267,7 +239,7 @@ class NoiseMap:
         InputError
             If the map is not first-order (``monte_carlo``, ``nonlinear``), or α not positive and finite.
         """
-        if self.method in NOT_FIRST_ORDER:
+        if self.bias is not None:
             raise InputError(
                 "this map holds for one noise level only",
                 expected="a map to first order in the noise, e.g. by sketch",

@@ -26,7 +26,8 @@ from mrnoise.estimators.sampling_error import (
 )
 from mrnoise.files.atomic import replacing
 from mrnoise.files.record import to_json, to_numpy
-from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.quantities import quantities
 
 if TYPE_CHECKING:
     import h5py
@@ -42,8 +43,8 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
 
     Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error, certified_error,
     error_sample}``, ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and
-    the attributes ``spatial_dims`` and ``acceleration``, all as they are in the map; ``maps/<quantity>`` is float32
-    with the attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
+    the attributes ``spatial_dims``, ``acceleration`` and ``axes``, all as they are in the map; ``maps/<quantity>`` is
+    float32 with the attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
     """
     import h5py
 
@@ -53,6 +54,7 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["spatial_dims"] = noise_map.spatial_dims
         file.attrs["acceleration"] = noise_map.acceleration
+        file.attrs["axes"] = list(noise_map.axes)
         # A dataset, because attributes are limited to 64 kB.
         file["provenance"] = to_json(noise_map.provenance)
         _put(file, "image", noise_map.image)
@@ -75,11 +77,11 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
             place["affine"] = geometry.affine
 
         maps = file.create_group("maps")
-        for name, (units, definition) in QUANTITIES.items():
-            value = noise_map.quantity(name)
+        for name, quantity in quantities().items():
+            value = quantity.value(noise_map)
             if value is not None:
                 _put(maps, name, value.float())
-                maps[name].attrs.update(units=units, definition=definition)
+                maps[name].attrs.update(units=quantity.unit, definition=quantity.definition)
 
 
 def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
@@ -111,7 +113,7 @@ def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
 def _unreadable(path: str | PathLike[str], received: str) -> InputError:
     return InputError(
         "cannot read a noise map",
-        expected=f"an .h5 file written by NoiseMap.save, format version {FORMAT_VERSION} or older",
+        expected=f"an .h5 file written by mrnoise.save, format version {FORMAT_VERSION} or older",
         received=f"{path} ({received})",
         remedy="Save the map again; scans are read with mrnoise.read.",
     )
@@ -149,6 +151,7 @@ def _read(file: h5py.File) -> NoiseMap:
         reference_std=_get(file, "reference_std"),
         acceleration=float(file.attrs["acceleration"]),
         linearity=_get_linearity(file["linearity"]) if "linearity" in file else None,
+        axes=tuple(str(axis) for axis in file.attrs.get("axes", ())),
         provenance=json.loads(file["provenance"].asstr()[()]),
     )
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mrnoise.files.atomic import replacing
 from mrnoise.files.record import to_json, to_numpy
-from mrnoise.result.noise_map import QUANTITIES, NoiseMap
+from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.quantities import quantities
 
-WRITTEN = ("image", "std", "magnitude_std", "phase_std", "snr", "relative_error", "g_factor", "departure", "bias")
 # NIFTI_XFORM_SCANNER_ANAT where the position is measured; where it is assumed, the files of a map are aligned
 # to each other only (NIFTI_XFORM_ALIGNED_ANAT).
 MEASURED_CODE, ASSUMED_CODE = 1, 2
@@ -30,14 +30,15 @@ def write_nifti(noise_map: NoiseMap, path: Path) -> list[Path]:
     """
     ending = ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
     stem = path.name[: -len(ending)]
-    maps = {name: value for name in WRITTEN if (value := noise_map.quantity(name)) is not None}
+    drawn = [name for name, quantity in quantities().items() if quantity.style is not None]
+    maps = {name: value for name in drawn if (value := noise_map.quantity(name)) is not None}
     targets = [path.with_name(f"{stem}_{name}{end}") for name in maps for end in (ending, ".json")]
     with replacing(*targets) as partial:
         for (name, value), image_path, json_path in zip(maps.items(), partial[::2], partial[1::2], strict=True):
             array = _finite_float32(to_numpy(value))
             _nifti_image(noise_map, name, array).to_filename(image_path)
             json_path.write_text(to_json(_sidecar(noise_map, name, array), indent=2) + "\n", encoding="utf-8")
-    for name in WRITTEN:
+    for name in drawn:
         if name not in maps:
             for end in (ending, ".json"):
                 path.with_name(f"{stem}_{name}{end}").unlink(missing_ok=True)
@@ -69,12 +70,13 @@ def _nifti_image(noise_map: NoiseMap, name: str, array: np.ndarray) -> Any:
 
 
 def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any]:
-    units, definition = QUANTITIES[name]
+    quantity = quantities()[name]
     provenance = noise_map.provenance
     return {
         "quantity": name,
-        "units": units,
-        "definition": definition,
+        "units": quantity.unit,
+        "definition": quantity.definition,
+        "leading_axes": list(noise_map.axes),
         "method": noise_map.method,
         "why": provenance.get("why"),
         "n_samples": noise_map.n_samples,

@@ -25,8 +25,9 @@ AXES = dict(zip(COUNTERS, ("frame", "set", "phase", "echo", "slice"), strict=Tru
 def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     """Acquisition from an MRD HDF5 file with Cartesian lines.
 
-    K-space is (frame, set, phase, echo, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a
-    volume; frames are repetitions, echoes contrasts; counters with a single value have no axis. Slices are in the order of their positions.
+    K-space is (frame, set, phase, echo, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a volume; frames are
+    repetitions, echoes contrasts; counters with a single value have no axis. Slices are in the order of their
+    positions.
 
     - Lines of noise, navigation, phase correction, feedback and dummy scans are left out. Only the first
       encoding space is read.

@@ -1,0 +1,167 @@
+"""The reconstructions by name: what the command line accepts."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    from mrnoise.reconstruction import KspaceToImage, Reconstruction
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says of a reconstruction; each takes what concerns it.
+
+    Parameters
+    ----------
+    regularization
+        Tikhonov weight of SENSE and CG-SENSE.
+    weights
+        Of a trained network: an anatomy or a file.
+    normalization
+        Of a trained network.
+    """
+
+    regularization: float = 1e-3
+    weights: str = "brain"
+    normalization: str = "propagated"
+
+
+def _sense(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import Sense
+
+    return Sense(settings.regularization)
+
+
+def _cg_sense(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import CgSense
+
+    return CgSense(settings.regularization)
+
+
+def _zero_filled(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import ZeroFilled
+
+    return ZeroFilled()
+
+
+def _rss(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import RootSumOfSquares
+
+    return RootSumOfSquares()
+
+
+def _network(name: str) -> Callable[[Settings], Reconstruction]:
+    def make(settings: Settings) -> Reconstruction:
+        from mrnoise.networks import pretrained
+
+        return pretrained(name, settings.weights, normalization=settings.normalization)
+
+    return make
+
+
+# Those whose weights are shipped, NAME-ANATOMY.safetensors.
+_WEIGHTS = Path(str(files("mrnoise"))) / "networks" / "weights"
+TRAINED = tuple(sorted({path.stem.rpartition("-")[0] for path in _WEIGHTS.glob("*.safetensors")}))
+RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]] = {
+    "sense": _sense,
+    "cg-sense": _cg_sense,
+    "zero-filled": _zero_filled,
+    "rss": _rss,
+    **{name: _network(name) for name in TRAINED},
+}
+"""Name → how it is made. Others come in by ``RECONSTRUCTIONS[name] = …``, or by an installed package whose entry points
+of the group ``mrnoise.reconstructions`` name them."""
+
+
+def reconstruction_names() -> tuple[str, ...]:
+    """Those of the table, then those of installed packages.
+
+    Examples
+    --------
+    >>> reconstruction_names()[:2]
+    ('sense', 'cg-sense')
+    """
+    others = [point.name for point in entry_points(group="mrnoise.reconstructions")]
+    return tuple(dict.fromkeys([*RECONSTRUCTIONS, *others]))
+
+
+def reconstruction(name: str, settings: Settings | None = None) -> Reconstruction | KspaceToImage:
+    """One by its name, the user's own as ``module:name``, or the network in a file.
+
+    Parameters
+    ----------
+    name
+        One of `reconstruction_names`, ``module:name`` importable from the current folder or the environment, or a file
+        of TorchScript (.pt, .ts) or torch.export (.pt2).
+    settings
+        For those that are known by name.
+
+    Raises
+    ------
+    InputError
+        If there is no such reconstruction.
+
+    Examples
+    --------
+    >>> reconstruction("cg-sense", Settings(regularization=0.01)).regularization
+    0.01
+    """
+    settings = settings or Settings()
+    if name in RECONSTRUCTIONS:
+        return RECONSTRUCTIONS[name](settings)
+    for point in entry_points(group="mrnoise.reconstructions"):
+        if point.name == name:
+            made: Reconstruction | KspaceToImage = point.load()(settings)
+            return made
+    from mrnoise.reconstruction import from_file
+    from mrnoise.reconstruction.adapters import NETWORK_FILES
+
+    if name.endswith(NETWORK_FILES):
+        return from_file(name)
+    if ":" in name:
+        return _callable(name)
+    raise InputError(
+        "unknown reconstruction",
+        expected="one of "
+        + ", ".join(reconstruction_names())
+        + f", module:name, or a file ({', '.join(NETWORK_FILES)})",
+        received=name,
+        remedy="Put your own callable k-space → image in my_module.py and give my_module:my_function, or save your "
+        "network with torch.jit.save or torch.export.save.",
+    )
+
+
+def _callable(name: str) -> Reconstruction | KspaceToImage:
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            "cannot load the reconstruction",
+            expected="module:name, importable from the current folder or the environment",
+            received=f"{name} ({error})",
+            remedy="Check the spelling and that the module can be imported by python.",
+        ) from error
+    finally:
+        sys.path.pop(0)
+    # A class is a recipe for a reconstruction: make one with its defaults.
+    made = found() if isinstance(found, type) else found
+    if not callable(made) and not hasattr(made, "bind"):
+        raise InputError(
+            "the reconstruction cannot be called",
+            expected="a callable k-space → image, or an object with bind(acquisition)",
+            received=f"{name}, a {type(made).__name__}",
+            remedy="Give the name of a function, a module instance or a class.",
+        )
+    return made
