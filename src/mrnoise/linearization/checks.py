@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +16,8 @@ from mrnoise.errors import InputError
 from mrnoise.linearization.derivatives import (
     EVALUATION_MODES,
     JVP_MODES,
+    OWN_JVP,
+    OWN_VJP,
     VJP_MODES,
     Function,
     evaluate_loop,
@@ -39,43 +45,139 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True)
 class Preflight:
-    """Which derivatives of a reconstruction can be trusted.
+    """Which derivatives of a reconstruction can be trusted, found out where a method asks for them.
 
     Parameters
     ----------
-    jvp_mode, vjp_mode
-        Names in `JVP_MODES`, `VJP_MODES`; ``None`` where no way agrees with finite differences.
-    evaluation_mode
-        Name in `EVALUATION_MODES`.
-    complex_linear
-        Whether J(iv) = iJv; then image noise is proper.
-    checks
-        Everything that was tried, with figures.
+    function
+        k-space → image.
+    point
+        The measured k-space.
+    tangent
+        One realisation of its noise.
+    value
+        The image.
     """
 
-    jvp_mode: str | None
-    vjp_mode: str | None
-    evaluation_mode: str
-    complex_linear: bool
-    checks: tuple[Check, ...] = field(default=())
+    def __init__(self, function: Function, point: Tensor, tangent: Tensor, value: Tensor) -> None:
+        self._function, self._point, self._tangent, self._value = function, point, tangent, value
+        self._differences = _Differences(function, point, value, tangent)
+        self.checks = [Check("deterministic, finite, image-shaped", True, f"image {tuple(value.shape)} {value.dtype}")]
+
+    @cached_property
+    def evaluation_mode(self) -> str:
+        """Name in `EVALUATION_MODES`: how replicas are evaluated."""
+        h, t = self._differences.step, self._tangent
+        with last_words(self._function, self._point):
+            single = evaluate_loop(self._function, self._point, h * t[None])
+        _check_shape(self._value, single[0])
+        mode, pair = "loop", None
+        try:
+            pair = EVALUATION_MODES["vmap"](self._function, self._point, torch.stack([h * t, -h * t]))
+        except Exception as error:  # any failure of a user's code only rules out this way
+            self.checks.append(Check("batched by vmap", False, _first_line(error)))
+        if pair is not None and pair[:1].shape == single.shape:
+            alone = _relative(pair[:1], single)
+            # Values that were mixed within the batch differ by as much as they change.
+            mixed = _relative(pair[:1] - self._value, single - self._value)
+            passed = alone < _by_precision(ROUND_OFF, single) and mixed < 10 * _by_precision(TOLERANCE, single)
+            self.checks.append(Check("batched by vmap", passed, f"differs from one at a time by {alone:.2g}"))
+            mode = "vmap" if passed else mode
+        backward = pair[1] if mode == "vmap" and pair is not None else None
+        self._differences.know(single[0], backward)
+        return mode
+
+    @cached_property
+    def _product(self) -> tuple[str, Tensor] | None:
+        """The way to compute J t that agrees with finite differences, and J of t and of it."""
+        mode_of_batches = self.evaluation_mode  # its evaluations are the first differences
+        assert mode_of_batches
+        tangents = torch.stack([self._tangent, 1j * self._tangent])
+        for name, mode in JVP_MODES.items():
+            if name == OWN_JVP and not hasattr(self._function, "jvp"):
+                continue
+            try:
+                candidate = mode(self._function, self._point, tangents)
+            except Exception as error:  # any failure of a user's code only rules out this way
+                self.checks.append(Check(name, False, _first_line(error)))
+                continue
+            tolerance = _by_precision(TOLERANCE, self._value)
+            disagreement = self._differences.disagreement(candidate[0], tolerance)
+            passed = disagreement <= tolerance
+            detail = f"differs from finite differences by {disagreement:.2g}"
+            if not passed and float(candidate[0].abs().max()) == 0:
+                detail = "is zero although the image depends on k-space: the input is detached"
+            self.checks.append(Check(name, passed, detail))
+            if passed:
+                return name, candidate
+        return None
+
+    @property
+    def jvp_mode(self) -> str | None:
+        """Name in `JVP_MODES`; ``None`` where no way agrees with finite differences."""
+        return None if self._product is None else self._product[0]
+
+    @cached_property
+    def vjp_mode(self) -> str | None:
+        """Name in `VJP_MODES`: the first with Re⟨J t, w⟩ = Re⟨t, Jᵀ w⟩; ``None`` where there is none."""
+        if self._product is None:
+            return None
+        jvp = self._product[1][0]
+        generator = torch.Generator().manual_seed(0)
+        w = torch.randn(jvp.shape, dtype=jvp.dtype, generator=generator).to(jvp.device)
+        for name, mode in VJP_MODES.items():
+            if name == OWN_VJP and not hasattr(self._function, "vjp"):
+                continue
+            try:
+                pulled = mode(self._function, self._point, w[None])[0]
+            except Exception as error:
+                self.checks.append(Check(name, False, _first_line(error)))
+                continue
+            left, right = _inner(jvp, w), _inner(self._tangent, pulled)
+            error_size = abs(left - right) / float(jvp.norm() * w.norm() + 1e-30)
+            # A wrong adjoint is wrong by the size of a random inner product, ‖Jt‖‖w‖/√n.
+            passed = error_size * jvp.numel() ** 0.5 <= _by_precision(TOLERANCE, jvp)
+            self.checks.append(Check(name, passed, f"adjoint identity holds to {error_size:.2g} of ‖Jt‖‖w‖"))
+            if passed:
+                return name
+        return None
+
+    @cached_property
+    def complex_linear(self) -> bool:
+        """Whether J(iv) = iJv; then image noise is proper."""
+        if self._product is None or not self._value.is_complex():
+            return False
+        of_t, of_it = self._product[1]
+        return _relative(of_it, 1j * of_t) < _by_precision(ROUND_OFF, self._value)
+
+    def of_readout(self) -> Preflight:
+        """That of a real-linear readout of the image, whose derivatives are computed alike."""
+        other = copy(self)
+        other.__dict__["complex_linear"] = False
+        return other
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able record."""
+        """JSON-able record of what was found out; what no method asked for was not tried."""
+
+        def found(name: str, value: str | None) -> str | None:
+            return value if name in self.__dict__ else "not tried"
+
+        product = self.__dict__.get("_product")
+        mode = found("_product", None if product is None else product[0])
         return {
-            "mode": self.jvp_mode or "replicas only",
-            "adjoint": self.vjp_mode,
-            "evaluation": self.evaluation_mode,
-            "complex_linear": self.complex_linear,
+            "mode": mode or "replicas only",
+            "adjoint": found("vjp_mode", self.__dict__.get("vjp_mode")),
+            "evaluation": found("evaluation_mode", self.__dict__.get("evaluation_mode")),
+            "complex_linear": self.__dict__.get("complex_linear"),
             "checks": [vars(c) for c in self.checks],
         }
 
 
 def preflight(
     function: Function, point: Tensor, tangent: Tensor, batch_ndim: int, spatial_dims: int
-) -> tuple[Tensor, Preflight]:
-    """Evaluate a reconstruction a few times and compare its derivatives with finite differences.
+) -> tuple[Function, Tensor, Preflight]:
+    """Evaluate a reconstruction, see that it is a function with an image, and prepare to check its derivatives.
 
     Parameters
     ----------
@@ -90,6 +192,8 @@ def preflight(
 
     Returns
     -------
+    function
+        The same, on a copy of its input where it writes into that.
     value
         The image.
     preflight
@@ -98,79 +202,74 @@ def preflight(
     Raises
     ------
     InputError
-        If the reconstruction is not a deterministic, finite map to an image of fixed shape.
+        If the reconstruction fails, or is not a deterministic, finite map to an image of fixed shape.
     """
-    value = _evaluate(function, point)
+    given = point.clone()
+    value = evaluate(function, given)
+    if not torch.equal(given, point):
+        function = OnCopy(function)
+    if value.is_conj() or value.is_neg():
+        function, value = Resolved(function), value.resolve_conj().resolve_neg()
     _check_image(value, point, batch_ndim, spatial_dims)
-    _check_repeatable(value, _evaluate(function, point))
-    checks = [Check("deterministic, finite, image-shaped", True, f"image {tuple(value.shape)} {value.dtype}")]
-
-    differences = _Differences(function, point, value, tangent)
-    jvp_mode, jvp = None, None
-    for name, mode in JVP_MODES.items():
-        try:
-            candidate = mode(function, point, torch.stack([tangent, 1j * tangent]))
-        except Exception as error:  # any failure of a user's code only rules out this way
-            checks.append(Check(name, False, _first_line(error)))
-            continue
-        tolerance = _by_precision(TOLERANCE, value)
-        disagreement = differences.disagreement(candidate[0], tolerance)
-        passed = disagreement <= tolerance
-        detail = f"differs from finite differences by {disagreement:.2g}"
-        if not passed and float(candidate[0].abs().max()) == 0:
-            detail = "is zero although the image depends on k-space: the input is detached"
-        checks.append(Check(name, passed, detail))
-        if passed:
-            jvp_mode, jvp = name, candidate
-            break
-
-    vjp_mode = None
-    complex_linear = False
-    if jvp is not None:
-        complex_linear = value.is_complex() and _relative(jvp[1], 1j * jvp[0]) < _by_precision(ROUND_OFF, value)
-        vjp_mode = _choose_adjoint(function, point, tangent, jvp[0], checks)
-    evaluation_mode = _choose_evaluation(function, point, tangent, checks)
-    return value, Preflight(jvp_mode, vjp_mode, evaluation_mode, complex_linear, tuple(checks))
+    _check_repeatable(value, evaluate(function, point))
+    return function, value, Preflight(function, point, tangent, value)
 
 
-def _choose_adjoint(function: Function, point: Tensor, tangent: Tensor, jvp: Tensor, checks: list[Check]) -> str | None:
-    """First vjp with Re⟨J t, w⟩ = Re⟨t, Jᵀ w⟩."""
-    generator = torch.Generator().manual_seed(0)
-    w = torch.randn(jvp.shape, dtype=jvp.dtype, generator=generator).to(jvp.device)
-    for name, mode in VJP_MODES.items():
-        try:
-            pulled = mode(function, point, w[None])[0]
-        except Exception as error:
-            checks.append(Check(name, False, _first_line(error)))
-            continue
-        left, right = _inner(jvp, w), _inner(tangent, pulled)
-        error_size = abs(left - right) / float(jvp.norm() * w.norm() + 1e-30)
-        # A wrong adjoint is wrong by the size of a random inner product, ‖Jt‖‖w‖/√n.
-        passed = error_size * jvp.numel() ** 0.5 <= _by_precision(TOLERANCE, jvp)
-        checks.append(Check(name, passed, f"adjoint identity holds to {error_size:.2g} of ‖Jt‖‖w‖"))
-        if passed:
-            return name
-    return None
+def check_unchanged(function: Function, point: Tensor, value: Tensor) -> None:
+    """Raise `InputError` unless a reconstruction still gives the image that it gave before it was mapped."""
+    difference = _relative(evaluate(function, point), value)
+    if difference > _by_precision(ROUND_OFF, value):
+        raise InputError(
+            "the reconstruction keeps state between calls",
+            expected="the same image for the same k-space, however often it was called",
+            received=f"an image that differs by {difference:.2g} after its noise was mapped",
+            remedy="Make it a function of k-space alone: no running averages, counters or caches that change.",
+        )
 
 
-def _choose_evaluation(function: Function, point: Tensor, tangent: Tensor, checks: list[Check]) -> str:
-    single = evaluate_loop(function, point, tangent[None])
-    for name, mode in EVALUATION_MODES.items():
-        try:
-            batch = mode(function, point, torch.stack([tangent, -tangent]))
-        except Exception as error:
-            checks.append(Check(f"batched by {name}", False, _first_line(error)))
-            continue
-        difference = _relative(batch[:1], single)
-        passed = difference < _by_precision(ROUND_OFF, single)
-        checks.append(Check(f"batched by {name}", passed, f"differs from one at a time by {difference:.2g}"))
-        if passed:
-            return name
-    return "loop"
+@dataclass(frozen=True)
+class OnCopy:
+    """A function of a copy of its input, into which it writes."""
+
+    function: Function
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """Its value."""
+        return self.function(kspace.clone())
 
 
-def _evaluate(function: Function, point: Tensor) -> Tensor:
-    with torch.no_grad():
+@dataclass(frozen=True)
+class Resolved:
+    """A function without lazy conjugation in its value."""
+
+    function: Function
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """Its value."""
+        return self.function(kspace).resolve_conj().resolve_neg()
+
+
+@contextmanager
+def last_words(function: Function, point: Tensor) -> Iterator[None]:
+    """Whatever a user's function raises becomes one `InputError` with its own last words; memory is let through."""
+    try:
+        yield
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if "not enough memory" in str(error):
+            raise
+        raise InputError(
+            "the reconstruction fails on this scan",
+            expected=f"an image from {_name(function)} for k-space {tuple(point.shape)}, whatever the noise in it",
+            received=_first_line(error),
+            remedy="Call it on acquisition.kspace, and with noise added, to see where it fails.",
+        ) from error
+
+
+def evaluate(function: Function, point: Tensor) -> Tensor:
+    """Value of a user's function, which has to be a dense tensor where the k-space is."""
+    with last_words(function, point), torch.no_grad():
         value = function(point)
     if not isinstance(value, Tensor):
         raise InputError(
@@ -179,7 +278,19 @@ def _evaluate(function: Function, point: Tensor) -> Tensor:
             received=type(value).__name__,
             remedy="Wrap it: lambda kspace: torch.as_tensor(...), with torch operations inside.",
         )
+    if value.layout != torch.strided or value.device != point.device:
+        raise InputError(
+            "the reconstruction returns a tensor that cannot be used",
+            expected=f"a dense tensor on {point.device}",
+            received=f"{value.layout} on {value.device} from {_name(function)}",
+            remedy="Use .to_dense(), and .to(kspace.device), inside the reconstruction.",
+        )
     return value
+
+
+def _name(function: Function) -> str:
+    text = getattr(function, "__name__", None) or repr(function)
+    return type(function).__name__ if "\n" in text else text
 
 
 def _check_image(value: Tensor, point: Tensor, batch_ndim: int, spatial_dims: int) -> None:
@@ -209,13 +320,7 @@ def _check_image(value: Tensor, point: Tensor, batch_ndim: int, spatial_dims: in
 
 
 def _check_repeatable(first: Tensor, second: Tensor) -> None:
-    if first.shape != second.shape:
-        raise InputError(
-            "the reconstruction changes the shape of its image",
-            expected=f"{tuple(first.shape)} again for the same k-space",
-            received=str(tuple(second.shape)),
-            remedy="Make it a function of k-space alone, without state between calls.",
-        )
+    _check_shape(first, second)
     difference = _relative(second, first)
     if difference > _by_precision(ROUND_OFF, first):
         raise InputError(
@@ -223,6 +328,16 @@ def _check_repeatable(first: Tensor, second: Tensor) -> None:
             expected="the same image for the same k-space",
             received=f"two calls that differ by {difference:.2g} of the image",
             remedy="Call .eval() on networks (dropout, batch norm) and fix the seeds inside.",
+        )
+
+
+def _check_shape(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise InputError(
+            "the reconstruction changes the shape of its image",
+            expected=f"{tuple(first.shape)} again for the same k-space, and for other noise in it",
+            received=str(tuple(second.shape)),
+            remedy="Make it a function of k-space alone, without state between calls or shapes that depend on values.",
         )
 
 
@@ -234,6 +349,16 @@ class _Differences:
         scale = float(point.norm() / tangent.norm().clamp_min(1e-30)) or 1.0
         self._steps = [fraction * scale for fraction in _by_precision(STEPS, point)]
         self._found: list[Tensor] = []
+        self._known: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    @property
+    def step(self) -> float:
+        """The first step."""
+        return self._steps[0]
+
+    def know(self, forward: Tensor, backward: Tensor | None) -> None:
+        """Take in g(y + h t), and g(y - h t) where it is known too, of the first step."""
+        self._known = (forward, backward)
 
     def disagreement(self, derivative: Tensor, enough: float) -> float:
         """Of a derivative with the nearest difference of each voxel, over steps until it is ``enough``."""
@@ -249,9 +374,13 @@ class _Differences:
         """Those of one step, (3, *image)."""
         if index == len(self._found):
             h = self._steps[index]
-            with torch.no_grad():
-                forward = self._function(self._point + h * self._tangent) - self._value
-                backward = self._value - self._function(self._point - h * self._tangent)
+            ahead, behind = self._known if index == 0 else (None, None)
+            with last_words(self._function, self._point), torch.no_grad():
+                ahead = self._function(self._point + h * self._tangent) if ahead is None else ahead
+                behind = self._function(self._point - h * self._tangent) if behind is None else behind
+            _check_shape(self._value, ahead)
+            _check_shape(self._value, behind)
+            forward, backward = ahead - self._value, self._value - behind
             self._found.append(torch.stack([(forward + backward) / (2 * h), forward / h, backward / h]))
         return self._found[index]
 
@@ -270,7 +399,7 @@ def _by_precision(table: dict[torch.dtype, Any], value: Tensor) -> Any:
     return table.get(value.real.dtype, table[torch.float32])
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:160]
 
 

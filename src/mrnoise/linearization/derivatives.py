@@ -87,10 +87,22 @@ def evaluate_loop(function: Function, point: Tensor, offsets: Tensor) -> Tensor:
         return torch.stack([function(point + n) for n in offsets])
 
 
+def own_jvp(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """J t by the function's own ``jvp(point, tangents)``; a linear black box has J t = g(t)."""
+    return function.jvp(point, tangents)  # type: ignore[attr-defined]
+
+
+def own_vjp(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
+    """Jᵀ w by the function's own ``vjp(point, cotangents)``, in the real inner product."""
+    return function.vjp(point, cotangents)  # type: ignore[attr-defined]
+
+
+OWN_JVP, OWN_VJP = "own jvp", "own vjp"
 JVP_MODES: dict[str, Batched] = {
+    OWN_JVP: own_jvp,
     "vmap(jvp)": jvp_vmap,
     "looped jvp": jvp_loop,
     "double reverse": jvp_double_reverse,
 }
-VJP_MODES: dict[str, Batched] = {"vmap(vjp)": vjp_vmap, "looped vjp": vjp_loop}
+VJP_MODES: dict[str, Batched] = {OWN_VJP: own_vjp, "vmap(vjp)": vjp_vmap, "looped vjp": vjp_loop}
 EVALUATION_MODES: dict[str, Batched] = {"vmap": evaluate_vmap, "loop": evaluate_loop}

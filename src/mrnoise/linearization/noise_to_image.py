@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.linearization.checks import Preflight, preflight, refuse
+from mrnoise.linearization.checks import Preflight, check_unchanged, last_words, preflight, refuse
 from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function, in_half_precision
 from mrnoise.sampling.trajectory import Trajectory
 
@@ -52,7 +52,7 @@ class NoiseToImage:
         kspace = acquisition.kspace
         generator = torch.Generator().manual_seed(0)
         unit = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator).to(kspace.device)
-        value, report = preflight(
+        function, value, report = preflight(
             function, kspace, acquisition.colour(unit), len(acquisition.batch_shape), acquisition.spatial_dims
         )
         matrix = tuple(value.shape[-acquisition.spatial_dims :])
@@ -110,19 +110,27 @@ class NoiseToImage:
         if self.preflight.jvp_mode is None:
             raise refuse(self.preflight, "derivative")
         jvp = JVP_MODES[self.preflight.jvp_mode]
-        return jvp(self.function, self.acquisition.kspace, change).detach()
+        with last_words(self.function, self.acquisition.kspace):
+            return jvp(self.function, self.acquisition.kspace, change).detach()
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Lᵀ w for a batch (B, *image_shape)."""
         if self.preflight.vjp_mode is None:
             raise refuse(self.preflight, "adjoint")
         vjp = VJP_MODES[self.preflight.vjp_mode]
-        return self.acquisition.colour_adjoint(vjp(self.function, self.acquisition.kspace, image)).detach()
+        with last_words(self.function, self.acquisition.kspace):
+            pulled = vjp(self.function, self.acquisition.kspace, image)
+        return self.acquisition.colour_adjoint(pulled).detach()
 
     def replicas(self, noise: Tensor) -> Tensor:
         """g(y + Ψ^{1/2} v) - g(y) for a batch (B, *noise_shape)."""
         evaluate = EVALUATION_MODES[self.preflight.evaluation_mode]
-        return evaluate(self.function, self.acquisition.kspace, self.acquisition.colour(noise)) - self.value
+        with last_words(self.function, self.acquisition.kspace):
+            return evaluate(self.function, self.acquisition.kspace, self.acquisition.colour(noise)) - self.value
+
+    def check_unchanged(self) -> None:
+        """Raise `InputError` if the reconstruction gives another image than before: it keeps state between calls."""
+        check_unchanged(self.function, self.acquisition.kspace, self.value)
 
     def in_half_precision(self) -> NoiseToImage:
         """The same with bfloat16 in convolutions: an approximation, cheaper where a processor has units for it."""
@@ -134,5 +142,5 @@ class NoiseToImage:
             lambda kspace: readout(self.function(kspace)),
             self.acquisition,
             readout(self.value),
-            dataclasses.replace(self.preflight, complex_linear=False),
+            self.preflight.of_readout(),
         )

@@ -230,6 +230,7 @@ def map_images(
                 tolerance=choice.tolerance or TOLERANCE,
             )
         estimate = choice.method.estimate(image, plan, key, earlier[index])
+        operator.check_unchanged()
         yield MappedImage(operator.value.cpu(), estimate.cpu(), checked, choice, operator.preflight)
         if estimate.interrupted:
             return

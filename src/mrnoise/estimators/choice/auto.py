@@ -107,7 +107,7 @@ class Auto(Method):
             plan,
             features=features,
             approximate=None if self.half_precision is False else image.in_half_precision(),
-            with_adjoint=not controlled and (image.mode("adjoint") is not None),
+            with_adjoint=lambda: not controlled and image.mode("adjoint") is not None,
             n_images=n_images,
             key=key,
         )
@@ -164,7 +164,7 @@ def _closed_form_holds(image: Image, product: Tensor) -> bool:
 def _alias_sets_are_apart(image: Image, plan: Plan) -> bool:
     """Whether one draw of lattice probes has no error and costs no more than plain samples, judged on one colour."""
     operator = image.operator
-    if not operator.complex_linear or image.mode("adjoint") is None:
+    if not operator.complex_linear:
         return False
     samples = [] if plan.n_samples is None else [plan.n_samples]
     samples += [] if plan.target_error is None else [int(0.25 / plan.target_error**2)]
@@ -174,7 +174,7 @@ def _alias_sets_are_apart(image: Image, plan: Plan) -> bool:
         return False
     inside = image.region
     which = torch.bincount(colours[inside])
-    if not len(which):
+    if not len(which) or image.mode("adjoint") is None:
         return False
     inside = inside & (colours == which.argmax())
     probes = sampler(operator.image_shape, operator.image_dtype, key=Key(), device=operator.device)([0])

@@ -101,7 +101,7 @@ def pilot(
     *,
     features: Features | None = None,
     approximate: NoiseOperator | None = None,
-    with_adjoint: bool = False,
+    with_adjoint: Callable[[], bool] = lambda: False,
     n_images: int = 1,
     key: Key = Key(),
 ) -> Pilot:
@@ -124,7 +124,7 @@ def pilot(
     approximate
         The operator in half precision, where that is a choice.
     with_adjoint
-        Whether coloured probes, which need the adjoint and a target error, are a choice for a complex image (y, x).
+        Asked whether coloured probes, which need the adjoint and a target error, are a choice for an image (y, x).
     n_images
         That the choice is for: trials may cost so many times more.
     key
@@ -162,8 +162,8 @@ def pilot(
                     for way in more
                 ]
         n_products = 2 if operator.complex_linear else 4
-        possible = with_adjoint and plan.target_error is not None and plan.n_samples is None and is_plane(operator)
-        if possible and worth_it(product.of(n_products)):
+        possible = plan.target_error is not None and plan.n_samples is None and is_plane(operator)
+        if possible and worth_it(product.of(n_products)) and with_adjoint():
             assert plan.target_error is not None
             chosen = colouring(
                 operator,
