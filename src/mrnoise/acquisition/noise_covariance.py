@@ -156,7 +156,8 @@ class NoiseCovariance(TensorRecord):
 
 
 def _along(matrix: Tensor, values: Tensor, axis: int) -> Tensor:
-    return torch.tensordot(values.movedim(axis, -1), matrix.mT, dims=1).movedim(-1, axis)
+    # Not tensordot: its derivative imports the compiler of torch, seconds of the first map.
+    return (values.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
 
 
 def noise_covariance_from_scan(noise: Tensor, source: str = "noise scan") -> NoiseCovariance:

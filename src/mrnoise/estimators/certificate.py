@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.quantiles import chi_square, chi_square_above
 
 CERTIFIED_LEVEL = 0.95
 # Changes by earlier batches that each is compared with.
@@ -79,8 +79,8 @@ class RegionError:
         n = 1.0
         if self._squared_cosines > 0:
             most = float(_inside(estimate, self._region).sum())
-            n = min(max(float(stats.chi2.ppf(self._tail, self._pairs)) / self._squared_cosines, 1.0), most)
-        return expected * float(stats.chi2.isf(self._tail, n) / n) ** 0.5
+            n = min(max(float(chi_square(self._tail, self._pairs)) / self._squared_cosines, 1.0), most)
+        return expected * float(chi_square_above(self._tail, n) / n) ** 0.5
 
 
 def _inside(estimate: Estimate, region: Tensor | None) -> Tensor:

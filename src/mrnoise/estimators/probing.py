@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import Plan, stream
@@ -19,6 +18,7 @@ from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.sampling_error import EmpiricalError, LeakageError
+from mrnoise.quantiles import student
 
 # A voxel knows its own leakage from as many values as draws. Where these are few, the mean over its neighbourhood,
 # so many voxels wide, counts as so many draws more.
@@ -155,7 +155,7 @@ class _ColourError:
         mean = torch.bincount(which, relative)[count > 0] / count[count > 0]
         if len(mean) < 2:
             return float("nan")
-        reach = float(stats.t.ppf(CERTIFIED_LEVEL, len(mean) - 1)) * (2 / len(mean)) ** 0.5
+        reach = float(student(CERTIFIED_LEVEL, len(mean) - 1)) * (2 / len(mean)) ** 0.5
         return float((relative.mean() + reach * mean.std()).sqrt())
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from scipy import stats
 from torch import Tensor
 
+from mrnoise.quantiles import normal, student
 from mrnoise.tensor_record import TensorRecord
 
 # Above this level an interval does not rest on an impropriety estimated from the same samples.
@@ -250,8 +250,8 @@ class EmpiricalError(SamplingError):
             error = self.component(variance, pseudo_variance, direction)
         upper = 0.5 + 0.5 * level
         # Without a degree of freedom Student's quantile is NaN, and ν with it.
-        student = torch.as_tensor(stats.t.ppf(upper, self.freedom_of_error(level).cpu())).to(value)
-        ratio = float(stats.norm.ppf(upper)) / student
+        quantile = torch.as_tensor(student(upper, self.freedom_of_error(level).cpu())).to(value)
+        ratio = normal(upper) / quantile
         return torch.where(error == 0, torch.inf, 2 * (ratio * value / error).square())
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization.checks import refuse
 from mrnoise.measurement.place import misfit, operators_over
+from mrnoise.quantiles import normal
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
 
@@ -46,7 +46,7 @@ class Measurement:
                 received=str(level),
                 remedy="Use 0.95 for the 95 % interval.",
             )
-        half = float(stats.norm.ppf(0.5 + 0.5 * level)) * self.std
+        half = normal(0.5 + 0.5 * level) * self.std
         return self.value - half, self.value + half
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+
+from mrnoise.quantiles import student
 
 LEVEL = 0.95
 
@@ -39,7 +40,7 @@ class Uncertain:
     def repeated(cls, values: Sequence[float]) -> Uncertain:
         """Mean of n ≥ 2 independent repetitions, m ± t s/√n with Student's t of n - 1 degrees of freedom."""
         mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
-        half = float(stats.t.ppf(0.5 + 0.5 * LEVEL, len(values) - 1)) * error
+        half = float(student(0.5 + 0.5 * LEVEL, len(values) - 1)) * error
         return cls(mean, error, (mean - half, mean + half))
 
     def overlaps(self, other: Uncertain) -> bool:

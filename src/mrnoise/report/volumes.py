@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from scipy import stats
 
 from mrnoise.figures.panel import chosen_slice, window
 from mrnoise.files.record import to_numpy
+from mrnoise.quantiles import chi_square
 from mrnoise.report.packing import pack, pack_mask
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.quantities import quantities
@@ -114,7 +114,7 @@ def _factor_table(freedom: np.ndarray) -> dict[str, Any]:
     nu = np.exp(np.linspace(start, stop, TABLE_POINTS))
     tail = 0.5 - 0.5 * LEVEL
     with np.errstate(divide="ignore", over="ignore"):  # of voxels about which nothing is known
-        low, high = (0.5 * np.log(nu / stats.chi2.ppf(p, nu)) for p in (1 - tail, tail))
+        low, high = (0.5 * np.log(nu / chi_square(p, nu)) for p in (1 - tail, tail))
     return {
         "start": start,
         "step": (stop - start) / (TABLE_POINTS - 1),

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.errors import InputError
 from mrnoise.estimators.choice.linearity import Linearity
 from mrnoise.estimators.estimate import Estimate
+from mrnoise.quantiles import chi_square, chi_square_above
 from mrnoise.result.quantities import Quantity, quantities
 
 
@@ -302,7 +302,7 @@ def _chi_square_factors(freedom: Tensor, level: float) -> tuple[Tensor, Tensor]:
     nu = freedom.cpu().numpy()
     tail = 0.5 * (1 - level)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        low, high = nu / stats.chi2.isf(tail, nu), nu / stats.chi2.ppf(tail, nu)
+        low, high = nu / chi_square_above(tail, nu), nu / chi_square(tail, nu)
     certain = np.isinf(nu)
     low[certain] = high[certain] = 1.0
     return torch.from_numpy(low), torch.from_numpy(high)

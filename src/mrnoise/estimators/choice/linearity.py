@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mrnoise.estimators.batching.stream import batches
@@ -15,6 +14,7 @@ from mrnoise.estimators.certificate import object_of
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.replicas import replica_noise
+from mrnoise.quantiles import student
 
 LINEAR, UNDECIDED, NOT_LINEAR = "linear", "undecided", "not linear"
 # Largest relative error of σ, root mean square over the object, that a first-order map may have.
@@ -215,7 +215,7 @@ def _judge(d: Tensor, linear: Tensor, departure: float, tolerance: float) -> Fin
     without = torch.stack([_statistics(d, linear, torch.arange(n) != k) for k in range(n)])
     ratio_error, squared_error = ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
     # Each half has estimated its own mean.
-    reach = float(stats.t.ppf(0.5 + 0.5 * LEVEL, n - 2)) * squared_error
+    reach = float(student(0.5 + 0.5 * LEVEL, n - 2)) * squared_error
     low, high = (float(limit.clamp_min(0).sqrt()) for limit in (squared - reach, squared + reach))
     verdict = LINEAR if high < tolerance else NOT_LINEAR if low > tolerance else UNDECIDED
     return Finding(verdict, low, high, float(ratio), float(ratio_error), departure, tolerance, n)
