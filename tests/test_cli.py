@@ -343,13 +343,13 @@ def test_interrupted_demo_leaves_what_it_has(small_demo, tmp_path, monkeypatch, 
 # Ctrl-C a second after the first slice has been linearised.
 INTERRUPTED = """
 import os, signal, sys, threading
-import mrnoise.mapping.scan_image as mapping
+import mrnoise.estimators.sketching as sketching
 from mrnoise.cli.main import run
-find = mapping.foreground
-def armed(image):
+go = sketching.stream
+def armed(*given, **more):
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    return find(image)
-mapping.foreground = armed
+    return go(*given, **more)
+sketching.stream = armed
 run()
 """
 
@@ -387,3 +387,25 @@ def test_preview_of_few_samples(scan, tmp_path):
     text = run(*common, "-n", 12, "-o", tmp_path / "out.h5")
     assert re.search(r"Preview: σ is smoothed .* predicted to be wrong by \d+\.\d% instead of 1\d\.\d%", text)
     assert read_noise_map(tmp_path / "out.h5").provenance["preview"]["width_voxels"] > 0
+
+
+def test_being_told_to_terminate_is_an_interruption(tmp_path):
+    """SIGTERM left temporary files; now it is Ctrl-C: what there is, is written."""
+    code = "import os, signal; from mrnoise.cli import main; main.app = lambda: os.kill(os.getpid(), signal.SIGTERM); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "main.run()"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 130 and "interrupted" in done.stderr
+
+
+def test_the_seed_of_the_noise_does_not_draw_the_sampling(scan, tmp_path):
+    """Two maps "with another seed" were of two scans."""
+    found = {}
+    for name, words in {"a": [], "b": ["--seed", "1"], "c": ["--sampling-seed", "1"]}.items():
+        path = tmp_path / f"{name}.h5"
+        undersampled = ["-R", "2", "--pattern", "random_1d", "--calibration", "4", "-m", "sketch", "-n", "4"]
+        run("map", scan, *undersampled, *words, "-o", path)
+        found[name] = read_noise_map(path)
+    sha = {name: nm.provenance["input"]["sha256"] for name, nm in found.items()}
+    assert sha["a"] == sha["b"] != sha["c"]
+    assert bool((found["a"].std != found["b"].std).any())

@@ -4,7 +4,10 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import h5py
 import nibabel
@@ -264,3 +267,51 @@ def test_bad_paths_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot make the folder"):
         save(small_map(), tmp_path / "file" / "out.h5")
+
+
+SLOW_SAVE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import mrnoise.saving
+from mrnoise.cli.output import write
+from mrnoise.cli.main import run
+sys.path.insert(0, {tests!r})
+from small_maps import small_map
+
+after, folder = int(sys.argv[1]), Path(sys.argv[2])
+save, done = mrnoise.saving.save, [0]
+
+def slow(nm, path):
+    written = save(nm, path)
+    done[0] += 1
+    if done[0] == after:
+        os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+        time.sleep(5)
+    return written
+
+mrnoise.saving.save = slow
+write(small_map(scale=2.0), [folder / name for name in ("map.h5", "map.nii.gz", "panel.png")])
+"""
+
+
+@pytest.mark.parametrize(("after", "kill"), [(1, "SIGKILL"), (2, "SIGKILL"), (3, "SIGKILL"), (2, "SIGTERM")])
+def test_a_kill_between_two_files_leaves_the_earlier_map_whole(tmp_path, after, kill):
+    """Files of one map were renamed one by one: a kill left maps of two runs side by side."""
+    from mrnoise.cli.output import write
+
+    files = [tmp_path / name for name in ("map.h5", "map.nii.gz", "panel.png")]
+    write(small_map(), files)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    code = SLOW_SAVE.format(tests=str(Path(__file__).parent))
+    words = [sys.executable, "-c", code, str(after), str(tmp_path), kill]
+    assert subprocess.run(words, timeout=60, capture_output=True, check=False).returncode != 0
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert left == before
+
+
+def test_files_of_a_failed_save_leave_nothing(tmp_path, monkeypatch):
+    from mrnoise.cli.output import write
+
+    with pytest.raises(InputError):
+        write(small_map(), [tmp_path / "map.h5", tmp_path / "map.nii.gz", tmp_path / "map.unknown"])
+    assert list(tmp_path.iterdir()) == []

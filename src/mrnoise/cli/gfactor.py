@@ -55,7 +55,6 @@ def gfactor(
             pattern=pattern,
             calibration=0,
             coil_maps="fixed",
-            seed=0,
         )
         nm = noise_map(Sense(regularization), acquisition, method="closed_form")
     print_map(nm, f"{scan.name}: g-factor")

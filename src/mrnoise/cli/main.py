@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -59,7 +60,8 @@ def main(
 
 
 def run() -> None:
-    """Entry point: bad input is one line and exit code 2, Ctrl-C is exit code 130."""
+    """Entry point: bad input is one line and exit code 2; Ctrl-C, or being told to terminate, is exit code 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except InputError as error:

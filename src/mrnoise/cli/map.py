@@ -25,6 +25,7 @@ def map_(
     acceleration: options.Acceleration = None,
     pattern: options.Pattern = "equispaced",
     calibration: options.Calibration = 24,
+    sampling_seed: options.SamplingSeed = 0,
     slice_index: options.Slice = None,
     method: options.Method = "auto",
     samples: options.Samples = None,
@@ -69,7 +70,7 @@ def map_(
         pattern=pattern,
         calibration=calibration,
         coil_maps=coil_maps,
-        seed=seed,
+        sampling_seed=sampling_seed,
     )
     with map_progress(reconstruction) as progress:
         nm = noise_map(

@@ -78,6 +78,7 @@ TargetError = Annotated[
         help="Stop once σ inside the object is certified to this relative error.  [default: 0.03]", show_default=False
     ),
 ]
+SamplingSeed = Annotated[int, typer.Option(help="Draws the sampling of a random pattern, and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Every probe is seeded by (seed, slice, probe).")]
 BatchSize = Annotated[
     int | None, typer.Option(help="Probes at a time; from free memory if left out.", show_default=False)

@@ -74,7 +74,9 @@ def check_writable(files: Sequence[Path]) -> None:
 
 
 def write(nm: NoiseMap, files: list[Path]) -> list[Path]:
-    """Write a map to each of the files; returns all that were written."""
+    """Write a map to each of the files, which appear together; returns all that were written."""
+    from mrnoise.files.atomic import all_or_nothing
     from mrnoise.saving import save
 
-    return [written for path in files for written in save(nm, path)]
+    with all_or_nothing():
+        return [written for path in files for written in save(nm, path)]

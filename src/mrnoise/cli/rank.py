@@ -194,7 +194,6 @@ def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_ma
         pattern="",
         calibration=0,
         coil_maps=coil_maps,
-        seed=0,
     )
 
 

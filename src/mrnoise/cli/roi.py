@@ -42,6 +42,7 @@ def roi(
     acceleration: options.Acceleration = None,
     pattern: options.Pattern = "equispaced",
     calibration: options.Calibration = 24,
+    sampling_seed: options.SamplingSeed = 0,
     slice_index: options.Slice = None,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Noise images a slice of --noise-power.")] = 320,
     target_error: Annotated[
@@ -81,7 +82,7 @@ def roi(
         pattern=pattern,
         calibration=calibration,
         coil_maps=coil_maps,
-        seed=seed,
+        sampling_seed=sampling_seed,
     )
     shape = tuple(image_of(method, acquisition).shape)
     inside, outside = (None if text is None else read_region(text, shape) for text in (region, background))

@@ -20,7 +20,7 @@ def load_scan(
     pattern: str,
     calibration: int,
     coil_maps: str,
-    seed: int,
+    sampling_seed: int = 0,
 ) -> Acquisition:
     """Read a scan, choose a slice, find its coil maps, undersample it; in this order.
 
@@ -54,5 +54,7 @@ def load_scan(
         acquisition = with_coil_maps(acquisition)
     if acceleration is not None:
         shape = acquisition.spatial_shape
-        acquisition = acquisition.undersample(sampling_pattern(pattern, shape, acceleration, calibration, seed))
+        acquisition = acquisition.undersample(
+            sampling_pattern(pattern, shape, acceleration, calibration, sampling_seed)
+        )
     return acquisition

@@ -19,6 +19,7 @@ def simulate(
     acceleration: options.Acceleration = None,
     pattern: options.Pattern = "equispaced",
     calibration: options.Calibration = 24,
+    sampling_seed: options.SamplingSeed = 0,
     noise_samples: Annotated[int, typer.Option(help="Samples of the noise scan.")] = 20_000,
     true_coil_maps: Annotated[bool, typer.Option(help="Write the true coil maps too.")] = False,
     seed: options.Seed = 0,
@@ -43,7 +44,7 @@ def simulate(
         )
     mask = None
     if acceleration is not None:
-        mask = sampling_pattern(pattern, shape, acceleration, calibration, seed)
+        mask = sampling_pattern(pattern, shape, acceleration, calibration, sampling_seed)
     head = simulated_head(shape, coils, snr=snr, mask=mask, n_slices=slices, seed=seed)
     scan = head.acquire(seed)
     noise = head.noise_scan(noise_samples, seed)

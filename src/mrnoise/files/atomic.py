@@ -8,10 +8,58 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mrnoise.errors import InputError
+
+
+@dataclass
+class _Set:
+    """Files that appear together: temporary path and target of each, and those that then go."""
+
+    renames: list[tuple[Path, Path]] = field(default_factory=list)
+    obsolete: list[Path] = field(default_factory=list)
+
+
+_together: ContextVar[_Set | None] = ContextVar("files that appear together", default=None)
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[None]:
+    """Files that are written within appear together at its end, or, after an exception, none of them.
+
+    Each `replacing` block within leaves its files under their temporary names until then. What a kill can still divide
+    is the row of renames itself, some microseconds.
+    """
+    those = _Set()
+    token = _together.set(those)
+    try:
+        yield
+        _appear(those)
+    finally:
+        _together.reset(token)
+        for path, _ in those.renames:
+            path.unlink(missing_ok=True)
+
+
+def remove_with_others(*targets: Path) -> None:
+    """Remove files of an earlier result, when its new files appear."""
+    those = _together.get()
+    if those is not None:
+        those.obsolete.extend(targets)
+    else:
+        _appear(_Set(obsolete=list(targets)))
+
+
+def _appear(those: _Set) -> None:
+    with _without_interruption():
+        for path, target in those.renames:
+            os.replace(path, target)
+        for target in those.obsolete:
+            target.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -29,9 +77,13 @@ def replacing(*targets: Path) -> Iterator[list[Path]]:
         yield partial
         for path in partial:
             _to_disk(path)
-        with _without_interruption():
-            for path, target in zip(partial, targets, strict=True):
-                os.replace(path, target)
+        those = _together.get()
+        renames = list(zip(partial, targets, strict=True))
+        if those is None:
+            _appear(_Set(renames))
+        else:
+            those.renames.extend(renames)
+            partial = []
     finally:
         for path in partial:
             path.unlink(missing_ok=True)
@@ -64,7 +116,7 @@ def _to_disk(path: Path) -> None:
 
 @contextmanager
 def _without_interruption() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done; only the main thread receives it."""
+    """Hold Ctrl-C and the signal to terminate back until the block is done; only the main thread receives them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -73,11 +125,12 @@ def _without_interruption() -> Iterator[None]:
     def hold(number: int, frame: Any) -> None:
         held.append(number)
 
-    previous = signal.signal(signal.SIGINT, hold)
+    previous = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        # ``None`` stands for a handler that was not set from Python and cannot be set back.
-        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
-    if held:
-        raise KeyboardInterrupt
+        for number, handler in previous.items():
+            # ``None`` stands for a handler that was not set from Python and cannot be set back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    for received in held:
+        signal.raise_signal(received)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mrnoise.files.atomic import replacing
+from mrnoise.files.atomic import remove_with_others, replacing
 from mrnoise.files.record import to_json, to_numpy
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.quantities import quantities
@@ -38,10 +38,8 @@ def write_nifti(noise_map: NoiseMap, path: Path) -> list[Path]:
             array = _finite_float32(to_numpy(value))
             _nifti_image(noise_map, name, array).to_filename(image_path)
             json_path.write_text(to_json(_sidecar(noise_map, name, array), indent=2) + "\n", encoding="utf-8")
-    for name in drawn:
-        if name not in maps:
-            for end in (ending, ".json"):
-                path.with_name(f"{stem}_{name}{end}").unlink(missing_ok=True)
+    gone = [name for name in drawn if name not in maps]
+    remove_with_others(*(path.with_name(f"{stem}_{name}{end}") for name in gone for end in (ending, ".json")))
     return targets
 
 
