@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -27,3 +28,20 @@ class InputError(ValueError):
         """From a worker process it arrives as it was raised."""
         parts = {"expected": self.expected, "received": self.received, "remedy": self.remedy}
         return partial(type(self), self.problem, **parts), ()
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise `InputError` unless the packages of an optional part of mrnoise are installed.
+
+    Examples
+    --------
+    >>> require_extra("train", "json")
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise InputError(
+            "an optional part of mrnoise is not installed",
+            expected=f"the packages of mrnoise[{extra}]",
+            received=f"no {', no '.join(missing)}",
+            remedy=f"pip install 'mrnoise[{extra}]'",
+        )

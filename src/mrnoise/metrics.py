@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mrnoise.errors import require_extra
+
 
 def psnr(image: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, 20 log₁₀(max |x| / RMS(|x̂| - |x|)), (y, x)."""
@@ -17,6 +19,7 @@ def ssim(image: Tensor, reference: Tensor) -> float:
 
     Wang et al. 2004, doi:10.1109/TIP.2003.819861, as in fastMRI.
     """
+    require_extra("train", "skimage")
     from skimage.metrics import structural_similarity
 
     wanted = reference.abs().cpu().double().numpy()

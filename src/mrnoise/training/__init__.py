@@ -1,5 +1,10 @@
 """Training of the networks: simulated scans, paradigms, the loop, and the evaluation of what it made."""
 
+from mrnoise.errors import require_extra
+
+require_extra("train", "pydantic", "yaml", "skimage")
+
+# ruff: noqa: E402
 from mrnoise.metrics import psnr, ssim
 from mrnoise.training.anatomy import Anatomy, read_anatomy
 from mrnoise.training.card import save_trained, write_card
