@@ -90,8 +90,24 @@ class Images:
         first = images[0]
         if not self.shape:
             return first
-        stacked = torch.stack(list(images)).reshape(*self.shape, *first.shape)
-        return stacked.movedim(self._order(), tuple(range(len(self._order()))))
+        return self.ordered(torch.stack(list(images)).reshape(*self.shape, *first.shape))
+
+    def ordered(self, values: Tensor) -> Tensor:
+        """Values of all images, the axes apart before the joint ones, with the leading axes of the acquisition.
+
+        What has one number an image, (*apart), stays.
+        """
+        order = self._order()
+        if order == tuple(range(len(order))) or values.ndim <= len(order):
+            return values
+        return values.movedim(order, tuple(range(len(order))))
+
+    def taken_apart(self, values: Tensor) -> Tensor:
+        """The inverse of `ordered`."""
+        order = self._order()
+        if order == tuple(range(len(order))) or values.ndim <= len(order):
+            return values
+        return values.movedim(tuple(range(len(order))), order)
 
     def split(self, values: Tensor, before: int = 0) -> list[Tensor]:
         """The inverse of `join`, for values with so many axes before those of the acquisition: one tensor a image."""

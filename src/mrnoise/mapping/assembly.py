@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -53,9 +53,11 @@ def assemble(images: Images, mapped: Sequence[MappedImage], record: Mapping[str,
     image = images.join(values)
     checked = [one.linearity for one in mapped if one.linearity is not None]
     linearity = join_linearity(checked, images.count, images.shape) if checked else None
+    if linearity is not None:
+        linearity = replace(linearity, departure=images.ordered(linearity.departure))
     return NoiseMap(
         image=image,
-        estimate=stack(estimates, images.shape) if images.shape else first.estimate,
+        estimate=stack(estimates, images.shape).map(images.ordered) if images.shape else first.estimate,
         geometry=geometry_of(scan, image),
         spatial_dims=scan.spatial_dims,
         reference_std=reference_std_of(images, image),

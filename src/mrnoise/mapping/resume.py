@@ -49,5 +49,5 @@ def estimates_of(earlier: NoiseMap, images: Images, seed: int) -> list[Estimate 
         found = source.get(name.split()[-1])
         if found != wanted:
             raise cannot_go_on(f"{name} {wanted}", str(found))
-    parts = unstack(earlier.estimate, len(images.shape))
+    parts = unstack(earlier.estimate.map(images.taken_apart), len(images.shape))
     return [part if part.n_samples > 0 else None for part in parts]

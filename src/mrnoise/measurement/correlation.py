@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
+from mrnoise.linearization import Images
 from mrnoise.linearization.checks import refuse
 from mrnoise.measurement.place import operator_at
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
@@ -77,15 +78,18 @@ def noise_correlation(
     where = tuple(int(i) for i in voxel)
     if noise_map is None:
         return NoiseCorrelation(where, covariance, None)
-    outer = where[: len(where) - covariance.ndim]
-    if noise_map.image.shape[len(outer) :] != covariance.shape:
+    images = Images.of(reconstruction, acquisition)
+    if noise_map.image.shape != (*acquisition.batch_shape, *covariance.shape[len(images.joint) :]):
+        outer = len(images.apart)
         raise InputError(
             "the noise map is of another image",
-            expected=f"an image {operator.image_shape}" + (f" for each of {len(outer)} leading axes" if outer else ""),
+            expected=f"an image {operator.image_shape}" + (f" for each of {outer} leading axes" if outer else ""),
             received=str(tuple(noise_map.image.shape)),
             remedy="Map the same scan with the same reconstruction.",
         )
-    sigma = noise_map.magnitude_std[outer].clone()
+    place = images.place(where)
+    assert place is not None
+    sigma = images.split(noise_map.magnitude_std)[place[0]].clone()
     sigma[index] = covariance[index].clamp_min(0).sqrt()
     scale = sigma * sigma[index]
     coefficient = torch.where(scale > 0, covariance / scale, torch.nan)
