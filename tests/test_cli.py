@@ -409,3 +409,9 @@ def test_the_seed_of_the_noise_does_not_draw_the_sampling(scan, tmp_path):
     sha = {name: nm.provenance["input"]["sha256"] for name, nm in found.items()}
     assert sha["a"] == sha["b"] != sha["c"]
     assert bool((found["a"].std != found["b"].std).any())
+
+
+def test_a_device_that_is_not_there(scan):
+    for words in (("map", scan), ("gfactor", scan), ("roi", scan, "--region", "box:4,4,9,9")):
+        text = run(*words, "--device", "cuda:9", code=2)
+        assert "no such device" in text and "cuda:9" in text

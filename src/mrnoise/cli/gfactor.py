@@ -25,6 +25,7 @@ def gfactor(
     acceleration: options.Acceleration = None,
     pattern: options.Pattern = "equispaced",
     slice_index: options.Slice = None,
+    device: options.Device = "cpu",
     output: options.Output = None,
 ) -> None:
     """The g-factor: of SENSE with regular sampling in closed form, or of two maps by their ratio."""
@@ -55,6 +56,7 @@ def gfactor(
             pattern=pattern,
             calibration=0,
             coil_maps="fixed",
+            device=device,
         )
         nm = noise_map(Sense(regularization), acquisition, method="closed_form")
     print_map(nm, f"{scan.name}: g-factor")

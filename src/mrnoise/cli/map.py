@@ -26,6 +26,7 @@ def map_(
     pattern: options.Pattern = "equispaced",
     calibration: options.Calibration = 24,
     sampling_seed: options.SamplingSeed = 0,
+    device: options.Device = "cpu",
     slice_index: options.Slice = None,
     method: options.Method = "auto",
     samples: options.Samples = None,
@@ -71,6 +72,7 @@ def map_(
         calibration=calibration,
         coil_maps=coil_maps,
         sampling_seed=sampling_seed,
+        device=device,
     )
     with map_progress(reconstruction) as progress:
         nm = noise_map(

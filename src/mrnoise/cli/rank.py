@@ -44,6 +44,7 @@ def patterns(
     regularization: Regularization = 1e-2,
     coil_maps: options.CoilMaps = "fixed",
     slice_index: options.Slice = None,
+    device: options.Device = "cpu",
     samples: Samples = 32,
     seed: options.Seed = 0,
     output: Png = None,
@@ -67,7 +68,7 @@ def patterns(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
-    acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
+    acquisition = _whole_scan(scan, noise, slice_index, coil_maps, device)
     region = read_region(roi, tuple(image_of(method, acquisition).shape))
     names = patterns.split(",")
     with ranking_progress() as progress:
@@ -123,6 +124,7 @@ def networks(
     regularization: Regularization = 1e-2,
     coil_maps: options.CoilMaps = "fixed",
     slice_index: options.Slice = None,
+    device: options.Device = "cpu",
     repeats: Annotated[int, typer.Option(help="Noise maps of each, whose spread gives the interval of SNR.")] = 4,
     samples: Samples = 32,
     seed: options.Seed = 0,
@@ -147,7 +149,7 @@ def networks(
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
-    acquisition = _whole_scan(scan, noise, slice_index, coil_maps)
+    acquisition = _whole_scan(scan, noise, slice_index, coil_maps, device)
     with ranking_progress() as progress:
         rows = rank_networks(
             methods,
@@ -182,7 +184,7 @@ def networks(
 # -- in and out ------------------------------------------------------------------------------------------------
 
 
-def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_maps: str) -> Acquisition:
+def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_maps: str, device: str) -> Acquisition:
     """The scan as it was measured; the rankings undersample it."""
     from mrnoise.cli.scan import load_scan
 
@@ -194,6 +196,7 @@ def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_ma
         pattern="",
         calibration=0,
         coil_maps=coil_maps,
+        device=device,
     )
 
 

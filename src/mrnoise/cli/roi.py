@@ -43,6 +43,7 @@ def roi(
     pattern: options.Pattern = "equispaced",
     calibration: options.Calibration = 24,
     sampling_seed: options.SamplingSeed = 0,
+    device: options.Device = "cpu",
     slice_index: options.Slice = None,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Noise images a slice of --noise-power.")] = 320,
     target_error: Annotated[
@@ -83,6 +84,7 @@ def roi(
         calibration=calibration,
         coil_maps=coil_maps,
         sampling_seed=sampling_seed,
+        device=device,
     )
     shape = tuple(image_of(method, acquisition).shape)
     inside, outside = (None if text is None else read_region(text, shape) for text in (region, background))

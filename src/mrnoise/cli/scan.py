@@ -21,8 +21,9 @@ def load_scan(
     calibration: int,
     coil_maps: str,
     sampling_seed: int = 0,
+    device: str = "cpu",
 ) -> Acquisition:
-    """Read a scan, choose a slice, find its coil maps, undersample it; in this order.
+    """Read a scan, choose a slice, find its coil maps, undersample it, move it to a device; in this order.
 
     Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling.
     """
