@@ -148,3 +148,15 @@ def test_comparison_of_any_number_of_axes(shape, tmp_path):
 def test_comparison_needs_one_grid():
     with pytest.raises(InputError, match="differ in shape"):
         comparison(small_map(), small_map((5, 22, 18)), ("one", "two"))
+
+
+def test_a_long_source_of_the_covariance_stays_within_the_panel():
+    """It was cut at the edge of the picture; now it ends in an ellipsis before."""
+    nm = small_map()
+    source = "estimated from the background of the image, an upper bound; " * 6
+    nm = dataclasses.replace(nm, provenance={**nm.provenance, "noise_covariance": {"source": source}})
+    figure = panel(nm)
+    footer = figure.texts[-1]
+    renderer = figure.canvas.get_renderer()
+    assert footer.get_text().endswith("…")
+    assert footer.get_window_extent(renderer).x1 < figure.bbox.x1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_WIDTH, SMALL_WIDTH, MARGIN, HEADER, FOOTER = 3.0, 2.2, 0.22, 0.62, 0.42  # inches
-FOOTER_LINE, ROW_LABEL = 0.18, 0.26
+FOOTER_LINE, FOOTER_CHARACTER, ROW_LABEL = 0.18, 0.07, 0.26
 BAR_HEIGHT, BAR_GAP, BAR_LABEL = 0.1, 0.1, 0.42
 TALLEST, FLATTEST = 1.5, 0.4  # panel height / width
 BACKGROUND_VEIL = 0.88
@@ -148,7 +148,9 @@ class _Sheet:
         self.figure.text(left / self.width, bottom / self.height, words, **style)
 
     def footer(self, lines: Sequence[Sequence[str]]) -> None:
-        words = "\n".join("   ·   ".join(parts) for parts in lines)
+        most = int((self.width - 2 * MARGIN) / FOOTER_CHARACTER)
+        joined = ["   ·   ".join(parts) for parts in lines]
+        words = "\n".join(line if len(line) <= most else f"{line[: most - 1].rstrip()}…" for line in joined)
         self.text(MARGIN, 0.16, words, fontsize=8.5, color=QUIET, va="bottom", linespacing=1.5)
 
 
