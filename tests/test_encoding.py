@@ -173,6 +173,8 @@ def test_derivatives_of_the_solution_in_every_mode(name, prepared):
     x, tangents = normal(*a.image_shape, seed=2), normal(2, *a.image_shape, seed=3)
     expected = a.solve(tangents, WEIGHT)
     for mode, derivative in (JVP_MODES | VJP_MODES).items():
+        if mode.startswith("own"):  # of functions that bring one
+            continue
         found = derivative(lambda image: a.solve(image, WEIGHT), x, tangents)
         torch.testing.assert_close(found, expected, msg=lambda text, mode=mode: f"{mode}: {text}")
 
