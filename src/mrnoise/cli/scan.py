@@ -58,4 +58,4 @@ def load_scan(
         acquisition = acquisition.undersample(
             sampling_pattern(pattern, shape, acceleration, calibration, sampling_seed)
         )
-    return acquisition
+    return acquisition if device == "cpu" else acquisition.to(device)
