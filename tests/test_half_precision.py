@@ -128,6 +128,17 @@ def test_a_network_in_half_precision(tmp_path):
     assert 0 < difference < 0.3 * float(half.relative_error.square().mean().sqrt())
 
 
+def test_an_interrupted_run_in_half_precision_goes_on_to_the_bit(tmp_path):
+    def interrupt(image, n_images, done, total, error):
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    options = {"method": Sketch(half_precision=True), "n_samples": 48, "batch_size": 8}
+    mrnoise.save(noise_map(NETWORK, SCAN, **options, progress=interrupt), tmp_path / "part.h5")
+    whole = noise_map(NETWORK, SCAN, **options, resume=read_noise_map(tmp_path / "part.h5"))
+    assert torch.equal(whole.variance, noise_map(NETWORK, SCAN, **options).variance)
+
+
 def test_the_approximation_is_one():
     """Half precision changes a network, by less than a tenth, and nothing where there is no convolution."""
     operator = next(linearize(NETWORK, SCAN))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.estimators.estimate import Estimate
-from mrnoise.estimators.moments import local_mean
+from mrnoise.estimators.moments import Accumulator, local_mean
 from mrnoise.estimators.sampling_error import GaussianError, MomentError
 
 # Coefficients are fitted for the first time after this many samples for each, then whenever there are this many times
@@ -43,7 +43,7 @@ class Features(Protocol):
         ...
 
 
-class ControlledMoments:
+class ControlledMoments(Accumulator):
     """Running sums of |δ|² - |h|² and δ² - h², with h = αf + βf* the part of δ that the features f explain.
 
         V = E(|δ|² - |h|²) + E|h|²,    P = E(δ² - h²) + E h²,
@@ -61,9 +61,11 @@ class ControlledMoments:
         Name recorded in the estimate.
     known_mean
         True for linear responses; False for replicas, whose mean is estimated too.
+    start
+        An interrupted estimate to go on from, which has the sums.
     """
 
-    def __init__(self, features: Features, method: str, known_mean: bool) -> None:
+    def __init__(self, features: Features, method: str, known_mean: bool, start: Estimate | None = None) -> None:
         self.method, self.known_mean = method, known_mean
         self.count = 0
         self._features = features
@@ -73,6 +75,8 @@ class ControlledMoments:
         self._folds = tuple(_Sums(features.n_images, like) for _ in range(2))
         none = _Coefficients(like.new_zeros(2 * features.n_images, *like.shape), 0 * like.real, 0 * like)
         self._coefficients, self._fitted = (none, none), False
+        if start is not None and start.sums is not None:
+            self._restore(start.sums)
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image), and the noise it is the response to."""
@@ -90,6 +94,25 @@ class ControlledMoments:
             self.count += len(part)
             if self.count == end:
                 self._coefficients, self._fitted = (self._fit(self._folds[1]), self._fit(self._folds[0])), True
+
+    def sums(self) -> Mapping[str, Tensor]:
+        """Themselves, and the coefficients."""
+        kept = {"count": torch.tensor([self.count, *(fold.count for fold in self._folds)])}
+        for i, (fold, coefficients) in enumerate(zip(self._folds, self._coefficients, strict=True)):
+            kept |= {f"sum {i}": fold.sum, f"moments {i}": fold.moments}
+            kept |= {f"coefficients {i}": coefficients.c} if self._fitted else {}
+        return kept
+
+    def _restore(self, kept: Mapping[str, Tensor]) -> None:
+        self.count, *counts = (int(n) for n in kept["count"])
+        self._fitted = "coefficients 0" in kept
+        for i, fold in enumerate(self._folds):
+            fold.count = counts[i]
+            fold.sum, fold.moments = (kept[f"{name} {i}"].to(fold.sum.device).clone() for name in ("sum", "moments"))
+        if self._fitted:
+            device = self._covariance.device
+            found = [_Coefficients.of(kept[f"coefficients {i}"].to(device), self._covariance) for i in range(2)]
+            self._coefficients = (found[0], found[1])
 
     def _fit(self, sums: _Sums) -> _Coefficients:
         """By least squares over the samples and the voxels around each."""

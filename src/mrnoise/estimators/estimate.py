@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +49,9 @@ class Estimate(TensorRecord):
         One realisation of the sampling error of ``variance``, from samples of alternating sign: mean 0, the covariance
         of ``variance`` between any two voxels, uncorrelated with it; of replicas with the bias b, larger by about
         1 + 2|b|²/V. ``None`` where the estimator has no such samples.
+    sums
+        Running sums by name, of a run that was interrupted: what goes on from them ends with the bits of one run. Of
+        several images those of the last that was reached.
     """
 
     variance: Tensor
@@ -62,6 +65,7 @@ class Estimate(TensorRecord):
     certified_error: Tensor | None = None
     mean_error: Tensor | None = None
     error_sample: Tensor | None = None
+    sums: Mapping[str, Tensor] | None = None
 
     def scaled(self, alpha: float) -> Estimate:
         """To first order that of noise ``alpha`` times as strong: variances times α², relative errors as before."""
@@ -71,6 +75,7 @@ class Estimate(TensorRecord):
             pseudo_variance=self.pseudo_variance * alpha**2,
             error=self.error.scaled(alpha),
             error_sample=None if self.error_sample is None else self.error_sample * alpha**2,
+            sums=None,
         )
 
     @property
@@ -143,6 +148,7 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
         n_samples=min(e.n_samples for e in estimates),
         n_products=sum(e.n_products for e in estimates),
         interrupted=any(e.interrupted for e in estimates),
+        sums=next((e.sums for e in estimates if e.sums is not None), None),
     )
 
 
@@ -153,10 +159,15 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
     if not estimate.error.continues:
         raise TypeError("only estimates from independent samples can be taken apart")
     count = math.prod(estimate.variance.shape[:batch_ndim])
-    return [_with_count(part) for part in estimate.unstack(count, batch_ndim)]
+    parts = [_with_count(part) for part in estimate.unstack(count, batch_ndim)]
+    last = max((i for i, part in enumerate(parts) if part.n_samples), default=0)
+    if estimate.sums is not None and int(estimate.sums["count"][0]) == parts[last].n_samples:
+        parts[last] = dataclasses.replace(parts[last], sums=estimate.sums)
+    return parts
 
 
 def _with_count(part: Estimate) -> Estimate:
     """With the number of samples that the error of one image knows."""
     n = int(part.error.freedom())
-    return dataclasses.replace(part, error=part.error.of_one(), n_samples=n if n == 0 or part.mean is None else n + 1)
+    n = n if n == 0 or part.mean is None else n + 1
+    return dataclasses.replace(part, error=part.error.of_one(), n_samples=n, sums=None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,24 +15,26 @@ from mrnoise.estimators.estimate import Estimate, pooled
 from mrnoise.estimators.sampling_error import GaussianError
 
 
-class Accumulator(Protocol):
+class Accumulator(ABC):
     """Running sums of an estimator."""
 
-    @property
-    def count(self) -> int:
-        """Samples so far."""
-        ...
+    count: int
+    """Samples so far."""
 
+    @abstractmethod
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in a batch of responses to a batch of probes."""
-        ...
 
+    @abstractmethod
     def estimate(self, interrupted: bool) -> Estimate:
         """What the samples so far say."""
-        ...
+
+    def sums(self) -> Mapping[str, Tensor] | None:
+        """Themselves, from which a run goes on to the bit; ``None`` where that is not possible."""
+        return None
 
 
-class SampleMoments:
+class SampleMoments(Accumulator):
     """Running Σ|δ|², Σδ², Σ±|δ|² and, where the mean is unknown, Σδ of image noise samples δ.
 
     The signs alternate. Σ±|δ|² holds the sampling error of Σ|δ|² without its mean: `Estimate.error_sample`.
@@ -45,7 +47,8 @@ class SampleMoments:
         True for linear responses, whose mean is zero; False for replicas, whose mean is estimated at the
         price of one degree of freedom.
     start
-        An earlier estimate to go on from: it determines the sums.
+        An earlier estimate to go on from: it has the sums where it was interrupted, and else determines them but for
+        round-off.
     first
         Index of the first sample, where others hold those before.
     """
@@ -53,27 +56,35 @@ class SampleMoments:
     def __init__(self, method: str, known_mean: bool, start: Estimate | None = None, first: int = 0) -> None:
         self.method, self.known_mean, self._contrasted = method, known_mean, True
         self._sums = RunningSums(self._terms, first)
-        self._certified_error: Tensor | None = None
+        # The estimate that nothing has been added to yet.
+        self._unchanged: Estimate | None = None
         # From one sample nothing is gained.
         if start is not None and start.n_samples > known_mean:
             self._contrasted = start.error_sample is not None
-            self._sums.go_on(_sums_of(start), start.n_samples)
-            self._certified_error = start.certified_error
+            self._unchanged = start
+            if start.sums is None:
+                self._sums.go_on(_sums_of(start), start.n_samples)
+            else:
+                self._sums.restore(start.sums)
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Samples so far."""
         return self._sums.count
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in δ, (B, *image)."""
         self._sums.add(samples)
-        self._certified_error = None
+        self._unchanged = None
 
     def merge(self, other: SampleMoments) -> None:
         """Take in those of other samples, drawn in another process: the result is that of one run, to the bit."""
         self._sums.merge(other._sums)
-        self._certified_error = None
+        self._unchanged = None
+
+    def sums(self) -> Mapping[str, Tensor]:
+        """Themselves."""
+        return self._sums.state()
 
     def _terms(self, samples: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
         z = samples.to(torch.complex128)
@@ -88,6 +99,8 @@ class SampleMoments:
 
     def estimate(self, interrupted: bool) -> Estimate:
         """Variance and pseudo-variance; NaN error from a single sample."""
+        if self._unchanged is not None:
+            return dataclasses.replace(self._unchanged, interrupted=interrupted, sums=None)
         n = self.count
         power, pseudo, *more = self._sums.totals()
         square, mean, nu = power, None, n
@@ -113,7 +126,6 @@ class SampleMoments:
             n_products=n,
             interrupted=interrupted,
             mean=mean,
-            certified_error=self._certified_error,
             mean_error=None if mean is None else (variance / n).sqrt(),
             error_sample=error_sample,
         )
@@ -134,7 +146,7 @@ def _sums_of(start: Estimate) -> list[Tensor]:
     return sums
 
 
-class Continued:
+class Continued(Accumulator):
     """Samples after those of an earlier estimate, whose result is averaged with theirs.
 
     Parameters
@@ -149,7 +161,7 @@ class Continued:
         self._own, self._start = own, start
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Samples, those of the earlier estimate included."""
         return self._start.n_samples + self._own.count
 

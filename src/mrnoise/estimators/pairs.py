@@ -12,6 +12,7 @@ from torch import Tensor
 from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches, stream
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
+from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.replicas import replica_noise
@@ -78,7 +79,7 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, key: Key = Key()) -> Estim
     return stream(sample, moments, plan, operator, smallest=PILOT)
 
 
-class _PairMoments:
+class _PairMoments(Accumulator):
     """Running sums of pairs; begun with those of the pilot, which decide how the others are used."""
 
     def __init__(self, replicas: Tensor, products: Tensor, region: Tensor | None) -> None:

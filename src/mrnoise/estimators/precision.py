@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -134,7 +134,7 @@ class _Sums:
         return Correction(means[0], means[1], EmpiricalError.of_means(means, self.count), self.count)
 
 
-class CorrectedMoments:
+class CorrectedMoments(Accumulator):
     """Moments of approximate samples s, made those of the exact δ.
 
         V = E|s|² + E(|δ|² - |s|²),    P = E s² + E(δ² - s²),
@@ -154,13 +154,17 @@ class CorrectedMoments:
         self._samples, self._correction = samples, correction
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Approximate samples so far."""
         return self._samples.count
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in a batch of s."""
         self._samples.add(samples, probes)
+
+    def sums(self) -> Mapping[str, Tensor] | None:
+        """Those of the first mean."""
+        return self._samples.sums()
 
     def estimate(self, interrupted: bool) -> Estimate:
         """The sum of both means; its error has the degrees of freedom of the first, which is most of it."""

@@ -13,7 +13,7 @@ from mrnoise.estimators.batching.stream import Plan, stream
 from mrnoise.estimators.certificate import CERTIFIED_LEVEL
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
-from mrnoise.estimators.moments import local_mean
+from mrnoise.estimators.moments import Accumulator, local_mean
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.sampler import sampler
@@ -159,7 +159,7 @@ class _ColourError:
         return float((relative.mean() + reach * mean.std()).sqrt())
 
 
-class _Diagonal:
+class _Diagonal(Accumulator):
     """Running sums, for each voxel over the draws of its colour, of V, P and the squares that tell the error of V."""
 
     def __init__(self, operator: NoiseOperator, colours: Tensor, n_colours: int, method: str) -> None:

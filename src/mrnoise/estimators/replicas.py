@@ -59,10 +59,12 @@ def monte_carlo(
             parts.append(operator.replicas(noise[len(old) :]))
         return torch.cat(parts), noise
 
-    moments: Accumulator = SampleMoments("monte_carlo", known_mean=False, start=start)
-    if features is not None:
-        moments = ControlledMoments(features, "monte_carlo", known_mean=False)
-        moments = moments if start is None else Continued(moments, start)
+    moments: Accumulator
+    if features is None:
+        moments = SampleMoments("monte_carlo", known_mean=False, start=start)
+    else:
+        moments = ControlledMoments(features, "monte_carlo", known_mean=False, start=start)
+        moments = moments if start is None or start.sums is not None else Continued(moments, start)
     return stream(evaluate, moments, plan, operator, smallest=3)
 
 

@@ -11,12 +11,13 @@ from torch import Tensor
 from mrnoise.estimators.batching.stream import Plan, Progress, stream
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
+from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.operator import NoiseOperator
 from mrnoise.estimators.protocol import Image, Method
 from mrnoise.estimators.sampling_error import NoError
 
 
-class _Rows:
+class _Rows(Accumulator):
     """Squared norms and inner product of the rows of L that belong to the real and imaginary part."""
 
     def __init__(self, operator: NoiseOperator) -> None:

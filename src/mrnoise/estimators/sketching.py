@@ -65,13 +65,18 @@ def sketch(
         probes = draw(indices)
         return operator.apply(probes), probes
 
-    plain = features is None and correction is None
-    moments: Accumulator = SampleMoments("sketch", known_mean=True, start=start if plain else None)
-    if features is not None:
-        moments = ControlledMoments(features, "sketch", known_mean=True)
+    moments: Accumulator
+    # Without its sums, what is fitted or corrected goes on as a mean of two.
+    anew = start is not None and start.sums is None and (features is not None or correction is not None)
+    begin = None if anew else start
+    if features is None:
+        moments = SampleMoments("sketch", known_mean=True, start=begin)
+    else:
+        moments = ControlledMoments(features, "sketch", known_mean=True, start=begin)
     if correction is not None:
         moments = CorrectedMoments(moments, correction)
-    if start is not None and not plain:
+    if anew:
+        assert start is not None
         moments = Continued(moments, start)
     return stream(evaluate, moments, plan, operator)
 
@@ -131,7 +136,8 @@ class Sketch(Method):
             operator = image.in_half_precision()
             if image.known.pairs is None:
                 require_half_precision(operator)
-            own = key if start is None else key.of("continued", start.n_samples)
+            # The same pairs once more where the run is the same one.
+            own = key if start is None or start.sums is not None else key.of("continued", start.n_samples)
             corrected = correction(image.operator, operator, plan, key=own, start=image.known.pairs)
         return sketch(
             operator,

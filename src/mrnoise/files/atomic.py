@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mrnoise.errors import InputError
+from mrnoise.interruption import without_interruption
 
 
 @dataclass
@@ -55,7 +53,7 @@ def remove_with_others(*targets: Path) -> None:
 
 
 def _appear(those: _Set) -> None:
-    with _without_interruption():
+    with without_interruption():
         for path, target in those.renames:
             os.replace(path, target)
         for target in those.obsolete:
@@ -112,25 +110,3 @@ def _to_disk(path: Path) -> None:
     # Without this a power loss after the rename can leave an empty file under the final name.
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
-
-
-@contextmanager
-def _without_interruption() -> Iterator[None]:
-    """Hold Ctrl-C and the signal to terminate back until the block is done; only the main thread receives them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-
-    def hold(number: int, frame: Any) -> None:
-        held.append(number)
-
-    previous = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            # ``None`` stands for a handler that was not set from Python and cannot be set back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for received in held:
-        signal.raise_signal(received)

@@ -18,6 +18,7 @@ from mrnoise.estimators.batching.stream import Plan, batches
 from mrnoise.estimators.channels import ChannelCovariance, ChannelMoments
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.sampler import sampler
+from mrnoise.interruption import without_interruption
 from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.mapping.provenance import scan_record
@@ -145,7 +146,9 @@ def coil_sketch(
         moments = ChannelMoments(acquisition.n_coils)
         try:
             for k in range(n_samples):
-                moments.add(*_responses(operator, k, Key(seed, index), plan.batch_size))
+                responses = _responses(operator, k, Key(seed, index), plan.batch_size)
+                with without_interruption():
+                    moments.add(*responses)
                 if progress is not None:
                     progress(index, images.count, k + 1, n_samples, math.nan)
         except KeyboardInterrupt:

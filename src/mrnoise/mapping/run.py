@@ -77,8 +77,9 @@ def noise_map(
         Called after each batch.
     resume
         An earlier map of the same scan, reconstruction, method and seed, e.g. an interrupted one: its probes are not
-        repeated, and the result is that of one uninterrupted run; with a target it may take more of them, since how
-        voxels vary together is measured anew, and control variates are fitted anew. For ``sketch`` and ``monte_carlo``.
+        repeated, and the result is that of one uninterrupted run, after an interruption to the last bit. With a target
+        it may take more of them, since how voxels vary together is measured anew. Going on to more samples than were
+        asked for fits control variates anew. For ``sketch`` and ``monte_carlo``.
 
     Returns
     -------

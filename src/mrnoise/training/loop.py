@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mrnoise.errors import InputError
 from mrnoise.files.atomic import replacing
+from mrnoise.interruption import without_interruption
 from mrnoise.metrics import psnr, ssim
 from mrnoise.networks.weights import build, load_weights, shipped_weights
 from mrnoise.training.anatomy import read_anatomy
@@ -111,10 +112,11 @@ def train(
     earlier = state.seconds
     try:
         for step, examples in _batches(scans, state.step, optimization, workers):
-            loss = state.advance(examples)
-            if step % optimization.validate_every == 0 or step == optimization.steps:
-                state.validate(validation, loss)
-            state.seconds = earlier + time.perf_counter() - started
+            with without_interruption():  # a checkpoint holds whole steps
+                loss = state.advance(examples)
+                if step % optimization.validate_every == 0 or step == optimization.steps:
+                    state.validate(validation, loss)
+                state.seconds = earlier + time.perf_counter() - started
             if time.perf_counter() - saved > save_every or step == optimization.steps:
                 state.save(path)
                 saved = time.perf_counter()

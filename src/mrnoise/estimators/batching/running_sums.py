@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class RunningSums:
 
     def add(self, samples: Tensor) -> None:
         """Take in the next samples, (B, …)."""
+        # Samples that were read from a file start in host memory.
+        self._open = {index: sample.to(samples.device) for index, sample in self._open.items()}
         begin, self._next = self._next, self._next + len(samples)
         self.count += len(samples)
         while len(samples):
@@ -81,6 +83,20 @@ class RunningSums:
             places = [k for k in range(block * BLOCK, (block + 1) * BLOCK) if k in self._open]
             _add(high, low, self._terms(torch.stack([self._open[k] for k in places]), places))
         return tuple(a + b for a, b in zip(high, low, strict=True))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `restore` needs."""
+        kept = {f"high {i}": total for i, total in enumerate(self._high)}
+        kept |= {f"low {i}": total for i, total in enumerate(self._low)}
+        kept |= {f"sample {index}": sample for index, sample in self._open.items()}
+        return {"count": torch.tensor([self.count, self._next]), **kept}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with the sums of another run, as it left them."""
+        self.count, self._next = (int(n) for n in state["count"])
+        n_terms = sum(name.startswith("high") for name in state)
+        self._high, self._low = ([state[f"{part} {i}"] for i in range(n_terms)] for part in ("high", "low"))
+        self._open = {int(name.split()[1]): state[name] for name in state if name.startswith("sample")}
 
     def _close(self, block: int) -> None:
         """Add up a block that has become complete."""

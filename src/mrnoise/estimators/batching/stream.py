@@ -18,6 +18,7 @@ from mrnoise.estimators.certificate import RegionError, region_error
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.moments import Accumulator
 from mrnoise.estimators.operator import NoiseOperator
+from mrnoise.interruption import without_interruption
 
 # A sampling run that has not met its target by then is reported as it stands.
 MOST_SAMPLES = 100_000
@@ -150,14 +151,16 @@ def stream(
             expected = first if done < first else _expected_total(done, error_now, limit, plan.target_error)
             end = min(limit, max(expected, done + 1 + done // SMALLEST_SHARE))
             for samples, probes in batches(evaluate, range(done, end), plan.batch_size, operator):
-                # The certificate learns from how estimates change: more often than once a large batch.
-                for some, theirs in zip(samples.split(LARGEST_CHANGE), probes.split(LARGEST_CHANGE), strict=True):
-                    accumulator.add(some, theirs)
-                    done += len(theirs)
-                    if done >= smallest and plan.target_error is not None:
-                        estimate = accumulator.estimate(False)
-                        certificate.add(estimate)
-                        error_now = certificate.bound(estimate)
+                # A batch is taken in whole: an interruption leaves no sums with half of it.
+                with without_interruption():
+                    # The certificate learns from how estimates change: more often than once a large batch.
+                    for some, theirs in zip(samples.split(LARGEST_CHANGE), probes.split(LARGEST_CHANGE), strict=True):
+                        accumulator.add(some, theirs)
+                        done += len(theirs)
+                        if done >= smallest and plan.target_error is not None:
+                            estimate = accumulator.estimate(False)
+                            certificate.add(estimate)
+                            error_now = certificate.bound(estimate)
                 if done >= smallest and plan.target_error is None and plan.progress is not None:
                     error_now = region_error(accumulator.estimate(False), plan.region)
                 expected = _expected_total(done, error_now, limit, plan.target_error)
@@ -172,6 +175,8 @@ def stream(
             raise
         interrupted = True
     estimate = accumulator.estimate(interrupted)
+    if interrupted:
+        estimate = dataclasses.replace(estimate, sums=accumulator.sums())
     return estimate if plan.target_error is None else _certified(estimate, error_now)
 
 

@@ -42,9 +42,10 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
     """Write everything `read_noise_map` needs, and under ``maps`` what other programs want.
 
     Layout: ``image``, ``reference_std``, ``estimate/{variance, pseudo_variance, mean, mean_error, certified_error,
-    error_sample}``, ``estimate/error``, ``linearity/{departure, findings}``, ``geometry``, ``provenance`` (JSON) and
-    the attributes ``spatial_dims``, ``acceleration`` and ``axes``, all as they are in the map; ``maps/<quantity>`` is
-    float32 with the attributes ``units`` and ``definition``. Image axes are (…, z, y, x) or (…, y, x).
+    error_sample}``, ``estimate/error``, ``estimate/sums`` of an interrupted run, ``linearity/{departure,
+    findings}``, ``geometry``, ``provenance`` (JSON) and the attributes ``spatial_dims``, ``acceleration`` and
+    ``axes``, all as they are in the map; ``maps/<quantity>`` is float32 with the attributes ``units`` and
+    ``definition``. Image axes are (…, z, y, x) or (…, y, x).
     """
     import h5py
 
@@ -66,6 +67,8 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
         for name in ("variance", "pseudo_variance", "mean", "mean_error", "certified_error", "error_sample"):
             _put(group, name, getattr(estimate, name))
         _put_error(group.create_group("error"), estimate.error)
+        for name, total in (estimate.sums or {}).items():
+            _put(group, f"sums/{name}", total)
 
         if noise_map.linearity is not None:
             _put_linearity(file.create_group("linearity"), noise_map.linearity)
@@ -138,6 +141,7 @@ def _read(file: h5py.File) -> NoiseMap:
         certified_error=_get(group, "certified_error"),
         mean_error=_get(group, "mean_error"),
         error_sample=_get(group, "error_sample"),
+        sums={name: torch.as_tensor(total[()]) for name, total in group["sums"].items()} if "sums" in group else None,
     )
     return NoiseMap(
         image=image,
