@@ -92,3 +92,9 @@ def test_names_that_do_not_fit_are_refused():
     for axes in (("frame",), ("frame", "frame"), ("a b", "slice")):
         with pytest.raises(InputError, match="names of axes do not fit"):
             series(("frame", "slice")).replace(axes=axes)
+
+
+def test_a_reconstruction_that_fails_is_one_error():
+    """Also where its image is all that is asked for."""
+    with pytest.raises(InputError, match="fails on this scan.*ZeroDivisionError"):
+        image_of(lambda kspace: kspace / (1 // 0), simulate((8, 6), 2))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.linearization.checks import evaluate
 from mrnoise.linearization.noise_to_image import NoiseToImage
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, as_reconstruction
 
@@ -81,7 +82,7 @@ class Images:
         """All of them, not linearised, with the leading axes of the acquisition."""
         with torch.no_grad():
             scans = [self.scan(index) for index in range(self.count)]
-            return self.join([self.reconstruction.bind(scan)(scan.kspace) for scan in scans])
+            return self.join([evaluate(self.reconstruction.bind(scan), scan.kspace) for scan in scans])
 
     # -- places ----------------------------------------------------------------------------------------------
 
