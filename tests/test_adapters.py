@@ -1,11 +1,15 @@
 """Networks of other programs as reconstructions: their own image, the right derivative, the right noise."""
 
+import copy
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import pickle
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -14,7 +18,7 @@ from torch import nn
 
 from mrnoise import InputError, noise_map, read_noise_map
 from mrnoise.foreground import foreground
-from mrnoise.linearization import linearize
+from mrnoise.linearization import Images, NoiseToImage, linearize
 from mrnoise.reconstruction import (
     CgSense,
     Deepinv,
@@ -374,6 +378,18 @@ def test_networks_take_the_precision_of_the_scan(fastmri, nets, files):
         torch.testing.assert_close(image_of(adapter, ACQ), single)  # and back
 
 
+@pytest.mark.parametrize("name", [name for name in ADAPTERS if name != "deepinv MoDL"])  # holds a lambda of deepinv
+def test_same_image_after_pickle(request, name):
+    """`test_bound` does it in another process, with networks of our own."""
+    adapter = ADAPTERS[name](request.getfixturevalue)
+    bound = adapter.bind(ACQ)
+    assert repr(bound) == f"{adapter!r}, bound to k-space (5, 24, 20)"
+    with torch.no_grad():
+        for other in (pickle.loads(pickle.dumps(bound)), copy.deepcopy(bound)):
+            assert type(other) is type(bound) and other.network is not bound.network
+            assert torch.equal(other(ACQ.kspace), bound(ACQ.kspace))
+
+
 # -- the derivative chosen, and why ------------------------------------------------------------------------------
 
 
@@ -585,8 +601,8 @@ def test_bad_files(tmp_path, files, capfd):
     assert capfd.readouterr().err == ""  # the error is enough, without the log of torch
     # An exported program knows the shape it was exported for.
     other = simulate((24, 22), COILS, snr=30)
-    with pytest.raises(InputError, match=r"cannot take this scan.*k-space \(5, 24, 22\)"):
-        from_file(files / "export.pt2").bind(other)
+    with pytest.raises(InputError, match=r"fails on this scan.*k-space \(5, 24, 22\)"):
+        Images.of(from_file(files / "export.pt2"), other).reconstruct()
 
 
 TWO = nn.Identity()
@@ -595,7 +611,7 @@ TWO = nn.Identity()
 @pytest.mark.parametrize(
     ("make", "acquisition", "message"),
     [
-        (lambda: ImageNetwork(nn.Conv2d(1, 1, 3), ZeroFilled()), ACQ, r"cannot take this scan.*to have 1 channels"),
+        (lambda: ImageNetwork(nn.Conv2d(1, 1, 3), ZeroFilled()), ACQ, r"fails on this scan.*to have 1 channels"),
         (lambda: ImageNetwork(nn.Conv2d(1, 1, 3)), ACQ, r"something else.*\(1, 1, 24, 20\).*\(1, 1, 22, 18\)"),
         (lambda: ImageNetwork(nn.Conv2d(1, 2, 1)), ACQ, r"\(1, 1, 24, 20\); received \(1, 2, 24, 20\)"),
         (lambda: ImageNetwork(lambda x: [x]), ACQ, "received list"),
@@ -605,7 +621,7 @@ TWO = nn.Identity()
         (lambda: FastmriVarNet(TWO, phase_encoding=0), ACQ, "invalid phase_encoding"),
         (lambda: FastmriVarNet(TWO, phase_encoding=-1), ACQ, "skipped along axis -2"),
         (lambda: FastmriVarNet(TWO), ACQ.undersample(caipi(SHAPE, (2, 2))), "skipped along both axes"),
-        (lambda: FastmriVarNet(TWO), ACQ, "cannot take this scan.*num_low_frequencies"),
+        (lambda: FastmriVarNet(TWO), ACQ, "fails on this scan.*takes 2 positional arguments"),
         (lambda: FastmriVarNet(TWO), simulate((6, 8, 10), 3, snr=30), "takes slices.*spatial_dims=3"),
         (lambda: Deepinv(TWO, "standard"), ACQ, "invalid normalization"),
         (
@@ -613,23 +629,40 @@ TWO = nn.Identity()
             simulate(SHAPE, 3, n_slices=2),
             r"one image at a time.*\(2, 3, 24, 20\)",
         ),
-        (lambda: KspaceNetwork(nn.Linear(3, 3)), ACQ, "cannot take this scan.*complex64"),
+        (lambda: KspaceNetwork(nn.Linear(3, 3)), ACQ, "fails on this scan.*same dtype"),
     ],
 )
 def test_bad_networks(make, acquisition, message):
     with pytest.raises(InputError, match=f"(?s){message}"):
-        make().bind(acquisition)
+        NoiseToImage.at(make().bind(acquisition), acquisition)
 
 
 def test_bad_output_of_deepinv(deepinv):
     with pytest.raises(InputError, match=r"\(1, 2, 24, 20\) or \(1, 1, 24, 20\); received \(1, 2, 5, 24, 20\)"):
-        Deepinv(lambda y, physics: y).bind(ACQ)
+        image_of(Deepinv(lambda y, physics: y))
 
 
-def test_missing_deepinv_is_named(monkeypatch):
+@pytest.mark.parametrize("wrong", [None, "torchvision"])
+def test_missing_deepinv_is_named(monkeypatch, wrong):
+    """Also where its torchvision is that of another torch, which is a RuntimeError."""
     monkeypatch.setitem(sys.modules, "deepinv", None)
-    with pytest.raises(InputError, match="deepinv cannot be imported"):
+    if wrong:
+        monkeypatch.delitem(sys.modules, "deepinv")
+        monkeypatch.setattr(sys, "meta_path", [WrongTorchvision(), *sys.meta_path])
+    with pytest.raises(InputError, match="deepinv cannot be imported") as raised:
         Deepinv(TWO).bind(ACQ)
+    assert ("torchvision::nms" if wrong else "None in sys.modules") in raised.value.received
+    (command,) = re.findall(r"pip install '(deepinv[^']*)'", raised.value.remedy)
+    # The version that is tested.
+    assert f'"{command}"' in (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+
+
+class WrongTorchvision(importlib.abc.MetaPathFinder):
+    """What deepinv meets where torchvision was built for another torch."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "deepinv":
+            raise RuntimeError("operator torchvision::nms does not exist")
 
 
 # -- the command line --------------------------------------------------------------------------------------------
