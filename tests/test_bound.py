@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mrnoise import Acquisition, fourier
+from mrnoise import Acquisition, fourier, noise_map
 from mrnoise.networks import DeepReconstruction, MoDL, UNet, VarNet
 from mrnoise.reconstruction import (
     CgSense,
@@ -142,3 +142,14 @@ def test_binding_moves_the_network_in_place():
     assert next(method.network.parameters()).dtype == torch.float64
     method.bind(acq)
     assert next(method.network.parameters()).dtype == torch.float32
+
+
+def test_the_record_says_whose_coil_maps_they_are():
+    """A VarNet has its own, whatever maps the scan comes with."""
+    acq = scan(coil_maps=True, full=False)
+    found = {
+        name: noise_map(METHODS[name](), acq, n_samples=2).provenance["coil_maps"]
+        for name in ("cg-sense", "varnet", "varnet of fastMRI")
+    }
+    own = "those of the reconstruction"
+    assert found == {"cg-sense": "given, held fixed", "varnet": own, "varnet of fastMRI": own}

@@ -50,6 +50,7 @@ class FastmriVarNet(Adapter):
     """
 
     unit_gain = False  # root sum of squares of the coils
+    estimates_coil_maps = True
     model: nn.Module = field(repr=False)
     n_calibration_lines: int | None = None
     phase_encoding: int | None = None
