@@ -134,7 +134,6 @@ def deepinv_physics() -> Any:
             "deepinv cannot be imported",
             expected="deepinv, with the torchvision of this build of torch",
             received=first_line(error),
-            remedy="pip install 'deepinv>=0.5,<0.6'; before it, where torch is a CPU build: "
-            "pip install torchvision --index-url https://download.pytorch.org/whl/cpu",
+            remedy="pip install 'deepinv>=0.5,<0.6', with a torchvision of the same index as torch.",
         ) from error
     return physics
