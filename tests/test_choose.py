@@ -12,12 +12,12 @@ from mrnoise.estimators import Auto, Choice, ClosedForm, Exact, MonteCarlo, Nonl
 from mrnoise.estimators.choice import auto
 from mrnoise.fourier import to_image
 from mrnoise.reconstruction import CgSense
-from mrnoise.sampling import equispaced, pattern
+from mrnoise.sampling import equispaced, poisson_disc
 from mrnoise.simulation import simulate
 
 SHAPE = (24, 20)
 REGULAR = simulate(SHAPE, 4, snr=20, seed=1).undersample(equispaced(SHAPE, 2))
-STACK = simulate(SHAPE, 5, n_slices=2, snr=40, seed=2).undersample(pattern("poisson", SHAPE, 3, 5, seed=1))
+STACK = simulate(SHAPE, 5, n_slices=2, snr=40, seed=2).undersample(poisson_disc(SHAPE, 3, 5, seed=1))
 
 
 class Net(torch.nn.Module):

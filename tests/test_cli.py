@@ -13,10 +13,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from mrnoise import noise_map, read_noise_map
+from mrnoise import noise_map, read, read_noise_map
 from mrnoise.cli.main import run as cli
 from mrnoise.foreground import foreground
 from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import PATTERNS, REGULAR, caipi, equispaced
 
 pytestmark = pytest.mark.xdist_group("command line")
 
@@ -47,7 +48,7 @@ def scan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def maps(scan):
-    common = ["-R", 2, "--calibration", 16, "--reconstruction", "cg-sense", "--regularization", 0.01]
+    common = ["--spacing", 2, "--calibration", 16, "--reconstruction", "cg-sense", "--regularization", 0.01]
     for method, n, seed in (("sketch", 100, 0), ("monte_carlo", 150, 1)):
         run("map", scan, *common, "-m", method, "-n", n, "--seed", seed, "-o", scan.parent / f"{method}.h5")
     return scan.parent / "sketch.h5", scan.parent / "monte_carlo.h5"
@@ -89,7 +90,7 @@ def test_info_describes_a_scan(scan):
 
 def test_map_writes_everything(scan):
     folder = scan.parent / "all"
-    text = run("map", scan, "-R", 2, "--calibration", 16, "-n", 20, "-o", folder)
+    text = run("map", scan, "--spacing", 2, "--calibration", 16, "-n", 20, "-o", folder)
     names = {p.name for p in folder.iterdir()}
     assert {"map.h5", "panel.png", "report.html", "map_std.nii.gz", "map_std.json", "map_g_factor.nii.gz"} <= names
     for quantity in ("std", "magnitude_std", "snr", "g_factor"):
@@ -136,7 +137,7 @@ def test_g_factor_in_closed_form_and_of_two_maps(scan, maps):
     assert "g_factor" in text
 
 
-UNDERSAMPLED = ["-R", 2, "--calibration", 16]
+UNDERSAMPLED = ["--spacing", 2, "--calibration", 16]
 
 
 def test_roi_prints_the_mean_with_its_error(scan):
@@ -243,7 +244,18 @@ def test_propagated_coil_maps(scan):
         (["map", "SCAN", "-m", "magic"], "unknown method"),
         (["map", "SCAN", "-o", "map.xyz"], "unknown output format"),
         (["map", "SCAN", "-o", "SCAN/map.h5"], "cannot write the output"),
-        (["map", "SCAN", "-R", "0.5"], "acceleration"),
+        (["map", "SCAN", "-R", "0.5"], "acceleration is not possible: expected between 1 and 48"),
+        (["simulate", "out.npz", "-R", "nan"], "acceleration is not possible"),
+        (["roi", "SCAN", "--voxel", "9,9", "-R", "inf"], "acceleration is not possible"),
+        (["map", "SCAN", "-R", "4", "--calibration", "13"], "at most 12 calibration samples at acceleration 4"),
+        (["map", "SCAN", "-R", "4", "--spacing", "4"], "acceleration and spacing exclude each other"),
+        (["simulate", "out.npz", "-R", "4", "--spacing", "4"], "received --acceleration 4 --spacing 4."),
+        (["roi", "SCAN", "--voxel", "9,9", "--spacing", "4", "--pattern", "poisson"], "the pattern has no spacing"),
+        (["gfactor", "SCAN", "--spacing", "2", "--pattern", "random_1d"], "--spacing with equispaced or caipi"),
+        (["map", "SCAN", "--spacing", "2.5"], "cannot read the spacing: expected a whole number;"),
+        (["map", "SCAN", "--spacing", "2,2"], "cannot read the spacing: expected a whole number;"),
+        (["map", "SCAN", "--spacing", "2,2,2", "--pattern", "caipi"], "cannot read the spacing: expected a whole"),
+        (["map", "SCAN", "--spacing", "0"], "spacing of a regular pattern is not possible"),
         (["map", "SCAN", "--pattern", "spiral", "-R", "2"], "unknown sampling pattern"),
         (["map", "SCAN", "--slice", "4"], "no such slice: expected 0 to 0"),
         (["map", "SCAN", "--coil-maps", "magic"], "unknown choice of coil maps"),
@@ -298,7 +310,13 @@ DEMO_FILES = {"map.h5", "panel.png", "report.html", "map_snr.nii.gz"}
 
 @pytest.fixture
 def small_demo(monkeypatch):
-    for name, value in {"SHAPE": (40, 36), "COILS": 5, "ACCELERATION": 2, "CALIBRATION": 14, "NETWORK": "unet"}.items():
+    for name, value in {
+        "SHAPE": (40, 36),
+        "COILS": 5,
+        "ACCELERATION": 1.5,
+        "CALIBRATION": 14,
+        "NETWORK": "unet",
+    }.items():
         monkeypatch.setattr(f"mrnoise.cli.demo.{name}", value)
 
 
@@ -381,7 +399,7 @@ def test_nothing_to_resume(scan):
 
 
 def test_preview_of_few_samples(scan, tmp_path):
-    common = ["map", scan, "-R", 2, "--calibration", 16, "-m", "sketch", "--preview"]
+    common = ["map", scan, "--spacing", 2, "--calibration", 16, "-m", "sketch", "--preview"]
     for samples in ([], ["-n", 31]):
         assert "2 ≤ S ≤ 30" in run(*common, *samples, "-o", tmp_path / "out.h5", code=2)
     text = run(*common, "-n", 12, "-o", tmp_path / "out.h5")
@@ -415,3 +433,54 @@ def test_a_device_that_is_not_there(scan):
     for words in (("map", scan), ("gfactor", scan), ("roi", scan, "--region", "box:4,4,9,9")):
         text = run(*words, "--device", "cuda:9", code=2)
         assert "no such device" in text and "cuda:9" in text
+
+
+def recorded(scan, command, folder, *words):
+    """Net acceleration of what a command did with a pattern."""
+    path = folder / f"{command.replace(' ', '_')}.h5"
+    if command == "simulate":
+        text = run("simulate", folder / "s.npz", "--matrix", "48,40", "--coils", 5, "--noise-samples", 100, *words)
+        found = read(folder / "s.npz").acceleration
+        assert f"R = {found:.2f}" in text and f"R = {found:.3f}" in run("info", folder / "s.npz")
+        return found
+    if command == "roi":
+        run("roi", scan, "--region", "circle:24,20,5", *words, "--json", folder / "roi.json")
+        return json.loads((folder / "roi.json").read_text())["provenance"]["sampling"]["acceleration"]
+    run(command, scan, *(["-m", "sketch", "-n", 4] if command == "map" else []), *words, "-o", path)
+    return read_noise_map(path).acceleration
+
+
+@pytest.mark.parametrize("command", ["simulate", "map", "roi"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_acceleration_is_net_for_every_command_and_pattern(scan, tmp_path, command, pattern):
+    """-R 4 was 2.56 or 4.0 by the pattern."""
+    words = ["--pattern", pattern, "--calibration", 6]
+    assert recorded(scan, command, tmp_path, *words, "-R", 4) == pytest.approx(4, rel=0.06)
+    if pattern in REGULAR:
+        spaced = recorded(scan, command, tmp_path, *words, "--spacing", 4)
+        lattice = {"equispaced": equispaced((48, 40), 4, 6), "caipi": caipi((48, 40), (4, 4), calibration=6)}[pattern]
+        assert spaced == pytest.approx(lattice.numel() / int(lattice.sum()))
+        assert abs(spaced - 4) > 0.5
+
+
+def test_acceleration_of_a_g_factor_is_that_of_the_lattice(scan, tmp_path):
+    for pattern, spacing in (("equispaced", "4"), ("caipi", "2,2"), ("caipi", "2")):
+        for words in (("-R", 4), ("--spacing", spacing)):
+            assert recorded(scan, "gfactor", tmp_path, "--pattern", pattern, *words) == 4
+
+
+def test_rankings_are_at_the_net_acceleration(scan, tmp_path):
+    json_file = tmp_path / "found.json"
+    chosen = ["--roi", "circle:24,20,6", "-n", 16, "--json", json_file]
+    run("rank", "patterns", scan, "-R", 4, "--draws", 2, *chosen)
+    rows = json.loads(json_file.read_text())["patterns"]
+    assert {row["pattern"] for row in rows} == set(PATTERNS)
+    assert all(row["acceleration"] == pytest.approx(4, rel=0.1) for row in rows)
+    images = {}
+    for words in ((), ("--seed", 1), ("--sampling-seed", 1)):
+        chosen_network = ["-r", "cg-sense", "--repeats", 2, "--pattern", "random_1d"]
+        run("rank", "networks", scan, "-R", 4, *chosen, *chosen_network, *words)
+        images[words] = json.loads(json_file.read_text())["networks"][0]
+    psnr = [row["psnr"] for row in images.values()]
+    assert psnr[0] == psnr[1] != psnr[2]
+    assert images[()]["snr"] != images["--seed", 1]["snr"]

@@ -9,7 +9,7 @@ from mrnoise.closed_form import cg_sense_std, closed_form_std, fully_sampled_std
 from mrnoise.fourier import to_kspace
 from mrnoise.mapping import scan_image
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import caipi, equispaced, pattern, random_1d
+from mrnoise.sampling import caipi, equispaced, poisson_disc, random_1d
 from mrnoise.simulation import random_noise_covariance, simulate
 
 SHAPE = (36, 32)
@@ -169,7 +169,7 @@ def test_closed_form_of_lines_is_the_dense_covariance(regularization, along):
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda acq: cg_sense_std(acq.undersample(pattern("poisson", SHAPE, 2, 6)), 0.1), "along 2 of 2 axes"),
+        (lambda acq: cg_sense_std(acq.undersample(poisson_disc(SHAPE, 2, 6)), 0.1), "along 2 of 2 axes"),
         (lambda acq: cg_sense_std(acq, 0.0), "λ = 0"),
         (lambda acq: cg_sense_std(acq.replace(coil_maps=None), 0.1), "follow the noise"),
         (lambda acq: closed_form_std(type("Mine", (CgSense,), {})(0.1), acq), "Mine"),

@@ -10,7 +10,7 @@ from mrnoise.estimators.key import Key
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_image
 from mrnoise.reconstruction import CgSense
-from mrnoise.sampling import equispaced, pattern
+from mrnoise.sampling import equispaced, poisson_disc, random_2d
 from mrnoise.simulation import random_noise_covariance, simulate
 from mrnoise.surrogate.sense_images import surrogate
 from test_estimators import N_NOISE, SHAPE, Dense
@@ -128,8 +128,8 @@ MATRIX = (12, 10)
 SAMPLINGS = {
     "lines": equispaced(MATRIX, 3, 4),
     "columns": equispaced(MATRIX[::-1], 2, 4).T.contiguous(),
-    "two axes": pattern("random_2d", MATRIX, 2, 4, 0),
-    "corners of the window are missing": pattern("random_2d", MATRIX, 5, 2, 0),
+    "two axes": random_2d(MATRIX, 2, 4, 0),
+    "corners of the window are missing": random_2d(MATRIX, 5, 2, 0),
     "everything": torch.ones(MATRIX, dtype=torch.bool),
 }
 
@@ -188,7 +188,7 @@ def test_the_surrogate_is_regularised_sense(name):
 def test_interpolation_comes_close_to_regularised_sense():
     """From the six nearest samples three quarters of the noise of the exact image are explained; unrelated: 0."""
     shape = (40, 36)
-    scan = simulate(shape, 8, snr=30, seed=1).undersample(pattern("poisson", shape, 4, 8, seed=1))
+    scan = simulate(shape, 8, snr=30, seed=1).undersample(poisson_disc(shape, 4, 8, seed=1))
     inside = foreground(CgSense(0.05).bind(scan)(scan.kspace))
     features = surrogate(scan, inside)
     noise = torch.randn(200, *scan.kspace.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,7 @@ from torch import Tensor
 from mrnoise import InputError, noise_map
 from mrnoise.closed_form import sense_std
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import caipi, equispaced, pattern
+from mrnoise.sampling import caipi, equispaced, random_2d
 from mrnoise.sampling.lattice import alias_colours, alias_lattice
 from mrnoise.simulation import random_noise_covariance, simulate
 
@@ -122,7 +122,7 @@ def test_sets_of_a_lattice_with_holes_are_those_of_the_lattice():
 
 def test_irregular_sampling_of_two_axes_has_no_alias_sets():
     with pytest.raises(InputError, match="too many voxels alias onto each other.*sets of 1152"):
-        noise_map(CgSense(0.02), FULL.undersample(pattern("random_2d", SHAPE, 3, 8, 0)), method="lattice")
+        noise_map(CgSense(0.02), FULL.undersample(random_2d(SHAPE, 3, 8, 0)), method="lattice")
 
 
 def test_cropped_images_are_coloured_as_their_field_of_view():
@@ -149,5 +149,5 @@ def test_auto_takes_alias_sets_where_they_are_apart():
     assert noise_map(CgSense(0.02), lines, target_error=0.05).n_products == 72
     assert noise_map(CgSense(0.02), lines, n_samples=71).method != "lattice"
     assert noise_map(CgSense(0.02), lines, target_error=0.06).method != "lattice"
-    scattered = FULL.undersample(pattern("random_2d", SHAPE, 3, 8, 0))
+    scattered = FULL.undersample(random_2d(SHAPE, 3, 8, 0))
     assert noise_map(CgSense(0.02), scattered, n_samples=4).method == "sketch"

@@ -11,14 +11,14 @@ from mrnoise.estimators import Auto, Plan
 from mrnoise.estimators.choice.pilot import _explained_squared, _with_control_variates
 from mrnoise.estimators.key import Key
 from mrnoise.reconstruction import CgSense
-from mrnoise.sampling import equispaced, pattern
+from mrnoise.sampling import equispaced, poisson_disc
 from mrnoise.simulation import simulate
 from test_control_variate import OPERATORS, DenseFeatures, F, random
 from test_estimators import N_NOISE, Dense
 
 SEEDS = 40
 LINES = simulate((24, 20), 5, snr=30, seed=1).undersample(equispaced((24, 20), 3, 6))
-DISC = simulate((24, 20), 5, snr=40, seed=2).undersample(pattern("poisson", (24, 20), 3, 5, seed=1))
+DISC = simulate((24, 20), 5, snr=40, seed=2).undersample(poisson_disc((24, 20), 3, 5, seed=1))
 
 
 @pytest.mark.parametrize("kind", ["improper", "real"])

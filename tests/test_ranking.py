@@ -83,14 +83,14 @@ def test_more_acceleration_is_more_noise():
 
 
 def test_random_patterns_are_their_draws_and_order_does_not_matter():
-    options = {"n_draws": 3, "n_samples": 8, "seed": 5}
+    options = {"n_draws": 3, "n_samples": 8, "sampling_seed": 2, "seed": 5}
     one = rank_patterns(CgSense(0.01), ACQ, 2, ROI, patterns=["random_1d", "equispaced"], **options)
     other = rank_patterns(CgSense(0.01), ACQ, 2, ROI, patterns=["equispaced", "random_1d"], **options)
     assert [(row.pattern, row.roi_std, row.voxel_std, row.psnr) for row in one] == [
         (row.pattern, row.roi_std, row.voxel_std, row.psnr) for row in other
     ]
     drawn = next(row for row in one if row.pattern == "random_1d")
-    scans = [ACQ.undersample(sampling_mask("random_1d", 2, SHAPE, seed)) for seed in (5, 6, 7)]
+    scans = [ACQ.undersample(sampling_mask("random_1d", 2, SHAPE, seed)) for seed in (2, 3, 4)]
     assert drawn.roi_std == Uncertain.repeated([roi_std(CgSense(0.01), scan, ROI) for scan in scans])
     assert drawn.n_draws == 3
     assert torch.equal(drawn.mask, scans[0].mask)
@@ -123,7 +123,7 @@ def test_a_scan_without_the_samples_is_refused():
     ("change", "message"),
     [
         ({"patterns": ["spiral"]}, "unknown sampling pattern"),
-        ({"acceleration": 30}, "acceleration is not possible: expected at most 24"),
+        ({"acceleration": 30}, "acceleration is not possible: expected between 1 and 24"),
         ({"n_draws": 1}, "too few repetitions"),
         ({"n_samples": 4}, "too few repetitions"),
         ({"roi": ROI.double()}, "invalid region"),
@@ -162,6 +162,21 @@ def test_interrupted_ranking_keeps_what_is_done():
 def networks():
     smoothing = {"sharp": CgSense(1e-3), "smooth": CgSense(0.3)}
     return rank_networks(smoothing, ACQ, 3, roi=ROI)
+
+
+def test_seed_of_networks_draws_the_noise_and_sampling_seed_the_sampling():
+    options = {"pattern": "random_1d", "n_repeats": 2, "n_samples": 16, "roi": ROI}
+    rows = [
+        rank_networks({"cg": CgSense(0.01)}, ACQ, 2, **options, seed=seed, sampling_seed=sampling_seed)[0]
+        for seed, sampling_seed in ((0, 1), (3, 1), (0, 2))
+    ]
+    images = [row.noise_map.image for row in rows]
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+    assert rows[0].snr != rows[1].snr
+    drawn = ACQ.undersample(sampling_mask("random_1d", 2, SHAPE, 1))
+    assert rows[0].noise_map.acceleration == drawn.acceleration == 2
+    assert torch.equal(images[0], image_of(CgSense(0.01), drawn))
 
 
 def test_smoothing_has_more_snr_and_less_of_everything_else(networks):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mrnoise.reconstruction import Reconstruction
     from mrnoise.result.noise_map import NoiseMap
 
-SHAPE, COILS, SNR, ACCELERATION, CALIBRATION = (160, 160), 8, 40.0, 3, 16
+SHAPE, COILS, SNR, ACCELERATION, CALIBRATION = (160, 160), 8, 40.0, 2.5, 16
 NETWORK = "varnet"
 
 
@@ -32,7 +32,7 @@ def demo(
     from mrnoise.mapping.run import noise_map
     from mrnoise.networks import pretrained
     from mrnoise.reconstruction import CgSense
-    from mrnoise.sampling import equispaced
+    from mrnoise.sampling import sampling_mask
     from mrnoise.simulation import simulate
 
     reconstructions: dict[str, Reconstruction] = {"cg-sense": CgSense(), NETWORK: pretrained(NETWORK)}
@@ -43,7 +43,7 @@ def demo(
         f"R = {ACCELERATION} with {CALIBRATION} calibration lines, seed {seed}",
         highlight=False,
     )
-    mask = equispaced(SHAPE, ACCELERATION, calibration=CALIBRATION)
+    mask = sampling_mask("equispaced", ACCELERATION, SHAPE, calibration=CALIBRATION)
     acquisition = with_coil_maps(simulate(SHAPE, COILS, snr=SNR, mask=mask, seed=seed))
     maps: dict[str, NoiseMap] = {}
     written: list[Path] = []

@@ -23,6 +23,7 @@ def gfactor(
     noise: options.NoiseFile = None,
     regularization: options.Regularization = 0.0,
     acceleration: options.Acceleration = None,
+    spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
     slice_index: options.Slice = None,
     device: options.Device = "cpu",
@@ -33,12 +34,13 @@ def gfactor(
 
     from mrnoise.cli.display import print_map, print_written
     from mrnoise.cli.output import targets, write
-    from mrnoise.cli.scan import load_scan
+    from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.io import read_noise_map
     from mrnoise.mapping.run import noise_map
     from mrnoise.reconstruction import Sense
     from mrnoise.result.ratio import g_factor
 
+    undersampling = Undersampling(acceleration, spacing, pattern, 0, 0)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_gfactor")
     if reference is not None:
         nm, full = read_noise_map(scan), read_noise_map(reference)
@@ -52,10 +54,8 @@ def gfactor(
             scan,
             noise,
             slice_index=slice_index,
-            acceleration=acceleration,
-            pattern=pattern,
-            calibration=0,
             coil_maps="fixed",
+            undersampling=undersampling,
             device=device,
         )
         nm = noise_map(Sense(regularization), acquisition, method="closed_form")

@@ -23,8 +23,9 @@ def map_(
     regularization: options.Regularization = 1e-3,
     coil_maps: options.CoilMaps = "fixed",
     acceleration: options.Acceleration = None,
+    spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
-    calibration: options.Calibration = 24,
+    calibration: options.Calibration = None,
     sampling_seed: options.SamplingSeed = 0,
     device: options.Device = "cpu",
     slice_index: options.Slice = None,
@@ -51,7 +52,7 @@ def map_(
     from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import ERR, map_progress, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
-    from mrnoise.cli.scan import load_scan
+    from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.estimators import method as method_named
     from mrnoise.mapping.run import noise_map
     from mrnoise.result.preview import check_few
@@ -63,15 +64,13 @@ def map_(
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
     method_of = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
+    undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
     acquisition = load_scan(
         scan,
         noise,
         slice_index=slice_index,
-        acceleration=acceleration,
-        pattern=pattern,
-        calibration=calibration,
         coil_maps=coil_maps,
-        sampling_seed=sampling_seed,
+        undersampling=undersampling,
         device=device,
     )
     with map_progress(reconstruction) as progress:

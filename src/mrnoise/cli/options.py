@@ -38,10 +38,29 @@ CoilMaps = Annotated[
 ]
 Acceleration = Annotated[
     float | None,
-    typer.Option("--acceleration", "-R", help="Undersample the scan retrospectively.", show_default=False),
+    typer.Option(
+        "--acceleration",
+        "-R",
+        help="Undersample the scan retrospectively to this net acceleration, calibration counted.",
+        show_default=False,
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        help="Instead of -R: distance between lines of equispaced, or of caipi as N or N2,N1; calibration on top.",
+        show_default=False,
+    ),
 ]
 Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random_2d or poisson.")]
-Calibration = Annotated[int, typer.Option(help="Fully sampled central lines kept when undersampling.")]
+Calibration = Annotated[
+    int | None,
+    typer.Option(
+        help="Fully sampled central lines kept when undersampling.  [default: a third of the lines with -R, none with "
+        "--spacing]",
+        show_default=False,
+    ),
+]
 Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, counted from 0.", show_default=False)]
 Method = Annotated[
     str,
@@ -78,7 +97,7 @@ TargetError = Annotated[
         help="Stop once σ inside the object is certified to this relative error.  [default: 0.03]", show_default=False
     ),
 ]
-SamplingSeed = Annotated[int, typer.Option(help="Draws the sampling of a random pattern, and nothing else.")]
+SamplingSeed = Annotated[int, typer.Option(help="Draws the sampling of -R, and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Every probe is seeded by (seed, slice, probe).")]
 BatchSize = Annotated[
     int | None, typer.Option(help="Probes at a time; from free memory if left out.", show_default=False)

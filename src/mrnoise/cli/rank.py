@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 rank = typer.Typer(help="Which sampling pattern, or which reconstruction, has less noise.", no_args_is_help=True)
 
-Net = Annotated[int, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a fully sampled scan.")]
+Net = Annotated[float, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a fully sampled scan.")]
 Png = Annotated[Path | None, typer.Option("--output", "-o", help="Figure (.png).", show_default=False)]
 Json = Annotated[Path | None, typer.Option(help="Numbers for other programs (.json).", show_default=False)]
 Samples = Annotated[int, typer.Option("--samples", "-n", help="Probes of each noise map and slice.")]
@@ -46,6 +46,7 @@ def patterns(
     slice_index: options.Slice = None,
     device: options.Device = "cpu",
     samples: Samples = 32,
+    sampling_seed: options.SamplingSeed = 0,
     seed: options.Seed = 0,
     output: Png = None,
     json: Json = None,
@@ -80,6 +81,7 @@ def patterns(
             patterns=names,
             n_draws=draws,
             n_samples=samples,
+            sampling_seed=sampling_seed,
             seed=seed,
             progress=progress,
         )
@@ -88,12 +90,13 @@ def patterns(
         "acceleration": acceleration,
         "roi": roi,
         "samples": samples,
+        "sampling_seed": sampling_seed,
         "seed": seed,
         "patterns": [_pattern_record(row) for row in rows],
         "provenance": scan_record(acquisition),
     }
     _write(files, lambda: pattern_figure(rows, region), record)
-    _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration}, {roi}", acquisition.spatial_dims)
+    _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration:g}, {roi}", acquisition.spatial_dims)
     print_written(files)
     if len(rows) < len(set(names)):
         ERR.print("[yellow]interrupted: these are the patterns that were done[/yellow]")
@@ -127,6 +130,7 @@ def networks(
     device: options.Device = "cpu",
     repeats: Annotated[int, typer.Option(help="Noise maps of each, whose spread gives the interval of SNR.")] = 4,
     samples: Samples = 32,
+    sampling_seed: options.SamplingSeed = 0,
     seed: options.Seed = 0,
     output: Png = None,
     json: Json = None,
@@ -159,6 +163,7 @@ def networks(
             roi=None if roi is None else read_region(roi, acquisition.image_shape),
             n_repeats=repeats,
             n_samples=samples,
+            sampling_seed=sampling_seed,
             seed=seed,
             progress=progress,
         )
@@ -169,12 +174,13 @@ def networks(
         "roi": roi,
         "samples": samples,
         "repeats": repeats,
+        "sampling_seed": sampling_seed,
         "seed": seed,
         "networks": [_network_record(row) for row in rows],
         "provenance": scan_record(acquisition),
     }
     _write(files, lambda: network_figure(rows), record)
-    _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration}, {roi or 'the object'}")
+    _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration:g}, {roi or 'the object'}")
     print_written(files)
     if len(rows) < len(names):
         ERR.print("[yellow]interrupted: these are the reconstructions that were done[/yellow]")
@@ -192,9 +198,6 @@ def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_ma
         scan,
         noise,
         slice_index=slice_index,
-        acceleration=None,
-        pattern="",
-        calibration=0,
         coil_maps=coil_maps,
         device=device,
     )

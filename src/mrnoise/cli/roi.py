@@ -40,8 +40,9 @@ def roi(
     regularization: options.Regularization = 1e-3,
     coil_maps: options.CoilMaps = "fixed",
     acceleration: options.Acceleration = None,
+    spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
-    calibration: options.Calibration = 24,
+    calibration: options.Calibration = None,
     sampling_seed: options.SamplingSeed = 0,
     device: options.Device = "cpu",
     slice_index: options.Slice = None,
@@ -66,7 +67,7 @@ def roi(
     from mrnoise.cli.output import figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.region import voxel as read_voxel
-    from mrnoise.cli.scan import load_scan
+    from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.files.atomic import replacing
     from mrnoise.files.record import to_json
     from mrnoise.linearization import image_of
@@ -75,15 +76,13 @@ def roi(
 
     files = figures_and_numbers(output, "page", ".html", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
+    undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
     acquisition = load_scan(
         scan,
         noise,
         slice_index=slice_index,
-        acceleration=acceleration,
-        pattern=pattern,
-        calibration=calibration,
         coil_maps=coil_maps,
-        sampling_seed=sampling_seed,
+        undersampling=undersampling,
         device=device,
     )
     shape = tuple(image_of(method, acquisition).shape)

@@ -2,13 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrnoise.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mrnoise.acquisition import Acquisition
+
+
+@dataclass(frozen=True)
+class Undersampling:
+    """What the options of a command say on sampling: a net acceleration, the spacing of a regular pattern, or neither.
+
+    Raises
+    ------
+    InputError
+        If they say both, or the pattern has no spacing.
+    """
+
+    acceleration: float | None
+    spacing: str | None
+    pattern: str
+    calibration: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        from mrnoise.sampling import REGULAR
+
+        if self.spacing is None:
+            return
+        if self.acceleration is not None:
+            raise InputError(
+                "acceleration and spacing exclude each other",
+                expected="--acceleration or --spacing",
+                received=f"--acceleration {self.acceleration:g} --spacing {self.spacing}",
+                remedy="Give --acceleration for a net acceleration, --spacing for the distance between lines.",
+            )
+        if self.pattern not in REGULAR:
+            raise InputError(
+                "the pattern has no spacing",
+                expected=f"--spacing with {' or '.join(REGULAR)}",
+                received=f"--spacing {self.spacing} --pattern {self.pattern}",
+                remedy="Give --acceleration, which every pattern takes.",
+            )
+
+    def mask(self, shape: Sequence[int]) -> Tensor | None:
+        """Which samples are kept, or ``None`` for all."""
+        from mrnoise.sampling import caipi, equispaced, sampling_mask
+
+        if self.acceleration is not None:
+            return sampling_mask(self.pattern, self.acceleration, shape, self.seed, self.calibration)
+        if self.spacing is None:
+            return None
+        numbers, along_lines = self.spacing.split(","), self.pattern == "equispaced"
+        if len(numbers) > (1 if along_lines else 2) or not all(n.isdecimal() for n in numbers):
+            raise InputError(
+                "cannot read the spacing",
+                expected="a whole number" + ("" if along_lines else ", or two, one for each phase encode"),
+                received=f"--spacing {self.spacing} --pattern {self.pattern}",
+                remedy="For example: --spacing 3" + ("" if along_lines else " or --spacing 2,3"),
+            )
+        first, last, calibration = int(numbers[0]), int(numbers[-1]), self.calibration or 0
+        if along_lines:
+            return equispaced(shape, first, calibration)
+        return caipi(shape, (first, last), calibration=calibration)
 
 
 def load_scan(
@@ -16,11 +78,8 @@ def load_scan(
     noise: Path | None,
     *,
     slice_index: int | None,
-    acceleration: float | None,
-    pattern: str,
-    calibration: int,
     coil_maps: str,
-    sampling_seed: int = 0,
+    undersampling: Undersampling | None = None,
     device: str = "cpu",
 ) -> Acquisition:
     """Read a scan, choose a slice, find its coil maps, undersample it, move it to a device; in this order.
@@ -29,7 +88,6 @@ def load_scan(
     """
     from mrnoise.calibration import with_coil_maps
     from mrnoise.io import read
-    from mrnoise.sampling import pattern as sampling_pattern
 
     if coil_maps not in ("fixed", "propagated"):
         raise InputError(
@@ -53,9 +111,7 @@ def load_scan(
         acquisition = acquisition.replace(coil_maps=None)
     elif acquisition.coil_maps is None and acquisition.n_coils > 1:
         acquisition = with_coil_maps(acquisition)
-    if acceleration is not None:
-        shape = acquisition.spatial_shape
-        acquisition = acquisition.undersample(
-            sampling_pattern(pattern, shape, acceleration, calibration, sampling_seed)
-        )
+    mask = None if undersampling is None else undersampling.mask(acquisition.spatial_shape)
+    if mask is not None:
+        acquisition = acquisition.undersample(mask)
     return acquisition if device == "cpu" else acquisition.to(device)

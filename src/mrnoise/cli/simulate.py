@@ -17,8 +17,9 @@ def simulate(
     coils: Annotated[int, typer.Option(help="Receive coils around the head.")] = 8,
     snr: Annotated[float, typer.Option(help="Mean SNR of the fully sampled optimal combination.")] = 30.0,
     acceleration: options.Acceleration = None,
+    spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
-    calibration: options.Calibration = 24,
+    calibration: options.Calibration = None,
     sampling_seed: options.SamplingSeed = 0,
     noise_samples: Annotated[int, typer.Option(help="Samples of the noise scan.")] = 20_000,
     true_coil_maps: Annotated[bool, typer.Option(help="Write the true coil maps too.")] = False,
@@ -26,9 +27,9 @@ def simulate(
 ) -> None:
     """Simulate a head scan with a noise scan: Biot–Savart coils, correlated complex noise."""
     from mrnoise.cli.display import OUT, print_written
+    from mrnoise.cli.scan import Undersampling
     from mrnoise.errors import InputError
     from mrnoise.io.scans.npz import write_npz
-    from mrnoise.sampling import pattern as sampling_pattern
     from mrnoise.simulation import simulated_head
 
     try:
@@ -42,9 +43,7 @@ def simulate(
             received=f"--matrix {matrix} and {output}",
             remedy="For example: mrnoise simulate scan.npz --matrix 192,160",
         )
-    mask = None
-    if acceleration is not None:
-        mask = sampling_pattern(pattern, shape, acceleration, calibration, sampling_seed)
+    mask = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed).mask(shape)
     head = simulated_head(shape, coils, snr=snr, mask=mask, n_slices=slices, seed=seed)
     scan = head.acquire(seed)
     noise = head.noise_scan(noise_samples, seed)

@@ -59,12 +59,13 @@ class NetworkNoise:
 def rank_networks(
     reconstructions: Mapping[str, Reconstruction | KspaceToImage],
     acquisition: Acquisition,
-    acceleration: int,
+    acceleration: float,
     *,
     pattern: str = "equispaced",
     roi: Tensor | None = None,
     n_repeats: int = 4,
     n_samples: int = 32,
+    sampling_seed: int = 0,
     seed: int = 0,
     progress: RankingProgress | None = None,
 ) -> list[NetworkNoise]:
@@ -79,7 +80,7 @@ def rank_networks(
         By name; each as for `mrnoise.noise_map`.
     acquisition
         The scan, fully sampled or with every sample of the pattern.
-    acceleration, pattern
+    acceleration, pattern, sampling_seed
         As for `mrnoise.sampling.sampling_mask`, net R with calibration counted.
     roi
         Bool, image-shaped; ``None``: the object.
@@ -88,7 +89,7 @@ def rank_networks(
     n_samples
         Probes of each map and slice; the noise power spectrum has as many as all maps together.
     seed
-        Of the mask; the probes of repetition k have the seed ``seed + k``.
+        The probes of repetition k have the seed ``seed + k``.
     progress
         Told which reconstruction, how many maps are done, and of how many; a spectrum counts as its maps.
 
@@ -107,7 +108,7 @@ def rank_networks(
     complete = bool(acquisition.mask.all())
     full = image_of(Sense() if complete else CgSense(), acquisition)
     region = foreground(full) if roi is None else bool_region(roi)
-    mask = sampling_mask(pattern, acceleration, acquisition.spatial_shape, seed)
+    mask = sampling_mask(pattern, acceleration, acquisition.spatial_shape, sampling_seed)
     check_samples(acquisition, mask, pattern)
     scan = acquisition.undersample(mask)
     parts = 2 * n_repeats

@@ -64,12 +64,13 @@ class PatternNoise:
 def rank_patterns(
     reconstruction: Reconstruction | KspaceToImage,
     acquisition: Acquisition,
-    acceleration: int,
+    acceleration: float,
     roi: Tensor,
     *,
-    patterns: Sequence[str] = tuple(PATTERNS),
+    patterns: Sequence[str] = PATTERNS,
     n_draws: int = 4,
     n_samples: int = 32,
+    sampling_seed: int = 0,
     seed: int = 0,
     progress: RankingProgress | None = None,
 ) -> list[PatternNoise]:
@@ -86,7 +87,7 @@ def rank_patterns(
     acquisition
         The scan, fully sampled or with every sample of the patterns.
     acceleration
-        Net R, whole; see `mrnoise.sampling.sampling_mask` for the calibration that is counted in it.
+        Net R; see `mrnoise.sampling.sampling_mask` for the calibration that is counted in it.
     roi
         Bool, image-shaped.
     patterns
@@ -95,8 +96,10 @@ def rank_patterns(
         Masks of each random pattern, and σ maps of every pattern, whose spread gives the intervals.
     n_samples
         Probes of each map and slice.
+    sampling_seed
+        The mask of draw k has the seed ``sampling_seed + k``; the one mask of a regular pattern has the seed 0.
     seed
-        Mask and probes of draw k have the seed ``seed + k``; the one mask of a regular pattern has the seed 0.
+        The probes of draw k have the seed ``seed + k``.
     progress
         Told which pattern, how many maps are done, and of how many.
 
@@ -117,7 +120,7 @@ def rank_patterns(
     names = list(dict.fromkeys(patterns))
     masks: dict[str, list[Tensor]] = {}
     for name in names:
-        seeds = [0] if name in REGULAR else range(seed, seed + n_draws)
+        seeds = [0] if name in REGULAR else range(sampling_seed, sampling_seed + n_draws)
         masks[name] = [sampling_mask(name, acceleration, acquisition.spatial_shape, one) for one in seeds]
         for mask in masks[name]:
             check_samples(acquisition, mask, name)

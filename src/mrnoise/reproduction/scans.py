@@ -21,7 +21,7 @@ from mrnoise.fourier import central
 from mrnoise.io import read
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import ZeroFilled
-from mrnoise.sampling import caipi, equispaced, sampling_mask
+from mrnoise.sampling import sampling_mask
 from mrnoise.simulation import random_noise_covariance, simulate
 from mrnoise.training import ScanSettings, SimulatedScans, read_anatomy, read_recipe
 
@@ -114,11 +114,8 @@ def regular_scan(
     data: Path | None, matrix: tuple[int, int], n_coils: int, *, pattern: str, acceleration: int
 ) -> EvaluationScan:
     """Head phantom with correlated coils, sampled on a lattice without calibration lines, for SENSE."""
-    masks: dict[str, Callable[[], Tensor]] = {
-        "equispaced": lambda: equispaced(matrix, acceleration),
-        "caipi": lambda: caipi(matrix, acceleration),
-    }
-    scan = simulate(matrix, n_coils, snr=SENSE_SNR, mask=masks[pattern](), seed=SENSE_SEED)
+    mask = sampling_mask(pattern, acceleration, matrix, calibration=0)
+    scan = simulate(matrix, n_coils, snr=SENSE_SNR, mask=mask, seed=SENSE_SEED)
     full = simulate(matrix, n_coils, snr=SENSE_SNR, seed=SENSE_SEED)
     return EvaluationScan(scan, foreground(image_of(ZeroFilled(), full)))
 

@@ -2,8 +2,7 @@
 
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.lattice import AliasLattice, alias_colours, alias_lattice
-from mrnoise.sampling.named import PATTERNS, REGULAR, pattern
-from mrnoise.sampling.net import sampling_mask
+from mrnoise.sampling.named import PATTERNS, REGULAR, sampling_mask
 from mrnoise.sampling.phase_encodes import Calibration
 from mrnoise.sampling.random import poisson_disc, random_1d, random_2d
 from mrnoise.sampling.regular import caipi, equispaced
@@ -20,7 +19,6 @@ __all__ = [
     "alias_lattice",
     "caipi",
     "equispaced",
-    "pattern",
     "poisson_disc",
     "random_1d",
     "random_2d",

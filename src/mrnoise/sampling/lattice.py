@@ -94,8 +94,8 @@ def alias_lattice(mask: Tensor) -> AliasLattice:
     Raises
     ------
     InputError
-        If the sampling is not regular: calibration lines, random patterns, or an acceleration that does
-        not divide the matrix.
+        If the sampling is not regular: calibration lines, random patterns, or a spacing that does not divide the
+        matrix.
     """
     shape = mask.shape
     # The response of k-space weights M is the transform of M over √N, at the image centre.
@@ -106,7 +106,7 @@ def alias_lattice(mask: Tensor) -> AliasLattice:
     if not regular:
         raise InputError(
             "sampling is not a regular lattice",
-            expected="every R-th sample, with R dividing the matrix, and no calibration lines",
+            expected="a regular pattern whose spacing divides the matrix, without calibration lines",
             received=f"{int(mask.sum())} of {mask.numel()} samples, whose point spread function has "
             f"{len(peaks)} unequal peaks",
             remedy="Use CgSense, which takes any sampling, or drop the calibration lines with "

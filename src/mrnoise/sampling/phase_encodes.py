@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from torch import Tensor
 
 from mrnoise.errors import InputError
 
-Calibration = int | tuple[int, int]
+Calibration = int | tuple[int, ...]
 
 
 def phase_encodes(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -61,3 +62,24 @@ def checked_calibration(calibration: Calibration, shape: tuple[int, ...]) -> tup
             remedy="Reduce the calibration region.",
         )
     return widths
+
+
+def samples_allowed(acceleration: float, plane: tuple[int, ...], calibration: int = 0) -> int:
+    """Samples to acquire for a net acceleration, or the error that there is none, or none beside the calibration."""
+    total = prod(plane)
+    if not 1 <= acceleration <= total:
+        raise InputError(
+            "acceleration is not possible",
+            expected=f"between 1 and {total}, the number of {'lines' if len(plane) == 1 else 'phase encodes'}",
+            received=f"{acceleration:g}",
+            remedy="Give the net acceleration, all samples over acquired samples.",
+        )
+    allowed = max(1, round(total / acceleration))
+    if calibration > allowed:
+        raise InputError(
+            "calibration region leaves nothing for the rest of k-space",
+            expected=f"at most {allowed} calibration samples at acceleration {acceleration:g}",
+            received=f"{calibration}",
+            remedy="Reduce the calibration region or the acceleration.",
+        )
+    return allowed

@@ -18,6 +18,7 @@ from mrnoise.sampling.phase_encodes import (
     expand_lines,
     expand_plane,
     phase_encodes,
+    samples_allowed,
 )
 
 DENSITY_POWER = 3.0  # random samples fall off as (1 - |k|)³ towards the edge of k-space
@@ -106,7 +107,7 @@ def poisson_disc(shape: Sequence[int], acceleration: float, calibration: Calibra
     shape = checked_shape(shape)
     plane = phase_encodes(shape)
     block = centre(plane, checked_calibration(calibration, plane))
-    target = _target(acceleration, plane, block)
+    target = samples_allowed(acceleration, plane, int(block.sum()))
     if target == prod(plane):
         return torch.ones(shape, dtype=torch.bool)
     radius = _radius(plane)
@@ -139,7 +140,7 @@ def poisson_disc(shape: Sequence[int], acceleration: float, calibration: Calibra
 
 def _weighted_draw(shape: tuple[int, ...], acceleration: float, calibration: Calibration, seed: int) -> np.ndarray:
     block = centre(shape, checked_calibration(calibration, shape))
-    target = _target(acceleration, shape, block)
+    target = samples_allowed(acceleration, shape, int(block.sum()))
     weight = np.clip(1 - _radius(shape), 0, None) ** DENSITY_POWER + DENSITY_FLOOR
     # The largest of u^(1/w) are a weighted draw without replacement (doi:10.1016/j.ipl.2005.11.003).
     key = np.log(np.random.default_rng(seed).random(shape)) / weight
@@ -176,31 +177,7 @@ def _throw(order: np.ndarray, radius: np.ndarray, slope: float) -> np.ndarray:
     return acquired
 
 
-# -- checks ------------------------------------------------------------------------------------------------
-
-
 def _radius(shape: tuple[int, ...]) -> np.ndarray:
     """Elliptical distance from the centre, 1 at the edges of k-space."""
     axes = [(np.arange(n) - n // 2) / max(n / 2, 1) for n in shape]
     return np.asarray(np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij"))))
-
-
-def _target(acceleration: float, shape: tuple[int, ...], block: np.ndarray) -> int:
-    """Samples to acquire for a net acceleration."""
-    total = prod(shape)
-    if not 1 <= acceleration <= total:
-        raise InputError(
-            "acceleration is not possible",
-            expected=f"between 1 and {total}, the size of the grid",
-            received=f"{acceleration:g}",
-            remedy="Give the net acceleration, all samples over acquired samples.",
-        )
-    target = max(1, round(total / acceleration))
-    if int(block.sum()) > target:
-        raise InputError(
-            "calibration region leaves nothing for the rest of k-space",
-            expected=f"at most {target} calibration samples at acceleration {acceleration:g}",
-            received=f"{int(block.sum())}",
-            remedy="Reduce the calibration region or the acceleration.",
-        )
-    return target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
 
 import torch
 from torch import Tensor
@@ -20,17 +19,17 @@ from mrnoise.sampling.phase_encodes import (
 )
 
 
-def equispaced(shape: Sequence[int], acceleration: int, calibration: int = 0, offset: int = 0) -> Tensor:
-    """Every R-th line along k1, with a fully sampled centre.
+def equispaced(shape: Sequence[int], spacing: int, calibration: int = 0, offset: int = 0) -> Tensor:
+    """Lines along k1 at equal distance, with a fully sampled centre.
 
-    Line j is acquired where (j - n1 // 2 - offset) mod R = 0, or within the ``calibration`` central lines.
+    Line j is acquired where (j - n1 // 2 - offset) mod spacing = 0, or within the ``calibration`` central lines.
 
     Parameters
     ----------
     shape
         (k1, k0) or (k2, k1, k0). All of k0, and of k2, is acquired in every line.
-    acceleration
-        R, the spacing of the lattice. Calibration lines come on top: the net acceleration is lower.
+    spacing
+        Distance between lines. Calibration lines come on top: the net acceleration is lower.
     calibration
         Number of central lines acquired in any case.
     offset
@@ -44,10 +43,10 @@ def equispaced(shape: Sequence[int], acceleration: int, calibration: int = 0, of
     Raises
     ------
     InputError
-        If the acceleration is not a whole number of at least 1, or the calibration exceeds k1.
+        If the spacing is not a whole number of at least 1, or the calibration exceeds k1.
     """
     shape = checked_shape(shape)
-    spacing = whole(acceleration, "acceleration")
+    spacing = _whole(spacing)
     n = shape[-2]
     (width,) = checked_calibration(calibration, (n,))
     line = torch.arange(n)
@@ -58,7 +57,7 @@ def equispaced(shape: Sequence[int], acceleration: int, calibration: int = 0, of
 
 def caipi(
     shape: Sequence[int],
-    acceleration: tuple[int, int] | int = (2, 2),
+    spacing: int | tuple[int, int] = 2,
     shift: int = 1,
     calibration: Calibration = 0,
 ) -> Tensor:
@@ -71,9 +70,9 @@ def caipi(
     ----------
     shape
         (k2, k1, k0), constant along the readout k0; or the plane of two phase encodes itself, (k1, k0).
-    acceleration
-        (r2, r1), spacing along the first and second phase encode. A single R is split into its most
-        nearly equal whole factors. Calibration samples come on top.
+    spacing
+        (r2, r1), distance between samples along the first and second phase encode, or one number for both.
+        Calibration samples come on top: the net acceleration is lower than r2 r1.
     shift
         Samples by which the lattice moves along the second axis from one row to the next.
     calibration
@@ -82,14 +81,14 @@ def caipi(
     Raises
     ------
     InputError
-        If an acceleration is not a whole number of at least 1, or the calibration exceeds the grid.
+        If a spacing is not a whole number of at least 1, or the calibration exceeds the grid.
 
     References
     ----------
     Breuer et al., Magn Reson Med 2006, doi:10.1002/mrm.20787
     """
     shape = checked_shape(shape)
-    r2, r1 = _factors(acceleration)
+    r2, r1 = _pair(spacing)
     plane = phase_encodes(shape)
     a, b = (torch.arange(n) - n // 2 for n in plane)
     row = torch.div(a, r2, rounding_mode="floor")
@@ -98,28 +97,24 @@ def caipi(
     return expand_plane(acquired, shape)
 
 
-def whole(acceleration: float, what: str) -> int:
-    """The acceleration of a regular pattern, or the error that it is not whole."""
-    if acceleration < 1 or acceleration != int(acceleration):
+def _whole(spacing: int) -> int:
+    if spacing < 1 or spacing != int(spacing):
         raise InputError(
-            f"{what} of a regular pattern is not possible",
+            "spacing of a regular pattern is not possible",
             expected="a whole number of at least 1",
-            received=f"{acceleration:g}",
-            remedy="Use a random pattern for a fractional acceleration.",
+            received=f"{spacing:g}",
+            remedy="For a fractional acceleration take a random pattern.",
         )
-    return int(acceleration)
+    return int(spacing)
 
 
-def _factors(acceleration: tuple[int, int] | int) -> tuple[int, int]:
-    if isinstance(acceleration, Sequence):
-        if len(acceleration) != 2:
-            raise InputError(
-                "CAIPIRINHA acceleration has the wrong length",
-                expected="(r2, r1), or one R",
-                received=str(acceleration),
-                remedy="Give the spacing along both phase encodes.",
-            )
-        return whole(acceleration[0], "acceleration r2"), whole(acceleration[1], "acceleration r1")
-    total = whole(acceleration, "acceleration")
-    r2 = next(r for r in range(isqrt(total), 0, -1) if total % r == 0)
-    return r2, total // r2
+def _pair(spacing: int | tuple[int, int]) -> tuple[int, int]:
+    both = tuple(spacing) if isinstance(spacing, Sequence) else (spacing, spacing)
+    if len(both) != 2:
+        raise InputError(
+            "CAIPIRINHA spacing has the wrong length",
+            expected="(r2, r1), or one number for both",
+            received=str(spacing),
+            remedy="Give the spacing along both phase encodes.",
+        )
+    return _whole(both[0]), _whole(both[1])
