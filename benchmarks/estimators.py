@@ -141,13 +141,11 @@ class Case:
 
     def mask(self, shape: Sequence[int]) -> Tensor:
         """Which samples are acquired."""
-        from mrnoise.sampling import caipi, equispaced, sampling_mask
+        from mrnoise.sampling import sampling_mask
 
-        if self.sampling == "regular":
-            return equispaced(shape, self.acceleration)
-        if self.sampling == "caipi":
-            return caipi(shape, self.acceleration)
-        return sampling_mask(self.sampling, self.acceleration, tuple(shape), SEED)
+        name = "equispaced" if self.sampling == "regular" else self.sampling
+        seed, calibration = (0, 0) if name in ("equispaced", "caipi") else (SEED, None)
+        return sampling_mask(name, self.acceleration, shape, seed, calibration)
 
 
 NETWORKS = ("unet", "varnet", "modl", "n2r")

@@ -4,7 +4,7 @@
 
 The shipped brain VarNet estimates coil maps from the calibration lines of the scan and divides by a scale of the scan.
 Both carry noise. Sketches with the same 200 probes, propagated and held fixed, differ by that noise alone. Simulated
-head, 144×128, 8 coils, SNR 20, R = 3 with 8 calibration lines.
+head, 144×128, 8 coils, SNR 20, every third line and 8 for calibration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mrnoise.networks import pretrained
 from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
-SHAPE, COILS, SNR, R, CALIBRATION, N_PROBES = (144, 128), 8, 20.0, 3, 8, 200
+SHAPE, COILS, SNR, SPACING, CALIBRATION, N_PROBES = (144, 128), 8, 20.0, 3, 8, 200
 HELD = {
     "normalisation fixed": {"normalization": "fixed"},
     "coil maps fixed": {"differentiate_coil_maps": False},
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    scan = simulate(SHAPE, COILS, snr=SNR, mask=equispaced(SHAPE, R, calibration=CALIBRATION), seed=0)
+    scan = simulate(SHAPE, COILS, snr=SNR, mask=equispaced(SHAPE, SPACING, calibration=CALIBRATION), seed=0)
     maps = {
         name: noise_map(pretrained("varnet", **held), scan, method="sketch", n_samples=N_PROBES, seed=0)
         for name, held in {"propagated": {}, **HELD}.items()

@@ -2,8 +2,8 @@
 
     python benchmarks/linearity.py [--networks NAME ...] [--snr SNR ...] [--json FILE]
 
-A simulated head, 48×44, 6 coils, R = 3 with 10 calibration lines, reconstructed by shipped brain networks. At every SNR
-(mean over the head of |x| over the total σ of the fully sampled optimal combination):
+A simulated head, 48×44, 6 coils, every third line and 10 for calibration (net R = 2.09), reconstructed by shipped brain
+networks. At every SNR (mean over the head of |x| over the total σ of the fully sampled optimal combination):
 
 - the truth, σ of N replicas, against the first-order σ from a sketch of N/4 probes. The error of the first-order σ is
   ½ √(Σ(V - V₁)² / ΣV₁²) over the object, as in the verdict, with what sampling puts into it removed;
@@ -34,14 +34,14 @@ from mrnoise.result.ratio import compare
 from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
 
-SHAPE, COILS, R, CALIBRATION = (48, 44), 6, 3, 10
+SHAPE, COILS, SPACING, CALIBRATION = (48, 44), 6, 3, 10
 SNRS = (200, 50, 20, 10, 5, 3)
 NETWORKS = ("unet", "n2r", "varnet")
 LOW_SNR, PAIRS = 5, 200
 
 
 def scan(snr: float):
-    return simulate(SHAPE, COILS, snr=snr, mask=equispaced(SHAPE, R, CALIBRATION), seed=1)
+    return simulate(SHAPE, COILS, snr=snr, mask=equispaced(SHAPE, SPACING, CALIBRATION), seed=1)
 
 
 def error_of_first_order(first: NoiseMap, truth: NoiseMap, inside: torch.Tensor) -> float:
@@ -138,7 +138,7 @@ def main() -> None:
         },
         "shape": SHAPE,
         "coils": COILS,
-        "acceleration": R,
+        "spacing": SPACING,
         "calibration": CALIBRATION,
         "sweep": {},
         "low_snr": {},
@@ -146,7 +146,7 @@ def main() -> None:
     if options.json and options.json.exists():
         kept = json.loads(options.json.read_text())
         record |= {table: kept[table] for table in ("sweep", "low_snr")}
-    print(f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, R = {R}\n")
+    print(f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, spacing {SPACING}\n")
     print(
         "| network | SNR | N | first-order σ wrong by | true / first-order σ "
         "| departure | verdict | limits | replicas |"

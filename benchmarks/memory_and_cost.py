@@ -28,10 +28,10 @@ RECONSTRUCTIONS = ("sense", "cg-sense")
 
 def make(name: str):
     from mrnoise.reconstruction import CgSense, Sense
-    from mrnoise.sampling import equispaced
+    from mrnoise.sampling import sampling_mask
     from mrnoise.simulation import simulate
 
-    scan = simulate(SHAPE, COILS, mask=equispaced(SHAPE, R), seed=0)
+    scan = simulate(SHAPE, COILS, mask=sampling_mask("equispaced", R, SHAPE, calibration=0), seed=0)
     return (Sense() if name == "sense" else CgSense(1e-2)), scan
 
 

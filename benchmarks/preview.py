@@ -39,8 +39,8 @@ def main() -> None:
     cases: dict[str, tuple[Reconstruction | KspaceToImage, Acquisition]] = {
         "SENSE, R = 2": (sense, regular),
         "SENSE, R = 2, Hann filter": (lambda k: to_image(hann[0][:, None] * hann[1] * to_kspace(sense(k))), regular),
-        "CG-SENSE, R = 3": (CgSense(0.01), irregular),
-        **{f"{name}, R = 3": (networks.pretrained(name), irregular) for name in options.networks},
+        "CG-SENSE, spacing 3": (CgSense(0.01), irregular),
+        **{f"{name}, spacing 3": (networks.pretrained(name), irregular) for name in options.networks},
     }
     print(
         f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, SNR {SNR}; {options.seeds} seeds, truth from {TRUTH_SAMPLES} samples\n"

@@ -29,10 +29,10 @@ import mrnoise
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.simulation import simulate
 try:
-    from mrnoise.sampling import pattern, random_1d
+    from mrnoise.sampling import poisson_disc, random_1d
     from mrnoise.calibration import with_coil_maps
 except ImportError:
-    from mrnoise.acquisition.sampling import pattern, random_1d
+    from mrnoise.acquisition.sampling import poisson_disc, random_1d
     from mrnoise.acquisition import with_coil_maps
 
 def lines(shape, n=4, width=8):
@@ -83,7 +83,7 @@ def first_map():
 
 row, slices, side = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 S, SMALL, STACK = (80, 64), (56, 48), (side, side)
-poisson = lambda: pattern("poisson", SMALL, 4, 8, seed=0)
+poisson = lambda: poisson_disc(SMALL, 4, 8, seed=0)
 rows = {
     "race sense R=4": lambda: mapped(Sense(), scan(S, every(S, 4))),
     "race cg-sense random 1D": lambda: mapped(CgSense(1e-2), scan(SMALL, lines(SMALL))),
@@ -107,7 +107,7 @@ def measured():
     except ImportError:
         from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
     whole = with_coil_maps(Acquisition(kspace, estimate_noise_covariance(kspace)))
-    return whole.undersample(pattern("poisson", (128, 128), 4, 20, seed=0))
+    return whole.undersample(poisson_disc((128, 128), 4, 20, seed=0))
 
 spent = rows[row]()
 print(json.dumps([spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))

@@ -18,7 +18,7 @@ from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulated_head
 
 SHAPE, COILS, PROBES = (56, 48), 6, 200
-# SNR, acceleration, calibration lines
+# SNR, spacing, calibration lines
 CASES = ((200, 2, 12), (200, 3, 12), (40, 2, 20), (15, 2, 12), (10, 3, 12))
 
 
@@ -33,10 +33,10 @@ def main() -> None:
     }
     print(f"{SHAPE[0]}×{SHAPE[1]}, {COILS} coils, {draws} scans, sketch with {PROBES} probes, seed 1")
     print("median over the head of empirical σ / σ of the map\n")
-    print("| SNR | R | calibration | coil-map noise | total σ | magnitude σ |")
+    print("| SNR | spacing | calibration | coil-map noise | total σ | magnitude σ |")
     print("|---|---|---|---|---|---|")
-    for snr, r, calibration in CASES:
-        head = simulated_head(SHAPE, COILS, snr=snr, mask=equispaced(SHAPE, r, calibration), seed=1)
+    for snr, spacing, calibration in CASES:
+        head = simulated_head(SHAPE, COILS, snr=snr, mask=equispaced(SHAPE, spacing, calibration), seed=1)
         scans = [head.acquire(seed).replace(coil_maps=None) for seed in range(draws)]
         images = torch.stack([propagated.bind(s)(s.kspace) for s in scans]).to(torch.complex128)
         inside = head.foreground & (images.abs() > 0).all(0)
@@ -44,7 +44,7 @@ def main() -> None:
         for name, method in methods.items():
             nm = noise_map(method, scans[0], method="sketch", n_samples=PROBES)
             ratios = [float((a / b)[inside].median()) for a, b in ((total, nm.std), (magnitude, nm.magnitude_std))]
-            print(f"| {snr} | {r} | {calibration} | {name} | {ratios[0]:.3f} | {ratios[1]:.3f} |", flush=True)
+            print(f"| {snr} | {spacing} | {calibration} | {name} | {ratios[0]:.3f} | {ratios[1]:.3f} |", flush=True)
 
 
 if __name__ == "__main__":
