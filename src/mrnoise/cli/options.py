@@ -56,8 +56,8 @@ Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random
 Calibration = Annotated[
     int | None,
     typer.Option(
-        help="Fully sampled central lines kept when undersampling.  [default: a third of the lines with -R, none with "
-        "--spacing]",
+        help="Fully sampled central lines kept when undersampling. Left out: about a third of the lines with -R, none "
+        "with --spacing.",
         show_default=False,
     ),
 ]

@@ -113,13 +113,19 @@ def _block(acceleration: float, plane: tuple[int, ...]) -> int:
 # -- patterns (shape, acceleration, widths of the calibration, seed) ------------------------------------------
 
 
+def _sparsity(total: int, acceleration: float, block: int) -> float:
+    """Of the lattice around a calibration block, one of so many samples, such that R is met."""
+    return (total - block) / max(total / acceleration - block, 1)
+
+
 def _equispaced(shape: tuple[int, ...], acceleration: float, calibration: tuple[int, ...], seed: int) -> Tensor:
     n, lines = shape[-2], calibration[0]
 
     def error(spacing: int) -> float:
         return abs(log(acceleration * float(equispaced((n, 1), spacing, lines, seed % spacing).double().mean())))
 
-    spacing = min(range(int(acceleration), n + 1), key=error)
+    widest = min(int(2 * _sparsity(n, acceleration, lines)) + 2, n)
+    spacing = min(range(int(acceleration), widest + 1), key=error)
     return equispaced(shape, spacing, lines, seed % spacing)
 
 
@@ -127,8 +133,8 @@ def _caipi(shape: tuple[int, ...], acceleration: float, calibration: tuple[int, 
     """Spacings (r2, r1) that are nearly alike."""
     plane = phase_encodes(shape)
     total, block = prod(plane), prod(calibration)
-    sparsest = (total - block) / max(total / acceleration - block, 1)
-    r2s, r1s = (range(1, min(isqrt(int(2 * sparsest)) + 3, n + 1)) for n in plane)
+    longest = isqrt(int(2 * _sparsity(total, acceleration, block))) + 2
+    r2s, r1s = (range(1, min(longest, n) + 1) for n in plane)
 
     def error(spacing: tuple[int, int]) -> float:
         lattice = prod(spacing)
