@@ -18,6 +18,13 @@ class InputError(ValueError):
         What was needed and what was found, with values.
     remedy
         What the user can do about it.
+
+    Examples
+    --------
+    >>> raise InputError("no such coil", expected="0 to 7", received="8", remedy="Coils are counted from 0.")
+    Traceback (most recent call last):
+        ...
+    mrnoise.errors.InputError: no such coil: expected 0 to 7; received 8. Coils are counted from 0.
     """
 
     def __init__(self, problem: str, *, expected: str, received: str, remedy: str) -> None:

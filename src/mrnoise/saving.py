@@ -18,10 +18,33 @@ def save(noise_map: NoiseMap, path: str | PathLike[str]) -> list[Path]:
     ``.h5`` holds everything and is read back by `read_noise_map`; ``.png`` is a figure; ``.html`` a report
     that opens without a network. The files appear only when all of them are complete.
 
+    Parameters
+    ----------
+    noise_map
+        What is saved.
+    path
+        Its suffix says the format; the stem is that of every file.
+
+    Returns
+    -------
+    list of Path
+        The files, the main one first.
+
     Raises
     ------
     InputError
         If the suffix is unknown or the path cannot be written.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.simulation import simulate
+    >>> nm = noise_map(Sense(), simulate((16, 12), 4), n_samples=16)
+    >>> [path.name for path in save(nm, "head.h5")]
+    ['head.h5']
+    >>> [path.name for path in save(nm, "head.nii.gz")][:3]
+    ['head_image.nii.gz', 'head_image.json', 'head_std.nii.gz']
     """
     target = Path(path)
     check_format(target)

@@ -27,6 +27,14 @@ class Geometry:
     ------
     InputError
         If a voxel size is not positive and finite, or the affine is not an invertible 4×4 matrix.
+
+    Examples
+    --------
+    >>> geometry = Geometry(voxel_size=(5.0, 1.5, 2.0))
+    >>> geometry.spacing
+    (5.0, 1.5, 2.0)
+    >>> geometry.affine_for((3, 16, 12)).tolist()
+    [[2.0, 0.0, 0.0, -12.0], [0.0, 1.5, 0.0, -12.0], [0.0, 0.0, 5.0, -5.0], [0.0, 0.0, 0.0, 1.0]]
     """
 
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)

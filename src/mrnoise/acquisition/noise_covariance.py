@@ -33,6 +33,14 @@ class NoiseCovariance(TensorRecord):
     ------
     InputError
         If the matrix is not square, finite, Hermitian and positive definite.
+
+    Examples
+    --------
+    >>> psi = NoiseCovariance(torch.tensor([[2.0, 0.5j], [-0.5j, 1.0]]))
+    >>> psi.n_coils, psi.mean_variance, round(psi.largest_correlation, 3), round(psi.condition_number, 2)
+    (2, 1.5, 0.354, 2.78)
+    >>> torch.allclose(psi.whiten(psi.factor, 0), torch.eye(2, dtype=torch.complex128))
+    True
     """
 
     matrix: Tensor
@@ -168,10 +176,23 @@ def noise_covariance_from_scan(noise: Tensor, source: str = "noise scan") -> Noi
     noise
         Complex, (coil, ...); everything behind the coil axis is samples.
 
+    Returns
+    -------
+    NoiseCovariance
+        Total complex variance, in the squared units of the samples; it knows their number.
+
     Raises
     ------
     InputError
         If there are not more samples than coils, or the samples are not finite.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulated_head
+    >>> head = simulated_head((16, 12), 3)
+    >>> psi = noise_covariance_from_scan(head.noise_scan(5000))
+    >>> psi.n_samples, round(psi.mean_variance / head.noise_covariance.mean_variance, 2)
+    (5000, 0.99)
     """
     samples = noise.reshape(noise.shape[0], -1).to(torch.complex128)
     n_coils, n_samples = samples.shape

@@ -78,6 +78,16 @@ def espirit(
     ----------
     Uecker et al., Magn Reson Med 2014, doi:10.1002/mrm.24751 (ESPIRiT); Iyer et al., PLoS ONE 2020,
     doi:10.1371/journal.pone.0229418 (soft weights)
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((32, 24), 3, mask=equispaced((32, 24), 2, calibration=16))
+    >>> maps = espirit(scan.whiten(scan.kspace), scan.mask, calibration=16)
+    >>> power = maps.abs().square().sum(0)
+    >>> round(float(power[16, 12]), 3), round(float(power[0, 0]), 3)  # brain, air
+    (1.0, 0.0)
     """
     _check(kspace, kernel, threshold, crop, spatial_dims)
     shape = tuple(kspace.shape[-spatial_dims:])

@@ -49,10 +49,31 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     estimated from whitened data and given back in the units of the coils, so that
     ψ Σ_c |(Ψ^{-1/2} S)_c|² = 1 inside the object, ψ the mean coil variance.
 
+    Parameters
+    ----------
+    acquisition
+        Cartesian, with calibration lines of its own or separate ones.
+
+    Returns
+    -------
+    Acquisition
+        The same with ``coil_maps``, shaped as its k-space, in image space.
+
     Raises
     ------
     InputError
         If the fully sampled centre is too small.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((32, 24), 3, mask=equispaced((32, 24), 2, calibration=16)).replace(coil_maps=None)
+    >>> mapped = with_coil_maps(scan)
+    >>> tuple(mapped.coil_maps.shape)
+    (3, 32, 24)
+    >>> round(float(mapped.whiten(mapped.coil_maps)[:, 16, 12].norm()), 3)
+    1.0
     """
     lines = acquisition.calibration
     if lines is None:

@@ -45,8 +45,10 @@ def cg_sense_std(acquisition: Acquisition, regularization: float) -> Tensor:
     >>> from mrnoise.sampling import random_1d
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((16, 12), 4, mask=random_1d((16, 12), 2, calibration=4))
-    >>> tuple(cg_sense_std(scan, 1e-2).shape)
-    (16, 12)
+    >>> sigma = cg_sense_std(scan, 1e-3)
+    >>> strong = cg_sense_std(scan, 1e-1)
+    >>> tuple(sigma.shape), round(float(strong.mean() / sigma.mean()), 2)
+    ((16, 12), 0.17)
     """
     repeats = uniform_averages(acquisition)
     maps = fixed_coil_maps(acquisition, differentiate=True)

@@ -43,6 +43,17 @@ class Cartesian:
     ------
     InputError
         If mask and maps do not lie on the same grid.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulated_head
+    >>> head = simulated_head((16, 12), 4)
+    >>> a = Cartesian(head.coil_maps, equispaced((16, 12), 2))
+    >>> y = a.forward(head.image)
+    >>> x = a.solve(a.adjoint(y), weight=0.0)
+    >>> tuple(y.shape), round(float((x - head.image).norm() / head.image.norm()), 3)
+    ((4, 16, 12), 0.0)
     """
 
     maps: Tensor

@@ -31,9 +31,27 @@ def encode(
     prepared_weight
         λ of the `Encoding.solve` that will be called often: what can be computed once, is computed now.
 
+    Returns
+    -------
+    Encoding
+        From images (..., y, x) or (..., z, y, x) to samples shaped as the k-space of the scan.
+
     Raises
     ------
     InputError
         If the maps do not lie on the grid of the scan.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import image_of
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> a = encode(scan, scan.whiten(scan.coil_maps))
+    >>> x = a.solve(a.adjoint(scan.whiten(scan.kspace)), 1e-2)
+    >>> difference = x - image_of(CgSense(1e-2), scan)
+    >>> a.image_shape, a.sample_shape, bool(difference.norm() < 1e-4 * x.norm())
+    ((16, 12), (4, 16, 12), True)
     """
     return Cartesian(maps, acquisition.mask, acquisition.spatial_dims, tolerance, max_iterations, prepared_weight)

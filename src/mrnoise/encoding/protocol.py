@@ -15,6 +15,18 @@ class Encoding(Protocol):
     weight λ of `solve` is relative to a fully sampled scan. Batches lead: every method takes any number of further
     axes before those of its argument. A is differentiable in the image, in the samples and in the coil maps it was
     made of.
+
+    Examples
+    --------
+    >>> from mrnoise.encoding import encode
+    >>> from mrnoise.simulation import simulate
+    >>> def least_squares(samples: Tensor, a: Encoding) -> Tensor:
+    ...     return a.solve(a.adjoint(samples), 1e-6)
+    >>> scan = simulate((16, 12), 4, snr=20.0)
+    >>> a = encode(scan, scan.coil_maps)
+    >>> residual = a.forward(least_squares(scan.kspace, a)) - scan.kspace
+    >>> a.image_shape, a.sample_shape, bool(residual.norm() < scan.kspace.norm())
+    ((16, 12), (4, 16, 12), True)
     """
 
     @property

@@ -17,7 +17,30 @@ MOST_CHANGES = 8
 
 
 def region_error(estimate: Estimate, region: Tensor | None) -> float:
-    """Root mean square over a region of the relative standard error of σ, s.e.(σ²) / 2σ²."""
+    """Root mean square over a region of the relative standard error of σ, s.e.(σ²) / 2σ².
+
+    Parameters
+    ----------
+    estimate
+        Of an image.
+    region
+        Bool, image-shaped; ``None``: all voxels with noise.
+
+    Returns
+    -------
+    float
+        Relative to σ: 0.03 for 3 %; 0 where no voxel of the region has noise.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import Plan, sketch
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> round(region_error(sketch(operator, Plan(n_samples=100)), None), 3)  # 1 / √(4 · 100)
+    0.05
+    """
     inside = _inside(estimate, region)
     if not bool(inside.any()):
         return 0.0
@@ -49,6 +72,20 @@ class RegionError:
         Bool, image-shaped; ``None``: all voxels with noise.
     level
         Probability with which the error is below the bound.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import Plan, sketch
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> certificate = RegionError(None)
+    >>> for n in (32, 64, 96):
+    ...     estimate = sketch(operator, Plan(n_samples=n))
+    ...     certificate.add(estimate)
+    >>> print(f"expected {region_error(estimate, None):.3f}, with 95 % below {certificate.bound(estimate):.3f}")
+    expected 0.051, with 95 % below 0.115
     """
 
     def __init__(self, region: Tensor | None, level: float = CERTIFIED_LEVEL) -> None:

@@ -58,6 +58,11 @@ def method(given: str | Method, **options: Any) -> Method:
     options
         Of the method of that name; ``None`` leaves one out.
 
+    Returns
+    -------
+    Method
+        ``given`` itself, or one of that name with these options.
+
     Raises
     ------
     InputError

@@ -9,7 +9,23 @@ from torch import Tensor
 
 
 class NoiseOperator(Protocol):
-    """L: unit circular noise v (E[vvᴴ] = I, E[vvᵀ] = 0) → image noise. Batches lead."""
+    """L: unit circular noise v (E[vvᴴ] = I, E[vvᵀ] = 0) → image noise. Batches lead.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from mrnoise.estimators import Plan, exact, sketch
+    >>> matrix = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 4.0]], dtype=torch.complex64)
+    >>> operator = SimpleNamespace(
+    ...     noise_shape=(3,), noise_dtype=torch.complex64, image_shape=(2,), image_dtype=torch.complex64,
+    ...     device=torch.device("cpu"), complex_linear=True,
+    ...     apply=lambda noise: noise @ matrix.T, adjoint=lambda image: image @ matrix.conj(),
+    ... )
+    >>> exact(operator).variance.tolist()
+    [5.0, 25.0]
+    >>> [round(v, 1) for v in sketch(operator, Plan(n_samples=2000)).variance.tolist()]
+    [4.9, 25.0]
+    """
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

@@ -35,6 +35,21 @@ class Correction:
         Of these means.
     n_pairs
         Pairs of δ and s.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import exact, sketch
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> rough = operator.followed_by(lambda image: 0.9 * image)
+    >>> plan, truth = Plan(n_samples=200), exact(operator).variance
+    >>> for made_up_for in (None, correction(operator, rough, plan)):
+    ...     found = sketch(rough, plan, correction=made_up_for).variance
+    ...     print(round(float((found / truth).mean()), 2))
+    0.81
+    1.0
     """
 
     variance: Tensor
@@ -65,6 +80,24 @@ def correction(
         Entropy of the noise, as for `linearity`.
     start
         δ and s of the first pairs with the same seed, (B, *image), where they are known already.
+
+    Returns
+    -------
+    Correction
+        To be added to the moments of the approximation.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import exact
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> rough = operator.followed_by(lambda image: 0.9 * image)
+    >>> found = correction(operator, rough, Plan(n_samples=200))
+    >>> missing = found.variance / exact(operator).variance
+    >>> round(float(missing.mean()), 2)  # 1 - 0.9²
+    0.19
     """
     draw = replica_noise(operator, key)
 

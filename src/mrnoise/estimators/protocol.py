@@ -22,7 +22,20 @@ Derivative = Literal["derivative", "adjoint"]
 
 
 class Image(Protocol):
-    """One image of a scan: its noise operator, and what may stand beside it."""
+    """One image of a scan: its noise operator, and what may stand beside it.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.mapping.scan_image import ScanImage
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(Sense(), simulate((16, 12), 4, mask=equispaced((16, 12), 2)))
+    >>> image = ScanImage(operator, Sense())
+    >>> image.mode("derivative"), int(image.alias_colours().max()) + 1, tuple(image.closed_form().shape)
+    ('vmap(jvp)', 2, (16, 12))
+    """
 
     @property
     def operator(self) -> NoiseOperator:
@@ -103,6 +116,19 @@ class Choice:
         Of the image it was made on, where it was found out on the way.
     tolerance
         On the error of first order of further images; ``None``: the usual one.
+
+    Examples
+    --------
+    >>> from mrnoise import choose, noise_map
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulated_head
+    >>> head = simulated_head((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> choice = choose(Sense(), head.acquire(seed=1))
+    >>> choice.why
+    'a linear reconstruction that keeps alias sets apart: no sampling error, at no more products than samples'
+    >>> noise_map(Sense(), head.acquire(seed=2), method=choice.method).method
+    'lattice'
     """
 
     method: Method
@@ -125,6 +151,22 @@ class Method:
 
     A subclass names itself and says what it needs; `estimate` does the work. Adding one to `METHODS` is all that it
     takes for ``noise_map(..., method=name)`` and the command line to know it.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass, replace
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.estimators import sketch
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> @dataclass(frozen=True)
+    ... class RealProbes(Method):
+    ...     name = "real probes"
+    ...     def estimate(self, image, plan, key, start=None):
+    ...         return replace(sketch(image.operator, plan, key=key, distribution="rademacher"), method=self.name)
+    >>> nm = noise_map(CgSense(1e-3), simulate((16, 12), 4), method=RealProbes(), n_samples=50)
+    >>> nm.method, nm.n_samples, nm.linearity.verdict
+    ('real probes', 50, 'linear')
     """
 
     first_order: bool = True

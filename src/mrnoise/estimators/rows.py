@@ -77,6 +77,24 @@ def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: P
         Rows computed together; ``None``: from free memory.
     progress
         Called after each batch.
+
+    Returns
+    -------
+    Estimate
+        With `NoError`.
+
+    Examples
+    --------
+    >>> from mrnoise.closed_form import sense_std
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> (operator,) = linearize(Sense(), scan)
+    >>> sigma = exact(operator).variance.sqrt()
+    >>> torch.allclose(sigma, sense_std(scan), rtol=1e-3)
+    True
     """
     n = torch.Size(operator.image_shape).numel()
     rows = _Rows(operator)
@@ -96,7 +114,17 @@ def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: P
 
 @dataclass(frozen=True)
 class Exact(Method):
-    """Row by row, without sampling error, see `exact`."""
+    """Row by row, without sampling error, see `exact`.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> nm = noise_map(CgSense(1e-3), simulate((16, 12), 4), method=Exact())
+    >>> nm.n_products, float(nm.relative_error.max())
+    (192, 0.0)
+    """
 
     needs = frozenset({"adjoint"})
     exhaustive = True
@@ -113,7 +141,17 @@ class Exact(Method):
 
 @dataclass(frozen=True)
 class ClosedForm(Method):
-    """The closed form of the reconstruction, where it has one."""
+    """The closed form of the reconstruction, where it has one.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> nm = noise_map(CgSense(1e-2), simulate((16, 12), 4), method=ClosedForm())
+    >>> nm.method, nm.n_products, float(nm.relative_error.max())
+    ('closed_form', 0, 0.0)
+    """
 
     needs = frozenset()
     exhaustive = True

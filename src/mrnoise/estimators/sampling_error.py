@@ -80,6 +80,15 @@ class GaussianError(SamplingError):
     contribute to a voxel.
 
     ``degrees_of_freedom`` is the number of independent complex samples, shaped to broadcast on the image.
+
+    Examples
+    --------
+    >>> error = GaussianError(torch.tensor(100.0))  # of 100 samples
+    >>> variance, pseudo_variance = torch.tensor(4.0), torch.tensor(0j)
+    >>> round(float(error.total(variance, pseudo_variance)), 3)
+    0.4
+    >>> round(float(error.component(variance, pseudo_variance, torch.tensor(1 + 0j))), 3)
+    0.283
     """
 
     degrees_of_freedom: Tensor
@@ -149,6 +158,14 @@ class EmpiricalError(SamplingError):
 
     The first four are the estimated variances and covariances of the *means*: var V, cov(V, P), E|P-EP|²,
     E(P-EP)². ``degrees_of_freedom``, one less than the number of samples, is theirs.
+
+    Examples
+    --------
+    >>> variance, pseudo_variance = torch.tensor([1.0, 3.0, 2.0, 2.0]), torch.zeros(4, dtype=torch.complex64)
+    >>> moments = EmpiricalError.products(variance, pseudo_variance)
+    >>> error = EmpiricalError.of_means([moment.mean(0) for moment in moments], n=4)
+    >>> round(float(error.total(variance.mean(), pseudo_variance.mean())), 3)  # s / √4
+    0.408
     """
 
     variance: Tensor
@@ -287,7 +304,16 @@ class LeakageError(EmpiricalError):
 
 @dataclass(frozen=True)
 class NoError(SamplingError):
-    """An exact result."""
+    """An exact result.
+
+    Examples
+    --------
+    >>> variance, pseudo_variance = torch.tensor([4.0, 9.0]), torch.zeros(2, dtype=torch.complex64)
+    >>> NoError().total(variance, pseudo_variance)
+    tensor([0., 0.])
+    >>> NoError().effective_degrees_of_freedom(variance, pseudo_variance, None, 0.95)
+    tensor([inf, inf])
+    """
 
     def total(self, variance: Tensor, pseudo_variance: Tensor) -> Tensor:
         """Zero."""

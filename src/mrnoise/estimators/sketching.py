@@ -52,6 +52,23 @@ def sketch(
     correction
         Where ``operator`` is an approximation: what makes up for it, see `CorrectedMoments`. Its noise must differ
         from that of the correction of ``start``.
+
+    Returns
+    -------
+    Estimate
+        Variance in squared image units. After Ctrl-C: that of the probes so far.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import exact
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> estimate = sketch(operator, Plan(n_samples=100))
+    >>> ratio = estimate.variance / exact(operator).variance
+    >>> round(float(ratio.mean()), 2), round(float(ratio.std()), 1)  # spread at most 1 / √100
+    (1.0, 0.1)
     """
     draw = sampler(
         operator.noise_shape,
@@ -98,8 +115,16 @@ class Sketch(Method):
 
     Examples
     --------
-    >>> Sketch(control_variate=True).name
-    'sketch'
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.sampling import random_1d
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((32, 24), 4, mask=random_1d((32, 24), 2, calibration=8))
+    >>> for method in (Sketch(), Sketch(control_variate=True)):
+    ...     nm = noise_map(CgSense(1e-2), scan, method=method, n_samples=100)
+    ...     print(f"σ of the voxel known to {nm.relative_error[16, 12]:.1%}")
+    σ of the voxel known to 5.1%
+    σ of the voxel known to 0.9%
     """
 
     distribution: str | Distribution = "phase"

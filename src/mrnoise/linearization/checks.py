@@ -38,7 +38,28 @@ ROUND_OFF = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 @dataclass(frozen=True)
 class Check:
-    """One finding about the reconstruction."""
+    """One finding about the reconstruction.
+
+    Parameters
+    ----------
+    name
+        What was tried.
+    passed
+        Whether it may be used.
+    detail
+        The figures, or what went wrong.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(Sense(), simulate((16, 12), 4))
+    >>> operator.preflight.vjp_mode
+    'vmap(vjp)'
+    >>> [check.name for check in operator.preflight.checks]
+    ['deterministic, finite, image-shaped', 'batched by vmap', 'vmap(jvp)', 'vmap(vjp)']
+    """
 
     name: str
     passed: bool
@@ -58,6 +79,18 @@ class Preflight:
         One realisation of its noise.
     value
         The image.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense, RootSumOfSquares
+    >>> from mrnoise.simulation import simulate
+    >>> for method in (CgSense(), RootSumOfSquares()):
+    ...     (operator,) = linearize(method, simulate((16, 12), 4))
+    ...     found = operator.preflight
+    ...     print(found.jvp_mode, found.vjp_mode, found.complex_linear)
+    vmap(jvp) vmap(vjp) True
+    vmap(jvp) vmap(vjp) False
     """
 
     def __init__(self, function: Function, point: Tensor, tangent: Tensor, value: Tensor) -> None:
@@ -203,6 +236,16 @@ def preflight(
     ------
     InputError
         If the reconstruction fails, or is not a deterministic, finite map to an image of fixed shape.
+
+    Examples
+    --------
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4)
+    >>> noise = scan.colour(torch.randn_like(scan.kspace))
+    >>> function, image, found = preflight(Sense().bind(scan), scan.kspace, noise, 0, 2)
+    >>> tuple(image.shape), found.jvp_mode
+    ((16, 12), 'vmap(jvp)')
     """
     given = point.clone()
     value = evaluate(function, given)

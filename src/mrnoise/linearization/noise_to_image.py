@@ -33,6 +33,19 @@ class NoiseToImage:
         Its image.
     preflight
         The derivatives that can be trusted.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(), simulate((16, 12), 4))
+    >>> v = torch.randn(1, *operator.noise_shape, dtype=operator.noise_dtype)
+    >>> w = torch.randn(1, *operator.image_shape, dtype=operator.image_dtype)
+    >>> lv, ltw = operator.apply(v), operator.adjoint(w)
+    >>> inner = (lv.conj() * w).real.sum(), (v.conj() * ltw).real.sum()
+    >>> bool((inner[0] - inner[1]).abs() < 1e-4 * lv.norm() * w.norm())
+    True
     """
 
     function: Function

@@ -133,6 +133,11 @@ def choose(
     reconstruction, acquisition, n_samples, target_error, seed, batch_size
         As for `noise_map`.
 
+    Returns
+    -------
+    Choice
+        The method, why, and what each way was predicted to cost.
+
     Raises
     ------
     InputError

@@ -31,6 +31,17 @@ class NoiseCorrelation:
     coefficient
         covariance / (σ_i σ_j), between -1 and 1 and 1 at the voxel itself; ``None`` without a noise map. NaN where
         a voxel has no noise.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4)
+    >>> nm = noise_map(CgSense(1e-3), scan, method="exact")
+    >>> found = noise_correlation(CgSense(1e-3), scan, (8, 6), nm)
+    >>> round(float(found.coefficient[8, 6]), 3), round(float(found.coefficient[8, 7]), 3)
+    (1.0, 0.0)
     """
 
     voxel: tuple[int, ...]
@@ -63,10 +74,28 @@ def noise_correlation(
         Map of the same reconstruction and scan, whose ``magnitude_std`` turns covariance into correlation. Its
         sampling error is that of σ_j; σ_i is exact.
 
+    Returns
+    -------
+    NoiseCorrelation
+        Covariance in squared image units and, with a map, the coefficient.
+
     Raises
     ------
     InputError
         If there is no such voxel, the map is of another image, or a derivative fails the preflight.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> nm = noise_map(Sense(), scan, method="exact")
+    >>> found = noise_correlation(Sense(), scan, (10, 6), nm)
+    >>> alias = round(float(found.coefficient[2, 6]), 2)  # 16 / R = 8 rows away
+    >>> alias, round(float(found.coefficient[9, 6]), 2)
+    (-0.15, 0.0)
     """
     operator, index = operator_at(reconstruction, acquisition, voxel)
     if operator.preflight.vjp_mode is None:

@@ -76,6 +76,17 @@ class Measurements:
         Of the same scan and reconstruction; made where a background or a voxel needs it.
     provenance
         The scan, the reconstruction, the versions.
+
+    Examples
+    --------
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> roi = torch.zeros(16, 12, dtype=torch.bool)
+    >>> roi[6:10, 4:8] = True
+    >>> found = measure(CgSense(1e-3), simulate((16, 12), 4), roi=roi)
+    >>> for heading, rows in found.sections().items():
+    ...     print(heading, [row.quantity for row in rows])
+    Region, 16 voxels ['mean of |x|', 'SNR of the mean']
     """
 
     image: Tensor
@@ -218,10 +229,25 @@ def measure(
     progress
         Told what is being done, how much of it is done, and of how much.
 
+    Returns
+    -------
+    Measurements
+        What was asked for; ``sections()`` has it as rows.
+
     Raises
     ------
     InputError
         If there is nothing to measure, or as the functions for each part.
+
+    Examples
+    --------
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> roi, background = torch.zeros(2, 16, 12, dtype=torch.bool)
+    >>> roi[3:6, 4:8], background[7:9, 5:7] = True, True
+    >>> found = measure(CgSense(1e-3), simulate((16, 12), 4, snr=20.0), roi=roi, background=background, voxel=(8, 6))
+    >>> round(found.mean.value, 3), round(found.difference.ratio, 1), round(found.voxel_value.ratio, 1)
+    (0.533, -8.4, 21.3)
     """
     if (roi is None and voxel is None) or (roi is None and (background is not None or noise_power)):
         raise InputError(

@@ -50,6 +50,18 @@ class DeepReconstruction(Reconstruction):
     ------
     InputError
         On `bind`, if the acquisition is not two-dimensional or has no calibration lines that the network needs.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> network = DeepReconstruction(build("modl", unrolls=2, features=4), name="my MoDL")
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> nm = noise_map(network, scan, method="sketch", n_samples=50)
+    >>> tuple(nm.std.shape), nm.linearity.verdict
+    ((16, 12), 'linear')
     """
 
     network: nn.Module
@@ -195,6 +207,19 @@ def intensity(kspace: Tensor) -> Tensor:
     ----------
     kspace
         Whitened, (coil, k1, k0).
+
+    Returns
+    -------
+    Tensor
+        Scalar, in the units of ``kspace``.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulated_head
+    >>> head = simulated_head((16, 12), 4)
+    >>> kspace = head.acquire().whiten(head.signal)
+    >>> round(float(intensity(3 * kspace) / intensity(kspace)), 3)
+    3.0
     """
     images = fourier.to_image(kspace)
     power = (images.real.square() + images.imag.square()).sum(-3)
@@ -204,10 +229,26 @@ def intensity(kspace: Tensor) -> Tensor:
 def calibration_window(mask: Tensor) -> Tensor:
     """The fully sampled centre of a mask (k1, k0): 1 there, 0 elsewhere.
 
+    Parameters
+    ----------
+    mask
+        Bool or real, (k1, k0).
+
+    Returns
+    -------
+    Tensor
+        float32, (k1, k0).
+
     Raises
     ------
     InputError
         If there is none.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> calibration_window(equispaced((12, 8), 3, calibration=4))[:, 0].tolist()
+    [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     """
     shape = tuple(mask.shape)
     block = calibration_block(shape, mask, max(shape))

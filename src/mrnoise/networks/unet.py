@@ -19,6 +19,16 @@ class UNet(nn.Module):
     ----------
     features, poolings
         Channels of the first level and number of levels below it.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.networks import DeepReconstruction
+    >>> from mrnoise.simulation import simulate
+    >>> network = DeepReconstruction(UNet(features=4, poolings=1))
+    >>> nm = noise_map(network, simulate((16, 12), 4), method="exact")
+    >>> tuple(nm.image.shape), nm.image.dtype, bool(nm.g_factor[8, 6] < 1)  # regularised
+    ((16, 12), torch.complex64, True)
     """
 
     estimates_coil_maps = False

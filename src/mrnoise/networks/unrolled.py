@@ -22,6 +22,17 @@ class UnrolledResNet(nn.Module):
         Number of steps.
     features
         Channels of each ResNet; 128 in the paper.
+
+    Examples
+    --------
+    >>> from mrnoise.encoding import encode
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> network = UnrolledResNet(unrolls=2, features=4)
+    >>> image = network(scan.whiten(scan.kspace), encode(scan, scan.whiten(scan.coil_maps)))
+    >>> tuple(image.shape), sum(p.numel() for p in network.parameters())
+    ((16, 12), 1214)
     """
 
     estimates_coil_maps = False
@@ -53,6 +64,18 @@ class MoDL(nn.Module):
         Number of steps.
     features
         Channels of the ResNet D.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.networks import DeepReconstruction
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> network = DeepReconstruction(MoDL(unrolls=2, features=4))
+    >>> nm = noise_map(network, scan, method="sketch", n_samples=50)
+    >>> tuple(nm.image.shape), nm.n_products
+    ((16, 12), 50)
     """
 
     estimates_coil_maps = False

@@ -38,6 +38,18 @@ class VarNet(nn.Module):
         Of the U-Net that refines the coil maps on their coarse grid.
     consistency
         Steps x - Aᴴ(A x - y) after the last cascade, whose U-Net may have moved measured samples.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.networks import DeepReconstruction
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((32, 24), 4, mask=equispaced((32, 24), 2, calibration=8)).replace(coil_maps=None)
+    >>> network = DeepReconstruction(VarNet(cascades=1, features=4, map_features=4))
+    >>> nm = noise_map(network, scan, method="sketch", n_samples=4)
+    >>> tuple(nm.image.shape), nm.image.dtype
+    ((32, 24), torch.complex64)
     """
 
     estimates_coil_maps = True

@@ -45,6 +45,16 @@ class NetworkNoise:
         Worst verdict over slices, as in `mrnoise.NoiseMap.linearity`.
     noise_map
         Of the first repetition.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulate
+    >>> methods = {"CG-SENSE": CgSense(1e-2)}
+    >>> (row,) = rank_networks(methods, simulate((24, 20), 4), 2, n_repeats=2, n_samples=16)
+    >>> row.name, round(row.snr.value), round(row.psnr), row.linearity
+    ('CG-SENSE', 13, 27, 'linear')
+    >>> tuple(round(mm) for mm in row.noise_power.length), tuple(round(mm) for mm in row.point_spread.width)
+    ((7, 11), (10, 11))
     """
 
     name: str
@@ -103,6 +113,15 @@ def rank_networks(
     InputError
         If the pattern cannot be drawn, the scan lacks its samples, the region does not fit, there are fewer than 2
         repetitions or 8 samples, or a derivative fails the preflight.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulate
+    >>> methods = {"weak": CgSense(1e-3), "strong": CgSense(1e-1)}
+    >>> for row in rank_networks(methods, simulate((24, 20), 4), 2, n_repeats=2, n_samples=16):
+    ...     print(f"{row.name}: SNR {row.snr.value:.0f}, contrast recovery {row.point_spread.contrast_recovery:.2f}")
+    strong: SNR 32, contrast recovery 0.44
+    weak: SNR 8, contrast recovery 0.96
     """
     check_counts(n_repeats, n_samples)
     complete = bool(acquisition.mask.all())
@@ -157,6 +176,24 @@ def equal_psnr(rows: Sequence[NetworkNoise]) -> list[list[NetworkNoise]]:
     """Groups of two or more whose PSNR lies within 0.5 dB of each other, each in the order of the rows.
 
     Made from the best PSNR down: a group holds all that are at most 0.5 dB below its best.
+
+    Parameters
+    ----------
+    rows
+        Of `rank_networks`; those without a PSNR are left out.
+
+    Returns
+    -------
+    list of list of NetworkNoise
+        The group of the best PSNR first.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulate
+    >>> methods = {"0.010": CgSense(0.010), "0.011": CgSense(0.011), "1": CgSense(1.0)}
+    >>> rows = rank_networks(methods, simulate((16, 12), 4), 2, n_repeats=2, n_samples=16)
+    >>> [[row.name for row in group] for group in equal_psnr(rows)]
+    [['0.011', '0.010']]
     """
     groups: list[list[NetworkNoise]] = []
     best = float("inf")

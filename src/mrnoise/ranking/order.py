@@ -25,6 +25,14 @@ class Uncertain:
         Standard error; 0 where the number is exact.
     interval
         95 % interval; the value twice where it is exact.
+
+    Examples
+    --------
+    >>> a, b = Uncertain.repeated([1.0, 1.1, 0.9]), Uncertain.exact(1.2)
+    >>> round(a.value, 2), round(a.error, 3), tuple(round(bound, 2) for bound in a.interval)
+    (1.0, 0.058, (0.75, 1.25))
+    >>> a.overlaps(b)
+    True
     """
 
     value: float
@@ -52,6 +60,24 @@ def ranks(numbers: Sequence[Uncertain], *, largest_first: bool = False) -> list[
     """For each number 1 + how many are better beyond doubt, their interval wholly below (above) its own.
 
     Numbers that cannot be told apart from the best are all of rank 1.
+
+    Parameters
+    ----------
+    numbers
+        One for each that is ranked.
+    largest_first
+        Whether a large number is good (SNR) or a small one (noise).
+
+    Returns
+    -------
+    list of int
+        In the order of the numbers.
+
+    Examples
+    --------
+    >>> noise = [Uncertain.exact(2.0), Uncertain.repeated([0.9, 1.0, 1.1]), Uncertain.exact(1.1)]
+    >>> ranks(noise)
+    [3, 1, 1]
     """
 
     def better(a: Uncertain, b: Uncertain) -> bool:
@@ -61,6 +87,23 @@ def ranks(numbers: Sequence[Uncertain], *, largest_first: bool = False) -> list[
 
 
 def undecided(names: Sequence[str], numbers: Sequence[Uncertain]) -> list[tuple[str, str]]:
-    """All pairs of names whose numbers cannot be told apart."""
+    """All pairs of names whose numbers cannot be told apart.
+
+    Parameters
+    ----------
+    names, numbers
+        What is ranked, and by what.
+
+    Returns
+    -------
+    list of tuple of str
+        In the order of the names.
+
+    Examples
+    --------
+    >>> noise = [Uncertain.exact(2.0), Uncertain.repeated([0.9, 1.0, 1.1]), Uncertain.exact(1.1)]
+    >>> undecided(["random_1d", "poisson", "caipi"], noise)
+    [('poisson', 'caipi')]
+    """
     pairs = combinations(zip(names, numbers, strict=True), 2)
     return [(a, b) for (a, first), (b, second) in pairs if first.overlaps(second)]

@@ -48,6 +48,19 @@ class PatternNoise:
         Of the first draw.
     n_draws
         Masks that were tried.
+
+    Examples
+    --------
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4)
+    >>> roi = scan.coil_maps[0].abs() > 0.1
+    >>> (row,) = rank_patterns(CgSense(1e-2), scan, 2, roi, patterns=["poisson"], n_draws=2, n_samples=8)
+    >>> row.acceleration, row.n_draws, row.linearity
+    (2.0, 2, 'linear')
+    >>> low, high = row.voxel_std.interval
+    >>> low < row.voxel_std.value < high
+    True
     """
 
     pattern: str
@@ -113,6 +126,19 @@ def rank_patterns(
     InputError
         If a pattern is unknown or cannot be drawn, the scan lacks its samples, the region does not fit, there are
         fewer than 2 draws or 8 samples, or the derivative fails the preflight.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> roi = torch.zeros(24, 20, dtype=torch.bool)
+    >>> roi[8:16, 6:14] = True
+    >>> scan, patterns = simulate((24, 20), 4), ("equispaced", "poisson")
+    >>> for row in rank_patterns(CgSense(1e-2), scan, 2, roi, patterns=patterns, n_draws=2, n_samples=8):
+    ...     print(f"{row.pattern:10s} σ of the mean {row.roi_std.value:.4f}")
+    poisson    σ of the mean 0.0020
+    equispaced σ of the mean 0.0027
     """
     roi = bool_region(roi)
     check_counts(n_draws, n_samples)

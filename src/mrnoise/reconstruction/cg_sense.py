@@ -37,6 +37,18 @@ class CgSense(Reconstruction):
     differentiate_coil_maps
         Where the acquisition has no coil maps: propagate the noise of the calibration lines through the
         ESPIRiT estimate (True) or hold the maps fixed.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.sampling import poisson_disc
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=poisson_disc((16, 12), 2, calibration=4))
+    >>> for weight in (1e-3, 1e-1):
+    ...     nm = noise_map(CgSense(weight), scan, method="exact")
+    ...     print(f"λ = {weight}: mean σ {nm.std.mean():.3f}")
+    λ = 0.001: mean σ 0.076
+    λ = 0.1: mean σ 0.017
     """
 
     regularization: float = 1e-3

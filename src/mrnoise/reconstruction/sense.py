@@ -35,6 +35,15 @@ class Sense(Reconstruction):
     ------
     InputError
         On `bind`, if the sampling is not a regular lattice or differs between images.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> nm = noise_map(Sense(), simulate((16, 12), 4, mask=equispaced((16, 12), 2)), n_samples=100)
+    >>> nm.method, round(float(nm.g_factor[8, 6]), 2)
+    ('lattice', 2.01)
     """
 
     regularization: float = 0.0

@@ -27,6 +27,23 @@ def write_html(noise_map: NoiseMap, path: Path) -> None:
     An interactive viewer of the maps with the value and the 95 % interval of the voxel under the pointer,
     histograms, a summary inside the object, and how the map was computed. About 20 bytes a voxel; of images above
     four million voxels, every n-th slice.
+
+    Parameters
+    ----------
+    noise_map
+        What is shown.
+    path
+        Of the ``.html`` file.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.simulation import simulate
+    >>> nm = noise_map(Sense(), simulate((16, 12), 4), n_samples=16)
+    >>> write_html(nm, Path("head.html"))
+    >>> Path("head.html").read_text()[:15]
+    '<!doctype html>'
     """
     inside = to_numpy(foreground(noise_map.image))
     if not inside.any():

@@ -13,7 +13,32 @@ from mrnoise.report.tables import record_rows
 
 
 def measurement_page(found: Measurements, title: str) -> str:
-    """HTML text: the numbers with their errors, the pictures, how they were made."""
+    """HTML text: the numbers with their errors, the pictures, how they were made.
+
+    Parameters
+    ----------
+    found
+        Outcome of `mrnoise.measurement.measure`.
+    title
+        Heading of the page.
+
+    Returns
+    -------
+    str
+        One page that needs no other file and no network.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mrnoise.measurement import measure
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> roi = torch.zeros(16, 12, dtype=torch.bool)
+    >>> roi[6:10, 4:8] = True
+    >>> page = measurement_page(measure(CgSense(1e-3), simulate((16, 12), 4), roi=roi), "Head")
+    >>> "SNR of the mean" in page
+    True
+    """
     assets = files("mrnoise.report")
     return Template((assets / "measurements.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),

@@ -108,10 +108,20 @@ def cells(size: str, only: Sequence[str] = ()) -> list[Cell]:
     only
         Names of tables; all if empty.
 
+    Returns
+    -------
+    list of Cell
+        In the order of the tables.
+
     Raises
     ------
     InputError
         If there is no such table.
+
+    Examples
+    --------
+    >>> [cell.key for cell in cells("quick", ["g_factor"])]
+    ['equispaced-R2', 'equispaced-R4', 'caipi-R4']
     """
     unknown = [name for name in only if name not in GRID]
     if unknown:
@@ -129,10 +139,28 @@ def possible(cells: Sequence[Cell], data: Path | None) -> list[Cell]:
 
     Without a folder the generated phantom takes the place of the anatomy, and nothing that of measured files.
 
+    Parameters
+    ----------
+    cells
+        Of `cells`.
+    data
+        Folder with anatomies and scans; ``None``: there is none.
+
+    Returns
+    -------
+    list of Cell
+        In the same order.
+
     Raises
     ------
     InputError
         If there is a folder, and it lacks an anatomy.
+
+    Examples
+    --------
+    >>> every = cells("quick")
+    >>> sorted({cell.table for cell in every} - {cell.table for cell in possible(every, None)})  # needs a measured scan
+    ['measured']
     """
 
     def there(file: str) -> bool:

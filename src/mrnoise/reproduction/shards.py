@@ -37,6 +37,12 @@ class Cell:
         JSON-able, see `measure`.
     cost
         Predicted seconds on one core of 2020.
+
+    Examples
+    --------
+    >>> cell = Cell("pico", "N32", {"scan": {"kind": "regular"}}, cost=12.0)
+    >>> cell.path(Path("shards")).as_posix()
+    'shards/pico/N32.json'
     """
 
     table: str
@@ -50,7 +56,30 @@ class Cell:
 
 
 def read_shard(cell: Cell, folder: Path) -> dict[str, Any] | None:
-    """The shard of a cell, ``None`` where there is none with its parameters; arrays under ``"arrays"``."""
+    """The shard of a cell, ``None`` where there is none with its parameters; arrays under ``"arrays"``.
+
+    Parameters
+    ----------
+    cell
+        Whose shard is read.
+    folder
+        Of the shards.
+
+    Returns
+    -------
+    dict
+        ``parameters``, ``input``, ``result``, ``hardware``, ``versions``, ``seconds`` and ``arrays``.
+
+    Examples
+    --------
+    >>> scan = {"kind": "regular", "matrix": (16, 12), "n_coils": 4, "pattern": "equispaced", "acceleration": 2}
+    >>> maps = {"lattice": {"method": "lattice", "n_samples": 1}}
+    >>> parameters = {"scan": scan, "reconstruction": "sense", "maps": maps, "batch_size": 8}
+    >>> cell = Cell("g_factor", "tiny", {**parameters, "reference": {"method": "closed_form"}}, cost=0.1)
+    >>> compute(cell, Path("shards"), None, "cpu")
+    >>> round(read_shard(cell, Path("shards"))["result"]["lattice"]["nrmse"], 3)
+    0.0
+    """
     path = cell.path(folder)
     try:
         shard: dict[str, Any] = json.loads(path.read_text())

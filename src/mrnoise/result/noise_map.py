@@ -50,6 +50,21 @@ class NoiseMap:
     -----
     All standard deviations are first-order (linearised) unless the method is ``monte_carlo`` or ``nonlinear``.
     ``magnitude_std`` and ``phase_std`` describe small noise and hold where SNR is above about 3.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2), snr=20.0)
+    >>> nm = noise_map(CgSense(1e-3), scan, method="sketch", n_samples=100)
+    >>> voxel = (8, 6)
+    >>> round(float(nm.snr[voxel]), 1), round(float(nm.g_factor[voxel]), 2), round(float(nm.relative_error[voxel]), 3)
+    (7.2, 2.03, 0.051)
+    >>> low, high = nm.confidence_interval(0.95)
+    >>> bool(low[voxel] < nm.std[voxel] < high[voxel])
+    True
     """
 
     image: Tensor

@@ -64,6 +64,17 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
     -----
     One width, that of the smallest error of the total σ, serves all components and all slices. Slices are smoothed
     in-plane, volumes along three axes. The prediction scatters: by a quarter in an object of 1700 voxels.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((64, 48), 4, mask=equispaced((64, 48), 2))
+    >>> record = preview(noise_map(CgSense(1e-3), scan, method="sketch", n_samples=8)).provenance["preview"]
+    >>> record["width_voxels"], round(record["error_without"], 2), round(record["predicted_error"], 2)
+    (1.4, 0.17, 0.06)
     """
     check_few(noise_map.n_samples)
     estimate = noise_map.estimate

@@ -29,6 +29,16 @@ class AliasLattice:
         R displacements in voxels, each ((z,) y, x); the first is zero.
     coefficients
         R complex heights, all of size 1/R.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> lattice = alias_lattice(equispaced((12, 8), 3))
+    >>> lattice.acceleration, lattice.shifts
+    (3, ((0, 0), (-4, 0), (4, 0)))
+    >>> image = torch.arange(12.0)[:, None].expand(12, 8)
+    >>> lattice.aliases(image)[:, 0, 0].tolist()  # these fold onto row 0
+    [0.0, 4.0, 8.0]
     """
 
     shifts: tuple[tuple[int, ...], ...]
@@ -60,10 +70,22 @@ def alias_colours(mask: Tensor, most: int = LARGEST_SET) -> Tensor:
     most
         Colours.
 
+    Returns
+    -------
+    Tensor
+        Shape of the mask.
+
     Raises
     ------
     InputError
         If it takes more.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> colours = alias_colours(equispaced((6, 4), 3))
+    >>> colours[:, 0].tolist()  # rows 0, 2 and 4 fold onto each other
+    [0, 0, 1, 1, 2, 2]
     """
     axes = tuple(range(mask.ndim))
     overlap = torch.fft.ifftn(torch.fft.fftn(mask.double()).abs().square()).real
@@ -91,11 +113,23 @@ def alias_lattice(mask: Tensor) -> AliasLattice:
     mask
         Bool, (k1, k0) or (k2, k1, k0).
 
+    Returns
+    -------
+    AliasLattice
+        Its R shifts in voxels and their coefficients.
+
     Raises
     ------
     InputError
         If the sampling is not regular: calibration lines, random patterns, or a spacing that does not divide the
         matrix.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import caipi
+    >>> lattice = alias_lattice(caipi((8, 6), (2, 2)))
+    >>> lattice.acceleration, lattice.shifts
+    (4, ((0, 0), (-4, 0), (-2, -3), (2, -3)))
     """
     shape = mask.shape
     # The response of k-space weights M is the transform of M over √N, at the image centre.

@@ -41,10 +41,23 @@ def random_1d(shape: Sequence[int], acceleration: float, calibration: int = 0, s
     seed
         Draws the lines; the same seed gives the same mask.
 
+    Returns
+    -------
+    Tensor
+        Bool, ``shape``; True where a sample is acquired.
+
     Raises
     ------
     InputError
         If R < 1, or the calibration alone exceeds the number of lines R allows.
+
+    Examples
+    --------
+    >>> mask = random_1d((24, 8), 3, calibration=4, seed=1)
+    >>> mask[:, 0].int().tolist()
+    [0, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    >>> float(mask.numel() / mask.sum())
+    3.0
     """
     shape = checked_shape(shape)
     line = _weighted_draw((shape[-2],), acceleration, calibration, seed)
@@ -67,10 +80,21 @@ def random_2d(shape: Sequence[int], acceleration: float, calibration: Calibratio
     seed
         Draws the samples; the same seed gives the same mask.
 
+    Returns
+    -------
+    Tensor
+        Bool, ``shape``; True where a sample is acquired.
+
     Raises
     ------
     InputError
         If R < 1, or the calibration alone exceeds the number of samples R allows.
+
+    Examples
+    --------
+    >>> mask = random_2d((24, 20, 8), 4, calibration=6)
+    >>> float(mask.numel() / mask.sum()), bool(mask[9:15, 7:13].all())
+    (4.0, True)
     """
     shape = checked_shape(shape)
     return expand_plane(torch.from_numpy(_weighted_draw(phase_encodes(shape), acceleration, calibration, seed)), shape)
@@ -94,6 +118,11 @@ def poisson_disc(shape: Sequence[int], acceleration: float, calibration: Calibra
     seed
         Draws the samples; the same seed gives the same mask.
 
+    Returns
+    -------
+    Tensor
+        Bool, ``shape``; True where a sample is acquired.
+
     Raises
     ------
     InputError
@@ -103,6 +132,12 @@ def poisson_disc(shape: Sequence[int], acceleration: float, calibration: Calibra
     References
     ----------
     Bridson, ACM SIGGRAPH sketches 2007, doi:10.1145/1278780.1278807 (uniform density)
+
+    Examples
+    --------
+    >>> mask = poisson_disc((24, 20, 8), 4, calibration=6)
+    >>> float(mask.numel() / mask.sum()), bool(mask[9:15, 7:13].all())
+    (4.0, True)
     """
     shape = checked_shape(shape)
     plane = phase_encodes(shape)

@@ -44,6 +44,11 @@ def equispaced(shape: Sequence[int], spacing: int, calibration: int = 0, offset:
     ------
     InputError
         If the spacing is not a whole number of at least 1, or the calibration exceeds k1.
+
+    Examples
+    --------
+    >>> equispaced((12, 8), 3, calibration=2)[:, 0].int().tolist()
+    [1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 0]
     """
     shape = checked_shape(shape)
     spacing = _whole(spacing)
@@ -78,6 +83,11 @@ def caipi(
     calibration
         Size of the fully sampled central block, one number or one for each axis.
 
+    Returns
+    -------
+    Tensor
+        Bool, ``shape``; True where a sample is acquired.
+
     Raises
     ------
     InputError
@@ -86,6 +96,14 @@ def caipi(
     References
     ----------
     Breuer et al., Magn Reson Med 2006, doi:10.1002/mrm.20787
+
+    Examples
+    --------
+    >>> caipi((4, 6, 8), (2, 2))[..., 0].int()
+    tensor([[1, 0, 1, 0, 1, 0],
+            [0, 0, 0, 0, 0, 0],
+            [0, 1, 0, 1, 0, 1],
+            [0, 0, 0, 0, 0, 0]], dtype=torch.int32)
     """
     shape = checked_shape(shape)
     r2, r1 = _pair(spacing)

@@ -52,6 +52,14 @@ def biot_savart_coils(
     ------
     InputError
         If a number or shape is not possible.
+
+    Examples
+    --------
+    >>> maps = biot_savart_coils(8, (16, 12))
+    >>> tuple(maps.shape), round(float(maps.abs().square().sum(0).sqrt()[8, 6]), 2)
+    ((8, 16, 12), 0.32)
+    >>> int(maps[:, 8, 11].abs().argmax()), int(maps[:, 8, 0].abs().argmax())  # nearest coils at high and low x
+    (0, 4)
     """
     if n_coils < 1 or radius <= 0:
         raise InputError(
@@ -85,10 +93,21 @@ def random_noise_covariance(n_coils: int, condition_number: float = 20.0, seed: 
     seed
         Draws U.
 
+    Returns
+    -------
+    NoiseCovariance
+        Total complex variance, mean over coils 1.
+
     Raises
     ------
     InputError
         If the condition number is below 1, or above 1 for a single coil.
+
+    Examples
+    --------
+    >>> psi = random_noise_covariance(8, condition_number=20.0)
+    >>> round(psi.condition_number, 6), round(psi.mean_variance, 6), round(psi.largest_correlation, 2)
+    (20.0, 1.0, 0.55)
     """
     if n_coils < 1 or condition_number < 1 or (n_coils == 1 and condition_number != 1):
         raise InputError(

@@ -58,6 +58,14 @@ def head_phantom(shape: Sequence[int], z: Sequence[float] | None = None) -> Tens
     ------
     InputError
         If the shape is not that of an image or volume, or ``z`` does not fit it.
+
+    Examples
+    --------
+    >>> head = head_phantom((64, 48))
+    >>> tuple(head.shape), float(head[0, 0]), round(float(head.max()), 2)
+    ((64, 48), 0.0, 0.91)
+    >>> tuple(head_phantom((10, 64, 48)).shape)
+    (10, 64, 48)
     """
     points = torch.from_numpy(positions(shape, z).astype(np.float32)) * HALF_FIELD
     edge = max(EDGE, 2 * HALF_FIELD / max(shape[-2:]))
@@ -77,10 +85,22 @@ def smooth_phase(shape: Sequence[int], seed: int = 0, z: Sequence[float] | None 
     z
         Positions of the slices, as in `head_phantom`.
 
+    Returns
+    -------
+    Tensor
+        float32, ``shape``.
+
     Raises
     ------
     InputError
         As `head_phantom`.
+
+    Examples
+    --------
+    >>> phase = smooth_phase((16, 12), seed=3)
+    >>> step = phase.diff(dim=0).abs().max()  # rad from voxel to voxel
+    >>> tuple(phase.shape), round(float(step), 2)
+    ((16, 12), 0.71)
     """
     x, y, h = positions(shape, z).T
     generator = np.random.default_rng([seed, 3])

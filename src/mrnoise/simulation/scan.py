@@ -44,6 +44,16 @@ class Simulation:
     ------
     InputError
         If image, coil maps and noise covariance do not have the same axes.
+
+    Examples
+    --------
+    >>> head = simulated_head((16, 12), 4, snr=20.0)
+    >>> round(head.snr, 2), round(head.with_snr(40.0).snr, 2)
+    (20.0, 40.0)
+    >>> first, second = head.acquire(seed=1), head.acquire(seed=2)  # same head, other noise
+    >>> noise = (first.kspace - second.kspace) / 2**0.5
+    >>> round(float(noise.abs().square().mean()) / head.noise_covariance.mean_variance, 2)
+    1.05
     """
 
     image: Tensor
@@ -159,10 +169,23 @@ def simulated_head(
     seed
         Draws the coil positions, the phase of the object and Ψ.
 
+    Returns
+    -------
+    Simulation
+        The image (..., y, x) or (z, y, x) with its coils; `Simulation.acquire` draws the noise.
+
     Raises
     ------
     InputError
         If the arguments do not fit each other.
+
+    Examples
+    --------
+    >>> head = simulated_head((16, 12), 4, n_slices=3, snr=25.0)
+    >>> tuple(head.image.shape), tuple(head.coil_maps.shape), round(head.snr, 2)
+    ((3, 16, 12), (3, 4, 16, 12), 25.0)
+    >>> tuple(round(mm, 1) for mm in head.geometry.spacing)
+    (35.8, 13.8, 18.3)
     """
     spatial_dims = len(shape)
     if n_slices is not None and (spatial_dims != 2 or n_slices < 1):
@@ -198,7 +221,27 @@ def simulate(
     n_slices: int | None = None,
     seed: int = 0,
 ) -> Acquisition:
-    """One noisy scan of the head phantom; `simulated_head` takes the same arguments and repeats scans."""
+    """One noisy scan of the head phantom; `simulated_head` takes the same arguments and repeats scans.
+
+    Parameters
+    ----------
+    shape, n_coils, snr, noise_covariance, mask, n_slices
+        As for `simulated_head`.
+    seed
+        Of object, coils and Ψ, as for `simulated_head`, and of the noise.
+
+    Returns
+    -------
+    Acquisition
+        Complex64 k-space (..., coil, k1, k0) or (coil, k2, k1, k0), with the true coil maps.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2), snr=20.0)
+    >>> tuple(scan.kspace.shape), scan.acceleration, scan.source
+    ((4, 16, 12), 2.0, 'simulation, noise seed 0')
+    """
     return simulated_head(
         shape,
         n_coils,

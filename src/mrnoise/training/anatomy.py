@@ -43,6 +43,14 @@ class Anatomy:
     ------
     InputError
         If the axes are wrong, or the slices too few for three blocks and two gaps.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import head_phantom
+    >>> slices = head_phantom((20, 32, 24))[:, None]  # one contrast
+    >>> anatomy = Anatomy("head phantom", slices, gap=1)
+    >>> [len(anatomy.split(part)) for part in ("train", "validation", "test")]
+    [13, 2, 3]
     """
 
     name: str
@@ -107,10 +115,24 @@ def read_anatomy(path: Path | None) -> Anatomy:
         File with ``volume``, a brain (superior, posterior, x), of which axial slices with anterior at low y are
         taken; or ``echoes``, a knee (echo, slice, y, x). ``None``: `phantom_anatomy`.
 
+    Returns
+    -------
+    Anatomy
+        Slices (slice, contrast, y, x), from 0 to 1.
+
     Raises
     ------
     InputError
         If the file cannot be read or holds neither array in the expected form.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mrnoise.simulation import head_phantom
+    >>> np.savez("brain.npz", volume=head_phantom((40, 64, 48)))
+    >>> anatomy = read_anatomy(Path("brain.npz"))
+    >>> anatomy.name, tuple(anatomy.slices.shape)
+    ('brain', (32, 1, 64, 48))
     """
     if path is None:
         return phantom_anatomy()

@@ -18,7 +18,30 @@ from mrnoise.training.recipe import Recipe
 
 
 def save_trained(trained: Trained, recipe: Recipe, path: Path, device: str | torch.device) -> None:
-    """Weights in half precision; the header holds recipe, history, hardware, commit and versions."""
+    """Weights in half precision; the header holds recipe, history, hardware, commit and versions.
+
+    Parameters
+    ----------
+    trained
+        Outcome of `mrnoise.training.train`.
+    recipe
+        By which it was trained.
+    path
+        Ends in ``.safetensors``.
+    device
+        On which it was trained, for the record.
+
+    Examples
+    --------
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.training import read_recipe
+    >>> recipe = read_recipe("modl-brain")
+    >>> network = build("modl", **recipe.network.settings)
+    >>> save_trained(Trained(network, [], seconds=90.0, steps=500), recipe, Path("mine.safetensors"), "cpu")
+    >>> header = load_weights(Path("mine.safetensors"))[1]
+    >>> header["name"], header["steps"], header["minutes"]
+    ('modl-brain', 500, 1.5)
+    """
     last = trained.history[-1] if trained.history else {}
     header = {
         "name": recipe.name,
@@ -76,6 +99,19 @@ def write_card(
     -------
     Path
         NAME.md.
+
+    Examples
+    --------
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.training import read_recipe
+    >>> recipe = read_recipe("modl-brain")
+    >>> network = build("modl", **recipe.network.settings)
+    >>> save_trained(Trained(network, [], seconds=90.0, steps=500), recipe, Path("mine.safetensors"), "cpu")
+    >>> methods = ("zero-filled", "cg-sense", "modl")
+    >>> quality = {name: {"psnr": 30.0 + i, "ssim": 0.8, "gain": i - 1.0} for i, name in enumerate(methods)}
+    >>> card = write_card(Path("mine.safetensors"), {4: {"all": quality}}, "modl", "mrnoise evaluate mine.safetensors")
+    >>> card.name, [line for line in card.read_text().splitlines() if "all" in line][-1]
+    ('mine.md', '| 4 | all | 30.0 / 0.800 | 31.0 / 0.800 | 32.0 / 0.800 | +1.0 |')
     """
     network, header = load_weights(weights)
     recipe = header["recipe"]

@@ -37,6 +37,19 @@ def held_out(anatomy: Anatomy, acceleration: int, pattern: str) -> Iterator[Exam
         Of its test block.
     acceleration, pattern
         How the scans are undersampled.
+
+    Returns
+    -------
+    iterator of Example
+        Four, made one by one.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import head_phantom
+    >>> anatomy = Anatomy("head phantom", head_phantom((30, 64, 48))[:, None], gap=1)
+    >>> example = next(held_out(anatomy, acceleration=4, pattern="poisson"))
+    >>> tuple(example.acquisition.kspace.shape), round(example.snr, 1)
+    ((12, 176, 160), 30.0)
     """
     settings = ScanSettings((MATRIX,), (COILS, COILS), (acceleration,), (pattern,), (SNR, SNR), False, True)
     scans = SimulatedScans(anatomy, "test", settings, SEED)
@@ -104,6 +117,15 @@ def evaluate_scan(
     ------
     InputError
         If the scan is not one fully sampled slice.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulate
+    >>> found = evaluate_scan({"weak": CgSense(1e-3)}, simulate((48, 40), 4), accelerations=(2,))
+    >>> list(found[2]), sorted(found[2]["all"])
+    (['equispaced', 'random_1d', 'random_2d', 'poisson', 'all'], ['cg-sense', 'weak', 'zero-filled'])
+    >>> found[2]["all"]["cg-sense"]["psnr"] > found[2]["all"]["weak"]["psnr"]
+    True
     """
     if acquisition.batch_shape or acquisition.spatial_dims != 2 or not bool(acquisition.mask.all()):
         raise InputError(

@@ -30,7 +30,15 @@ WARM_UP = 0.1  # of all steps, for one-cycle
 
 
 class TrainingProgress(Protocol):
-    """Told of every step, and of the quality at the last validation."""
+    """Told of every step, and of the quality at the last validation.
+
+    Examples
+    --------
+    >>> def report(step: int, steps: int, loss: float, psnr: float, ssim: float) -> None:
+    ...     print(f"step {step} of {steps}: loss {loss:.3f}, PSNR {psnr:.1f} dB, SSIM {ssim:.3f}")
+    >>> report(500, 2000, 0.3521, 31.27, 0.8731)  # as train(recipe, data, folder, progress=report) does
+    step 500 of 2000: loss 0.352, PSNR 31.3 dB, SSIM 0.873
+    """
 
     def __call__(self, step: int, steps: int, loss: float, psnr: float, ssim: float) -> None:
         """Report."""
@@ -51,6 +59,12 @@ class Trained:
         Spent in this and in earlier runs that it resumed.
     steps
         Steps done; fewer than the recipe's after Ctrl-C.
+
+    Examples
+    --------
+    >>> trained = Trained(build("modl", unrolls=1, features=4), [{"step": 500, "psnr": 31.2}], seconds=90.0, steps=500)
+    >>> type(trained.network).__name__, trained.history[-1]["psnr"]
+    ('MoDL', 31.2)
     """
 
     network: nn.Module
@@ -92,10 +106,31 @@ def train(
     progress
         Called after each step.
 
+    Returns
+    -------
+    Trained
+        After Ctrl-C: as far as it came; the same call goes on.
+
     Raises
     ------
     InputError
         If the data are missing, or the folder holds the checkpoint of another recipe.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mrnoise.simulation import head_phantom
+    >>> np.savez("brain.npz", volume=head_phantom((40, 64, 48)))
+    >>> recipe = Recipe(
+    ...     name="tiny",
+    ...     network={"architecture": "modl", "settings": {"unrolls": 1, "features": 4}},
+    ...     paradigm={"paradigm": "supervised"},
+    ...     data={"file": "brain.npz", "matrix": ((32, 24),), "coils": (4, 4), "accelerations": (2,)},
+    ...     optimization={"steps": 2, "precision": "float32"},
+    ... )
+    >>> trained = train(recipe, Path(), Path("run"))
+    >>> trained.steps, sorted(trained.history[-1])
+    (2, ['loss', 'psnr', 'ssim', 'step'])
     """
     device = torch.device(device)
     anatomy = read_anatomy(None if data is None else data / recipe.data.file)

@@ -96,7 +96,20 @@ class _Paradigm(BaseModel):
 
 
 class Supervised(_Paradigm):
-    """Distance from the noise-free image."""
+    """Distance from the noise-free image.
+
+    Examples
+    --------
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.simulation import head_phantom
+    >>> from mrnoise.training import Anatomy, ScanSettings, SimulatedScans
+    >>> anatomy = Anatomy("head phantom", head_phantom((20, 32, 24))[:, None], gap=1)
+    >>> scans = SimulatedScans(anatomy, "train", ScanSettings(matrix=((32, 24),), accelerations=(2,)))
+    >>> sample = Sample.of(scans.example(0), torch.device("cpu"))
+    >>> loss = Supervised().loss(build("modl", unrolls=1, features=4), sample, torch.Generator())
+    >>> loss.shape, bool(loss < distance(0 * sample.target, sample.target))
+    (torch.Size([]), True)
+    """
 
     paradigm: Literal["supervised"] = "supervised"
 
@@ -114,6 +127,19 @@ class SSDU(_Paradigm):
     ----------
     share
         ρ, the part of the acquired samples held out, uniformly at random outside the central 4×4.
+
+    Examples
+    --------
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.simulation import head_phantom
+    >>> from mrnoise.training import Anatomy, ScanSettings, SimulatedScans
+    >>> anatomy = Anatomy("head phantom", head_phantom((20, 32, 24))[:, None], gap=1)
+    >>> scans = SimulatedScans(anatomy, "train", ScanSettings(matrix=((32, 24),), accelerations=(2,)))
+    >>> sample = Sample.of(scans.example(0), torch.device("cpu"), labelled=False)
+    >>> loss = SSDU(share=0.4).loss(build("modl", unrolls=1, features=4), sample, torch.Generator())
+    >>> loss.backward()
+    >>> loss.shape, bool(loss > 0)
+    (torch.Size([]), True)
     """
 
     paradigm: Literal["ssdu"] = "ssdu"
@@ -142,6 +168,20 @@ class Noise2Recon(_Paradigm):
         Of the consistency loss.
     noise
         Smallest and largest total standard deviation of the added noise, in units of `intensity`.
+
+    Examples
+    --------
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.simulation import head_phantom
+    >>> from mrnoise.training import Anatomy, ScanSettings, SimulatedScans
+    >>> anatomy = Anatomy("head phantom", head_phantom((20, 32, 24))[:, None], gap=1)
+    >>> scans = SimulatedScans(anatomy, "train", ScanSettings(matrix=((32, 24),), accelerations=(2,)))
+    >>> sample = Sample.of(scans.example(0), torch.device("cpu"), labelled=False)
+    >>> network = build("modl", unrolls=1, features=4)
+    >>> weak = Noise2Recon(noise=(0.01, 0.01)).loss(network, sample, torch.Generator().manual_seed(0))
+    >>> strong = Noise2Recon(noise=(0.1, 0.1)).loss(network, sample, torch.Generator().manual_seed(0))
+    >>> bool(weak < strong)
+    True
     """
 
     paradigm: Literal["n2r"] = "n2r"
@@ -170,6 +210,18 @@ class VORTEX(_Paradigm):
         As in `Noise2Recon`.
     shift, shots
         Largest displacement in voxels, and number of blocks of k1 between which the object moves.
+
+    Examples
+    --------
+    >>> from mrnoise.networks import build
+    >>> from mrnoise.simulation import head_phantom
+    >>> from mrnoise.training import Anatomy, ScanSettings, SimulatedScans
+    >>> anatomy = Anatomy("head phantom", head_phantom((20, 32, 24))[:, None], gap=1)
+    >>> scans = SimulatedScans(anatomy, "train", ScanSettings(matrix=((32, 24),), accelerations=(2,)))
+    >>> sample = Sample.of(scans.example(0), torch.device("cpu"), labelled=False)
+    >>> loss = VORTEX(shift=1.5, shots=4).loss(build("modl", unrolls=1, features=4), sample, torch.Generator())
+    >>> loss.shape, bool(loss > 0)
+    (torch.Size([]), True)
     """
 
     paradigm: Literal["vortex"] = "vortex"

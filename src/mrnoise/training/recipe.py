@@ -64,6 +64,12 @@ class Recipe(_Strict):
         Name of another recipe whose weights training starts from.
     seed
         Of the initial weights, the scans and every random choice.
+
+    Examples
+    --------
+    >>> recipe = read_recipe("unet-brain").model_copy(update={"name": "my-unet", "seed": 3})
+    >>> recipe.network.architecture, recipe.paradigm.paradigm, recipe.optimization.schedule
+    ('unet', 'supervised', 'one-cycle')
     """
 
     name: str
@@ -76,7 +82,13 @@ class Recipe(_Strict):
 
 
 def recipes() -> list[str]:
-    """Names of the recipes that come with mrnoise."""
+    """Names of the recipes that come with mrnoise.
+
+    Examples
+    --------
+    >>> "unet-brain" in recipes(), len(recipes())
+    (True, 12)
+    """
     return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
 
 
@@ -92,10 +104,21 @@ def read_recipe(recipe: str | Path, size: str = "cpu") -> Recipe:
     size
         A name under ``sizes``.
 
+    Returns
+    -------
+    Recipe
+        Checked.
+
     Raises
     ------
     InputError
         If there is no such recipe or size, or the file is not a recipe.
+
+    Examples
+    --------
+    >>> recipe = read_recipe("modl-knee")
+    >>> recipe.network.architecture, recipe.data.file, recipe.data.accelerations
+    ('modl', 'anatomy_knee_mese.npz', (4, 8, 12))
     """
     path = _folder() / f"{recipe}.yaml" if str(recipe) in recipes() else Path(recipe)
     try:

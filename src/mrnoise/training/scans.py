@@ -59,6 +59,12 @@ class ScanSettings:
     ------
     InputError
         If there is nothing to choose from, a pattern is unknown, or a range is not one.
+
+    Examples
+    --------
+    >>> settings = ScanSettings(matrix=((32, 24),), coils=(4, 6), accelerations=(2,), snr=(20.0, 50.0))
+    >>> settings.patterns, settings.augment
+    (('caipi', 'equispaced', 'poisson', 'random_1d', 'random_2d'), True)
     """
 
     matrix: tuple[tuple[int, int], ...] = ((128, 128), (144, 128), (128, 160))
@@ -107,6 +113,15 @@ class Example:
         `mrnoise.simulation.Simulation.snr` of the target in the true maps.
     slice_index
         Which slice of the part it shows.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import head_phantom
+    >>> anatomy = Anatomy("head phantom", head_phantom((20, 32, 24))[:, None], gap=1)
+    >>> settings = ScanSettings(matrix=((32, 24),), coils=(4, 4), accelerations=(2,), snr=(30.0, 30.0))
+    >>> example = SimulatedScans(anatomy, "train", settings).example(7)
+    >>> example.acquisition.image_shape, tuple(example.target.shape), example.pattern, round(example.snr, 1)
+    ((32, 24), (32, 24), 'random_1d', 30.0)
     """
 
     acquisition: Acquisition
@@ -133,6 +148,15 @@ class SimulatedScans:
     ------
     InputError
         If there is no such part.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import head_phantom
+    >>> anatomy = Anatomy("head phantom", head_phantom((20, 32, 24))[:, None], gap=1)
+    >>> scans = SimulatedScans(anatomy, "train", ScanSettings(matrix=((32, 24),), accelerations=(2,)), seed=3)
+    >>> first, again = scans.example(5), scans.example(5)
+    >>> len(scans), torch.equal(first.acquisition.kspace, again.acquisition.kspace)
+    (13, True)
     """
 
     def __init__(self, anatomy: Anatomy, part: Part, settings: ScanSettings, seed: int = 0) -> None:

@@ -33,7 +33,21 @@ CPU_BATCH_BYTES = 32 * 2**20
 
 
 class Progress(Protocol):
-    """Told after each batch: samples, their expected total, and the error of σ, certified if there is a target."""
+    """Told after each batch: samples, their expected total, and the error of σ, certified if there is a target.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import sketch
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> def report(done, total, error):
+    ...     print(f"{done} of {total} probes, σ known to {error:.0%}")
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> _ = sketch(operator, Plan(n_samples=100, batch_size=50, progress=report))
+    50 of 100 probes, σ known to 7%
+    100 of 100 probes, σ known to 5%
+    """
 
     def __call__(self, done: int, total: int, error: float) -> None:
         """Report."""
@@ -68,6 +82,19 @@ class Plan:
         Samples evaluated together; ``None``: from free memory. Never changes the result beyond round-off.
     progress
         Called after each batch.
+
+    Examples
+    --------
+    >>> from mrnoise.estimators import sketch
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> for target in (0.1, 0.05):
+    ...     estimate = sketch(operator, Plan(target_error=target))
+    ...     print(estimate.n_samples, bool(estimate.certified_error < target))
+    40 True
+    125 True
     """
 
     n_samples: int | None = None

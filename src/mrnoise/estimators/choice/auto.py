@@ -51,8 +51,14 @@ class Auto(Method):
 
     Examples
     --------
-    >>> Auto(half_precision=False).name
-    'auto'
+    >>> from mrnoise import noise_map
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.sampling import equispaced
+    >>> from mrnoise.simulation import simulate
+    >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
+    >>> nm = noise_map(Sense(), scan, method=Auto(half_precision=False), target_error=0.02)
+    >>> nm.method, nm.n_products, round(float(nm.relative_error.max()), 3)
+    ('lattice', 4, 0.0)
     """
 
     control_variate: bool | None = None

@@ -46,6 +46,14 @@ class Prospect:
         Predicted for the target.
     seconds
         Predicted for these samples, but for those that the pilot took.
+
+    Examples
+    --------
+    >>> prospect = Prospect("sketch", control_variate=True, half_precision=False, n_samples=120, seconds=2.5)
+    >>> print(prospect)
+    sketch with control variates 2.5 s
+    >>> prospect.first_order
+    True
     """
 
     method: str
@@ -86,6 +94,16 @@ class Pilot:
         The cheapest first.
     sublattice
         Of coloured probes, where they are cheapest.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> found = pilot(operator, Plan(target_error=0.03))
+    >>> tuple(found.replicas.shape), found.approximations
+    ((8, 16, 12), None)
     """
 
     replicas: Tensor
@@ -129,6 +147,21 @@ def pilot(
         That the choice is for: trials may cost so many times more.
     key
         Entropy of the noise, as for `linearity`.
+
+    Returns
+    -------
+    Pilot
+        What each way costs, and the samples that it took to tell.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> found = pilot(operator, Plan(target_error=0.03))
+    >>> {prospect.method: prospect.n_samples for prospect in found.prospects}["monte_carlo"]  # 1 / 4ε²
+    278
     """
     noise = replica_noise(operator, key)(range(N_PAIRS))
     inside = object_of(operator, plan.region)

@@ -90,10 +90,30 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
 def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
     """Read a map that was saved as ``.h5``, also one of an interrupted run.
 
+    Parameters
+    ----------
+    path
+        File of `mrnoise.save`.
+
+    Returns
+    -------
+    NoiseMap
+        As it was saved, provenance included.
+
     Raises
     ------
     InputError
         If the file does not exist, is not a noise map, is truncated, or was written by a newer version.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map, save
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.simulation import simulate
+    >>> nm = noise_map(Sense(), simulate((16, 12), 4), n_samples=16)
+    >>> (path,) = save(nm, "head.h5")
+    >>> torch.equal(read_noise_map(path).std, nm.std)
+    True
     """
     import h5py
 

@@ -50,6 +50,16 @@ def read(path: str | Path, *, noise: str | Path | None = None) -> Acquisition:
     ------
     InputError
         If a file is missing, of another format, damaged, or does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mrnoise.simulation import simulated_head
+    >>> head = simulated_head((16, 12), 4)
+    >>> np.savez("head.npz", kspace=head.acquire().kspace, coil_maps=head.coil_maps, noise=head.noise_scan(1000))
+    >>> scan = read("head.npz")
+    >>> scan.image_shape, scan.n_coils, scan.noise_covariance.source
+    ((16, 12), 4, 'noise scan of head.npz, 1000 samples')
     """
     path = Path(path)
     form = _format(path)
