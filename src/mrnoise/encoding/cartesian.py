@@ -62,8 +62,10 @@ class Cartesian:
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
     prepared_weight: float | None = None
-    # The same arrays with the centre at index 0, which saves four shifts in every product. Not on demand: what is first
-    # computed inside a transform of torch.func must not outlive it.
+    # The same arrays with the centre at index 0, which saves four shifts in every product, and the axes along which
+    # sampling varies at the end: transforms of strided axes are slow. Not on demand: what is first computed inside a
+    # transform of torch.func must not outlive it.
+    _order: tuple[int, ...] = field(init=False)
     _maps: Tensor = field(init=False)
     _mask: Tensor = field(init=False)
     _iterated: NormalEquations = field(init=False)
@@ -78,8 +80,10 @@ class Cartesian:
                 received=str(tuple(self.maps.shape)),
                 remedy="Give coil maps of the matrix of k-space, the coil axis before the spatial ones.",
             )
-        maps, mask = torch.fft.ifftshift(self.maps, dim=self._axes), torch.fft.ifftshift(self.mask, dim=self._axes)
-        axes = undersampled_axes(mask, self.spatial_dims)
+        varying = undersampled_axes(self.mask, self.spatial_dims)
+        object.__setattr__(self, "_order", tuple(sorted(self._axes, key=lambda axis: axis in varying)))
+        maps, mask = self._shifted(self.maps).contiguous(), self._shifted(self.mask).contiguous()
+        axes = tuple(range(-len(varying), 0))
         iterated = NormalEquations(axes, self._coil_axis, self.tolerance, self.max_iterations)
         inverse = None
         if self.prepared_weight is not None and mask.ndim == self.spatial_dims:
@@ -146,7 +150,7 @@ class Cartesian:
         return -self.spatial_dims - 1
 
     def _shifted(self, image: Tensor) -> Tensor:
-        return torch.fft.ifftshift(image, dim=self._axes)
+        return torch.fft.ifftshift(image.movedim(self._order, self._axes), dim=self._axes)
 
     def _centred(self, image: Tensor) -> Tensor:
-        return torch.fft.fftshift(image, dim=self._axes)
+        return torch.fft.fftshift(image, dim=self._axes).movedim(self._axes, self._order)

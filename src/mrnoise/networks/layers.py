@@ -103,11 +103,10 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        # Not var_mean: on a CPU it takes a hundred times as long as a mean.
-        centred = x.float() if x.dtype == torch.bfloat16 else x
-        centred = centred - centred.mean((-2, -1), keepdim=True)
-        r = (centred.square().mean((-2, -1), keepdim=True) + 1e-5).rsqrt()
-        return (centred * r).to(x.dtype), r
+        # Of all ways to a mean and a variance the fastest on a CPU: normalised over all axes of a channel.
+        full = x.float() if x.dtype == torch.bfloat16 else x
+        y, _, r = torch.native_layer_norm(full, x.shape[-2:], None, None, 1e-5)
+        return y.to(x.dtype), r
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
