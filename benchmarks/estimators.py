@@ -328,7 +328,7 @@ def ours(name: str, reconstruction: Reconstruction, scan: Acquisition) -> Run:
             seconds = time.process_time() - started
             if nm.estimate.interrupted:
                 raise KeyboardInterrupt
-            yield nm.provenance["n_samples"], nm.variance, seconds, model_of(nm.provenance["method"])
+            yield nm.n_samples, nm.variance, seconds, model_of(nm.method)
 
     return run
 

@@ -47,13 +47,13 @@ def agreement(name: str, anatomy: str, data: Path | None) -> dict:
     found = compare(sketch, replicas, foreground(image_of(ZeroFilled(), scan)))
     return {
         "weights": repr(reconstruction),
-        "mode": sketch.provenance["preflight"]["mode"],
+        "mode": sketch.provenance.preflight["mode"],
         "nrmse": found.nrmse,
         "floor": found.floor,
         "paper_nrmse": found.paper_nrmse,
         "correlation": found.correlation,
         "ratio": found.ratio,
-        "seconds": [sketch.provenance["seconds"], replicas.provenance["seconds"]],
+        "seconds": [sketch.provenance.seconds, replicas.provenance.seconds],
     }
 
 

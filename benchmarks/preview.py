@@ -82,7 +82,7 @@ def row(raw: NoiseMap, smooth: NoiseMap, truth: NoiseMap, floor: torch.Tensor) -
         return max(float(squared), 0.0) ** 0.5
 
     total, along = float(floor[inside].mean()), 0.5 / TRUTH_SAMPLES
-    record = smooth.provenance["preview"]
+    record = smooth.provenance.preview
     return [
         error(raw, "std", total),
         error(smooth, "std", total),

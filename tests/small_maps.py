@@ -7,6 +7,7 @@ from mrnoise.acquisition.geometry import Geometry
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.sampling_error import EmpiricalError, GaussianError, NoError
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 
 OBLIQUE = np.array([[0.86, -0.47, 0.2, -30.0], [0.45, 0.84, -0.6, -25.0], [0.05, 0.3, 2.9, 7.0], [0, 0, 0, 1.0]])
 OBLIQUE[:3, 2] = 3.0 * np.cross(OBLIQUE[:3, 0], OBLIQUE[:3, 1])
@@ -42,17 +43,16 @@ def small_map(
         spatial_dims=spatial_dims,
         reference_std=0.02 * scale * torch.ones(shape, dtype=torch.float64) if reference else None,
         acceleration=3.5,
-        provenance={
-            "method": "sketch",
-            "why": "asked for",
-            "seed": 4,
-            "reconstruction": "Sense()",
-            "preflight": {
+        provenance=Provenance(
+            why="asked for",
+            seed=4,
+            reconstruction="Sense()",
+            preflight={
                 "mode": "vmap(jvp)",
                 "checks": [{"name": "adjoint_dot", "passed": False, "detail": "0.02"}],
             },
-            "noise_covariance": {"source": "noise scan", "coils": 8, "condition_number": 12.5},
-            "input": {"source": "brain.h5", "sha256": "ab" * 32},
-            "versions": {"mrnoise": "0.1.0"},
-        },
+            noise_covariance={"source": "noise scan", "coils": 8, "condition_number": 12.5},
+            input={"source": "brain.h5", "sha256": "ab" * 32},
+            versions={"mrnoise": "0.1.0"},
+        ),
     )

@@ -460,7 +460,7 @@ def test_hard_networks_fall_back_and_say_why(name):
     nm = noise_map(adapter, ACQ, n_samples=4)
     assert nm.method == ("sketch" if mode else "monte_carlo")
     if mode is None:
-        assert "no derivative" in nm.provenance["why"] and nm.provenance["preflight"]["mode"] == "replicas only"
+        assert "no derivative" in nm.provenance.why and nm.provenance.preflight["mode"] == "replicas only"
         with pytest.raises(InputError, match="derivative of the reconstruction cannot be trusted"):
             noise_map(adapter, ACQ, method="sketch", n_samples=4)
 
@@ -675,6 +675,6 @@ def test_files_on_the_command_line(tmp_path):
         write(seeded(Whole), tmp_path / name)
         text = run("map", scan, "-r", tmp_path / name, "-n", 5, "-o", tmp_path / "map.h5")
         assert "vmap(jvp)" in text
-        assert name in read_noise_map(tmp_path / "map.h5").provenance["reconstruction"]
+        assert name in read_noise_map(tmp_path / "map.h5").provenance.reconstruction
     text = run("map", scan, "-r", tmp_path / "other.ts", code=2)
     assert "cannot load a network" in text and len(text.strip().splitlines()) == 1

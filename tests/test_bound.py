@@ -148,7 +148,7 @@ def test_the_record_says_whose_coil_maps_they_are():
     """A VarNet has its own, whatever maps the scan comes with."""
     acq = scan(coil_maps=True, full=False)
     found = {
-        name: noise_map(METHODS[name](), acq, n_samples=2).provenance["coil_maps"]
+        name: noise_map(METHODS[name](), acq, n_samples=2).provenance.coil_maps
         for name in ("cg-sense", "varnet", "varnet of fastMRI")
     }
     own = "those of the reconstruction"

@@ -97,5 +97,5 @@ def hard_threshold(kspace):
 def test_a_lattice_is_not_taken_for_what_is_not_linear():
     """The check of linearity came after the choice: σ of a threshold was 0.17 of the truth."""
     nm = noise_map(hard_threshold, REGULAR, target_error=0.1)
-    assert nm.method == "monte_carlo" and "the reconstruction is not" in nm.provenance["why"]
+    assert nm.method == "monte_carlo" and "the reconstruction is not" in nm.provenance.why
     assert noise_map(lambda k: to_image(k).sum(-3), REGULAR, target_error=0.1).method == "lattice"

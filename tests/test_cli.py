@@ -227,12 +227,12 @@ def test_own_reconstruction(scan):
     )
     text = run("map", scan, "-r", "mine:combine", "-n", 10, "-o", "own.h5", cwd=scan.parent)
     assert "vmap(jvp)" in text
-    assert read_noise_map(scan.parent / "own.h5").provenance["reconstruction"] == "combine"
+    assert read_noise_map(scan.parent / "own.h5").provenance.reconstruction == "combine"
 
 
 def test_propagated_coil_maps(scan):
     run("map", scan, "-n", 5, "--coil-maps", "propagated", "-o", scan.parent / "p.h5")
-    assert "reconstruction" in read_noise_map(scan.parent / "p.h5").provenance["coil_maps"]
+    assert "reconstruction" in read_noise_map(scan.parent / "p.h5").provenance.coil_maps
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_interrupted_map_leaves_its_estimate(scan):
     assert result.returncode == 130, result.stdout + result.stderr
     assert "interrupted" in result.stderr
     nm = read_noise_map(out)
-    assert nm.provenance["interrupted"]
+    assert nm.interrupted
     assert 2 <= nm.n_samples < 100000
     assert float(nm.relative_error.nanmedian()) < 0.5
     # Going on from it is one run with as many probes.
@@ -390,7 +390,7 @@ def test_interrupted_map_leaves_its_estimate(scan):
     run("map", scan, "-m", "sketch", "-n", n, "-o", scan.parent / "whole.h5")
     resumed, whole = read_noise_map(out), read_noise_map(scan.parent / "whole.h5")
     assert resumed.n_samples == n
-    assert not resumed.provenance["interrupted"]
+    assert not resumed.interrupted
     assert float((resumed.std - whole.std).abs().max() / whole.std.max()) < 1e-5
 
 
@@ -404,7 +404,7 @@ def test_preview_of_few_samples(scan, tmp_path):
         assert "2 ≤ S ≤ 30" in run(*common, *samples, "-o", tmp_path / "out.h5", code=2)
     text = run(*common, "-n", 12, "-o", tmp_path / "out.h5")
     assert re.search(r"Preview: σ is smoothed .* predicted to be wrong by \d+\.\d% instead of 1\d\.\d%", text)
-    assert read_noise_map(tmp_path / "out.h5").provenance["preview"]["width_voxels"] > 0
+    assert read_noise_map(tmp_path / "out.h5").provenance.preview["width_voxels"] > 0
 
 
 def test_being_told_to_terminate_is_an_interruption(tmp_path):
@@ -424,7 +424,7 @@ def test_the_seed_of_the_noise_does_not_draw_the_sampling(scan, tmp_path):
         undersampled = ["-R", "2", "--pattern", "random_1d", "--calibration", "4", "-m", "sketch", "-n", "4"]
         run("map", scan, *undersampled, *words, "-o", path)
         found[name] = read_noise_map(path)
-    sha = {name: nm.provenance["input"]["sha256"] for name, nm in found.items()}
+    sha = {name: nm.provenance.input["sha256"] for name, nm in found.items()}
     assert sha["a"] == sha["b"] != sha["c"]
     assert bool((found["a"].std != found["b"].std).any())
 

@@ -153,7 +153,7 @@ def test_slices_record_files_and_interruption(tmp_path):
     assert sketch.parts[0][1].matrix.dtype == torch.complex64
     nm = sketch.noise_map(psi)
     assert nm.image.shape == nm.std.shape == nm.g_factor.shape == (3, *SHAPE)
-    assert nm.provenance["noise_covariance"]["mean_variance"] == pytest.approx(psi.mean_variance)
+    assert nm.provenance.noise_covariance["mean_variance"] == pytest.approx(psi.mean_variance)
     assert nm.linearity is None
     mrnoise.save(nm, tmp_path / "out.h5")
     torch.testing.assert_close(read_noise_map(tmp_path / "out.h5").relative_error, nm.relative_error)
@@ -165,7 +165,7 @@ def test_slices_record_files_and_interruption(tmp_path):
             raise KeyboardInterrupt
 
     part = coil_sketch(Sense(), stack, n_samples=30, progress=interrupt).noise_map(psi)
-    assert part.provenance["interrupted"] and part.n_samples == 0
+    assert part.interrupted and part.n_samples == 0
     torch.testing.assert_close(part.std[0], nm.std[0])
     assert bool(part.std[1].isfinite().all()) and bool(part.std[2].isnan().all())
 
@@ -196,9 +196,9 @@ def test_a_scaled_map_is_that_of_stronger_noise(method, tmp_path):
     for bounds in zip(scaled.confidence_interval(), expected.confidence_interval(), strict=True):
         torch.testing.assert_close(*bounds, rtol=1e-6, atol=1e-12)
     assert scaled.linearity is None and scaled.departure is None
-    assert scaled.provenance["linearity"] is None
-    assert scaled.provenance["noise_scale"] == 3
-    assert scaled.scaled(0.5).provenance["noise_scale"] == 1.5
+    assert scaled.linearity is None
+    assert scaled.provenance.noise_scale == 3
+    assert scaled.scaled(0.5).provenance.noise_scale == 1.5
     mrnoise.save(scaled, tmp_path / "out.h5")
     torch.testing.assert_close(read_noise_map(tmp_path / "out.h5").std, scaled.std)
 
@@ -207,7 +207,7 @@ def test_the_g_factor_does_not_depend_on_the_noise_level():
     nm = noise_map(Sense(), ACQ.replace(averages=None), method="sketch", n_samples=12)
     torch.testing.assert_close(nm.scaled(7.0).g_factor, nm.g_factor)
     torch.testing.assert_close(nm.scaled(7.0).estimate.error_sample, 49 * nm.estimate.error_sample)
-    with pytest.raises(InputError, match="noise_scale"):
+    with pytest.raises(InputError, match="noise scale"):
         noise_map(Sense(), ACQ.replace(averages=None), method="sketch", n_samples=20, resume=nm.scaled(7.0))
 
 

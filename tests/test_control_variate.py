@@ -222,7 +222,7 @@ def test_noise_map_with_control_variates(method):
     assert error[1] < 0.5 * error[0]
     stated = float(controlled.relative_error.square().mean().sqrt())
     assert 0.75 < error[1] / stated < 1.3
-    assert controlled.provenance["control_variate"] and not plain.provenance["control_variate"]
+    assert controlled.provenance.control_variate and not plain.provenance.control_variate
     to_target = [
         noise_map(CgSense(0.05), acq, method=estimators.method(method, control_variate=on), target_error=0.05).n_samples
         for on in (False, True)
@@ -238,10 +238,10 @@ def test_going_on_with_control_variates(method, tmp_path):
     part = noise_map(CgSense(0.05), acq, method=estimators.method(method, control_variate=True), n_samples=60)
     mrnoise.save(part, tmp_path / "part.h5")
     whole = noise_map(CgSense(0.05), acq, method=method, n_samples=120, resume=read_noise_map(tmp_path / "part.h5"))
-    assert whole.n_samples == 120 and whole.provenance["control_variate"]
+    assert whole.n_samples == 120 and whole.provenance.control_variate
     # auto goes on in the same way, with nothing said of control variates.
     same = noise_map(CgSense(0.05), acq, n_samples=120, resume=part)
-    assert (same.method, same.provenance["control_variate"]) == (method, True)
+    assert (same.method, same.provenance.control_variate) == (method, True)
     torch.testing.assert_close(same.variance, whole.variance)
     error, before = (float((nm.std / truth - 1).square().mean().sqrt()) for nm in (whole, part))
     assert error < 0.85 * before
@@ -275,7 +275,7 @@ def test_going_on_with_some_slices(method, reached, tmp_path):
     )
     assert {calls[0], calls[-1]} == {(1, reached + 4), (2, 60)}
     torch.testing.assert_close(whole.std[0], part.std[0])
-    assert whole.n_samples == 60 and not whole.provenance["interrupted"]
+    assert whole.n_samples == 60 and not whole.interrupted
     once = noise_map(CgSense(0.05), stack, **options)
     assert torch.equal(whole.variance, once.variance) and torch.equal(whole.relative_error, once.relative_error)
     error = (whole.std / truth - 1).square().mean((-2, -1)).sqrt()

@@ -117,12 +117,12 @@ def test_a_network_in_half_precision(tmp_path):
     spread = torch.hypot(half.relative_error, plain.relative_error)
     z = (half.std / plain.std - 1) / spread
     assert 0.7 < float(z.square().mean()) < 1.4
-    assert half.provenance["half_precision"] and not plain.provenance["half_precision"]
-    assert half.provenance["n_products"] >= 200 + 16
+    assert half.provenance.half_precision and not plain.provenance.half_precision
+    assert half.n_products >= 200 + 16
     part = noise_map(NETWORK, SCAN, method=Sketch(half_precision=True), n_samples=100)
     mrnoise.save(part, tmp_path / "part.h5")
     whole = noise_map(NETWORK, SCAN, method="sketch", n_samples=200, resume=read_noise_map(tmp_path / "part.h5"))
-    assert whole.n_samples == 200 and whole.provenance["half_precision"]
+    assert whole.n_samples == 200 and whole.provenance.half_precision
     # The same probes, other pairs: nearer to each other than sampling, but not the same.
     difference = float((whole.std / half.std - 1).square().mean().sqrt())
     assert 0 < difference < 0.3 * float(half.relative_error.square().mean().sqrt())
@@ -153,9 +153,9 @@ def test_the_approximation_is_one():
 
 def test_auto_weighs_half_precision_where_it_can_be_used():
     weighed = noise_map(NETWORK, SCAN, n_samples=2000, method=Auto(control_variate=False))
-    assert "half precision" in weighed.provenance["why"]
+    assert "half precision" in weighed.provenance.why
     refused = noise_map(NETWORK, SCAN, n_samples=2000, method=Auto(control_variate=False, half_precision=False))
-    assert "half precision" not in refused.provenance["why"]
+    assert "half precision" not in refused.provenance.why
 
     def brittle(kspace):
         """Does not expect a convolution to return another type."""
@@ -167,7 +167,7 @@ def test_auto_weighs_half_precision_where_it_can_be_used():
 
     assert (
         "half precision"
-        not in noise_map(brittle, SCAN, n_samples=2000, method=Auto(control_variate=False)).provenance["why"]
+        not in noise_map(brittle, SCAN, n_samples=2000, method=Auto(control_variate=False)).provenance.why
     )
     with pytest.raises(InputError, match="half precision"):
         noise_map(brittle, SCAN, method=Sketch(half_precision=True), n_samples=8)

@@ -258,18 +258,18 @@ def test_certified_error_is_kept_joined_and_resumed(tmp_path):
     stack = simulate((12, 20), 4, n_slices=3, snr=40, seed=1).undersample(equispaced((12, 20), 2))
     nm = noise_map(Sense(), stack, method="sketch", target_error=0.1)
     assert nm.estimate.certified_error.shape == (3,)
-    assert nm.provenance["certified_error"] == float(nm.estimate.certified_error.max()) <= 0.1
+    assert nm.certified_error == float(nm.estimate.certified_error.max()) <= 0.1
     mrnoise.save(nm, tmp_path / "map.h5")
     back = read_noise_map(tmp_path / "map.h5")
     torch.testing.assert_close(back.estimate.certified_error, nm.estimate.certified_error)
     # A map that is certified needs nothing more; a smaller target does.
     again = noise_map(Sense(), stack, method="sketch", target_error=0.1, resume=back)
     assert again.n_samples == nm.n_samples
-    assert again.provenance["certified_error"] == nm.provenance["certified_error"]
+    assert again.certified_error == nm.certified_error
     finer = noise_map(Sense(), stack, method="sketch", target_error=0.05, resume=back)
-    assert nm.n_samples < finer.n_samples and finer.provenance["certified_error"] <= 0.05
+    assert nm.n_samples < finer.n_samples and finer.certified_error <= 0.05
     fixed = noise_map(Sense(), stack, method="sketch", n_samples=5)
-    assert fixed.estimate.certified_error is None and fixed.provenance["certified_error"] is None
+    assert fixed.estimate.certified_error is None and fixed.certified_error is None
 
 
 def test_a_single_sample_has_no_interval():

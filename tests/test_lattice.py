@@ -135,7 +135,7 @@ def test_cropped_images_are_coloured_as_their_field_of_view():
 def test_auto_takes_alias_sets_where_they_are_apart():
     acq = FULL.undersample(MASKS["CAIPI 2x2"])
     nm = noise_map(CgSense(0.02), acq)
-    assert nm.method == "lattice" and "alias sets" in nm.provenance["why"]
+    assert nm.method == "lattice" and "alias sets" in nm.provenance.why
     assert nm.n_products == 8
     assert float((nm.std / sense_std(acq, 0.02) - 1).abs().max()) < 1e-3
     assert noise_map(CgSense(0.02), acq, n_samples=50).n_products == 8

@@ -141,7 +141,7 @@ def test_a_linear_reconstruction_costs_one_pair(reconstruction, monkeypatch):
     nm = noise_map(reconstruction, ONE, method="sketch", n_samples=3)
     assert counts == {"apply": 4, "replicas": 1}
     assert nm.linearity.verdict == LINEAR
-    assert nm.provenance["linearity"]["n_products"] == 2
+    assert nm.linearity.describe()["n_products"] == 2
     assert nm.departure.shape == SHAPE and float(nm.departure[foreground(nm.image)].max()) < 0.01
 
 
@@ -177,9 +177,9 @@ def test_interrupted_stack_keeps_the_verdict_of_what_was_reached():
 def test_only_first_order_maps_are_checked():
     for method in ("monte_carlo", "nonlinear"):
         nm = noise_map(power, ONE, method=method, n_samples=10)
-        assert nm.linearity is None and nm.departure is None and nm.provenance["linearity"] is None
+        assert nm.linearity is None and nm.departure is None
         assert nm.bias.is_complex() and nm.bias.shape == nm.bias_error.shape == SHAPE
-        assert nm.provenance["noise_model"] == "replicas at the noise level of the scan"
+        assert nm.provenance.noise_model == "replicas at the noise level of the scan"
     assert noise_map(power, ONE, method="sketch", n_samples=2).bias is None
 
 

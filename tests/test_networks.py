@@ -226,7 +226,7 @@ def test_sketch_agrees_with_replicas(name, monkeypatch):
     found = compare(sketch, replicas, foreground(ZeroFilled().bind(acq)(acq.kspace)))
     assert found.nrmse < 1.3 * found.floor
     assert abs(found.ratio - 1) < 0.03
-    assert "normalization propagated" in sketch.provenance["reconstruction"]
+    assert "normalization propagated" in sketch.provenance.reconstruction
 
 
 # -- weights -------------------------------------------------------------------------------------------------

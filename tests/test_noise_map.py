@@ -33,7 +33,7 @@ def test_batch_size_does_not_change_the_map():
     a = noise_map(CgSense(0.01), ONE, n_samples=10, batch_size=1)
     b = noise_map(CgSense(0.01), ONE, n_samples=10, batch_size=7)
     torch.testing.assert_close(a.std, b.std, rtol=1e-5, atol=0)
-    assert a.provenance["input"]["sha256"] == b.provenance["input"]["sha256"]
+    assert a.provenance.input["sha256"] == b.provenance.input["sha256"]
 
 
 def test_any_callable_gets_all_axes():
@@ -58,7 +58,7 @@ def test_target_error_is_met_inside_the_object():
     nm = noise_map(Sense(), ONE, method="sketch", target_error=0.05)
     # 1/(2√S) = 0.05 at S = 100; to certify it for the 120 or so voxels of the object takes up to half more.
     assert 100 < nm.n_samples <= 150
-    assert nm.provenance["certified_error"] == float(nm.estimate.certified_error) <= 0.05
+    assert nm.certified_error == float(nm.estimate.certified_error) <= 0.05
     truth = sense_std(ONE)
     assert float((nm.std / truth - 1).square().mean().sqrt()) < 0.05
 
@@ -87,7 +87,7 @@ def test_interruption_keeps_whole_slices_and_the_part():
             raise KeyboardInterrupt
 
     nm = noise_map(Sense(), STACK, method="sketch", n_samples=40, batch_size=4, progress=interrupt)
-    assert nm.provenance["interrupted"] and nm.estimate.interrupted
+    assert nm.interrupted and nm.estimate.interrupted
     complete = noise_map(Sense(), STACK, method="sketch", n_samples=40)
     torch.testing.assert_close(nm.std[0], complete.std[0])
     assert bool(torch.isfinite(nm.std[1]).all()) and bool(torch.isnan(nm.std[2]).all())
@@ -111,7 +111,7 @@ def test_resumed_run_is_the_uninterrupted_one(method, tmp_path):
     assert torch.equal(resumed.variance, complete.variance)
     assert torch.equal(resumed.estimate.pseudo_variance, complete.estimate.pseudo_variance)
     assert torch.equal(resumed.relative_error, complete.relative_error)
-    assert not resumed.provenance["interrupted"]
+    assert not resumed.interrupted
     assert (0, 4) not in calls  # the first slice was complete
     assert (1, 8) not in calls
     assert (1, 12) in calls
@@ -142,16 +142,16 @@ def test_resuming_something_else_is_refused():
 def test_provenance_tells_the_whole_story():
     nm = noise_map(Sense(), ONE, n_samples=5, seed=3)
     p = nm.provenance
-    assert p["method"] == "lattice" and "alias sets" in p["why"] and p["seed"] == 3
-    why = noise_map(lambda k: k.sum(-3).abs(), ONE, n_samples=5).provenance["why"]
+    assert nm.method == "lattice" and "alias sets" in p.why and p.seed == 3
+    why = noise_map(lambda k: k.sum(-3).abs(), ONE, n_samples=5).provenance.why
     assert "preflight" in why
-    assert p["preflight"]["mode"] == "vmap(jvp)" and all(c["passed"] for c in p["preflight"]["checks"])
-    assert p["versions"]["torch"] == torch.__version__
-    assert p["noise_covariance"]["condition_number"] > 1
-    assert p["sampling"]["acceleration"] == pytest.approx(2)
+    assert p.preflight["mode"] == "vmap(jvp)" and all(c["passed"] for c in p.preflight["checks"])
+    assert p.versions["torch"] == torch.__version__
+    assert p.noise_covariance["condition_number"] > 1
+    assert p.sampling["acceleration"] == pytest.approx(2)
     changed = ONE.replace(kspace=1.001 * ONE.kspace)
     for other in (changed, ONE.replace(coil_maps=1.001 * ONE.coil_maps), ONE.replace(averages=2 * torch.ones(SHAPE))):
-        assert noise_map(Sense(), other, n_samples=5).provenance["input"]["sha256"] != p["input"]["sha256"]
+        assert noise_map(Sense(), other, n_samples=5).provenance.input["sha256"] != p.input["sha256"]
 
 
 def test_comparison_of_two_maps():

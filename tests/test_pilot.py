@@ -142,13 +142,12 @@ class Dear(CgSense):
 def test_auto_takes_control_variates_that_pay():
     """SENSE images explain most of CG-SENSE. Floor: 3.5 % in σ; the map is that of the exact method."""
     nm = noise_map(Dear(0.05), DISC, n_samples=200)
-    assert nm.method in ("sketch", "monte_carlo") and nm.provenance["control_variate"]
-    assert "cheapest in a pilot" in nm.provenance["why"] and "with control variates" in nm.provenance["why"]
+    assert nm.method in ("sketch", "monte_carlo") and nm.provenance.control_variate
+    assert "cheapest in a pilot" in nm.provenance.why and "with control variates" in nm.provenance.why
     truth = noise_map(CgSense(0.05), DISC, method="exact").std
     assert float((nm.std / truth - 1).square().mean().sqrt()) < 0.03
-    assert not noise_map(Dear(0.05), DISC, n_samples=200, method=Auto(control_variate=False)).provenance[
-        "control_variate"
-    ]
+    plain = noise_map(Dear(0.05), DISC, n_samples=200, method=Auto(control_variate=False))
+    assert not plain.provenance.control_variate
 
 
 def test_auto_takes_replicas_where_first_order_fails():
@@ -156,12 +155,12 @@ def test_auto_takes_replicas_where_first_order_fails():
     loud = DISC.replace(noise_covariance=DISC.noise_covariance.scaled(60.0**2, "louder"))
     clipped = noise_map(lambda k: CgSense(0.05).bind(loud)(k).abs(), loud, n_samples=600)
     assert clipped.method == "monte_carlo" and clipped.linearity is None
-    assert "not linear" in clipped.provenance["why"]
+    assert "not linear" in clipped.provenance.why
     quiet = DISC.replace(noise_covariance=DISC.noise_covariance.scaled(1e-4, "quiet"))
     first_order = noise_map(lambda k: CgSense(0.05).bind(quiet)(k).abs(), quiet, n_samples=600)
-    assert "not linear" not in first_order.provenance["why"]
+    assert "not linear" not in first_order.provenance.why
 
 
 def test_few_samples_need_no_pilot():
     nm = noise_map(CgSense(0.05), LINES, n_samples=20)
-    assert nm.method == "sketch" and "too few samples" in nm.provenance["why"]
+    assert nm.method == "sketch" and "too few samples" in nm.provenance.why

@@ -154,7 +154,7 @@ def test_a_long_source_of_the_covariance_stays_within_the_panel():
     """It was cut at the edge of the picture; now it ends in an ellipsis before."""
     nm = small_map()
     source = "estimated from the background of the image, an upper bound; " * 6
-    nm = dataclasses.replace(nm, provenance={**nm.provenance, "noise_covariance": {"source": source}})
+    nm = dataclasses.replace(nm, provenance=dataclasses.replace(nm.provenance, noise_covariance={"source": source}))
     figure = panel(nm)
     footer = figure.texts[-1]
     renderer = figure.canvas.get_renderer()

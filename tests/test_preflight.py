@@ -159,7 +159,7 @@ def test_a_lost_derivative_is_found(function):
         noise_map(function, ACQ, method="sketch", n_samples=4)
     # The fallback at the end of the chain, and the map says why.
     nm = noise_map(function, ACQ, method="auto", n_samples=4)
-    assert nm.method == "monte_carlo" and "finite differences" in nm.provenance["why"]
+    assert nm.method == "monte_carlo" and "finite differences" in nm.provenance.why
 
 
 def test_a_wrong_adjoint_is_found():

@@ -1,5 +1,6 @@
 """Previews: better than the map they come from, as good as they say, and none where smoothing does harm."""
 
+import dataclasses
 import json
 
 import pytest
@@ -69,13 +70,13 @@ def test_better_than_the_map_and_as_good_as_predicted(function, maps, truths):
     truth, inside = truths[function], inside_of(raw[0])
     before, after = ([error(nm, truth, inside) for nm in some] for some in (raw, previews))
     assert max(after) < 0.6 * min(before)
-    predicted = torch.tensor([nm.provenance["preview"]["predicted_error"] for nm in previews])
+    predicted = torch.tensor([nm.provenance.preview["predicted_error"] for nm in previews])
     ratio = float(predicted.square().mean().sqrt()) / float(torch.tensor(after).square().mean().sqrt())
     assert 0.85 < ratio < 1.15
-    without = torch.tensor([nm.provenance["preview"]["error_without"] for nm in previews])
+    without = torch.tensor([nm.provenance.preview["error_without"] for nm in previews])
     assert float(without.mean()) == pytest.approx(sum(before) / SEEDS, rel=0.08)
     for nm in previews:
-        record = nm.provenance["preview"]
+        record = nm.provenance.preview
         assert record["predicted_gain"] == pytest.approx(record["error_without"] / record["predicted_error"])
 
 
@@ -84,7 +85,7 @@ def test_a_risk_that_takes_errors_for_white_is_wrong_where_they_are_not(maps, tr
     from mrnoise.result.preview import _inside, _smoother
 
     raw, previews = maps[apodised]
-    nm, width = raw[0], previews[0].provenance["preview"]["width_voxels"]
+    nm, width = raw[0], previews[0].provenance.preview["width_voxels"]
     inside = _inside(nm)
     smooth = _smoother(inside, 2)
     variance = nm.variance.numpy()
@@ -120,12 +121,11 @@ def test_pixel_wise_structure_is_left_alone():
     for seed in range(4):
         nm = sampled(checked, seed=seed)
         same = mrnoise.preview(nm)
-        assert same.provenance["preview"]["width_voxels"] == 0
-        assert same.provenance["preview"]["predicted_gain"] == 1
-        assert "not smoothed" in sentence(same.provenance["preview"])
+        assert same.provenance.preview["width_voxels"] == 0
+        assert same.provenance.preview["predicted_gain"] == 1
+        assert "not smoothed" in sentence(same.provenance.preview)
         assert same.estimate is nm.estimate
-        smoothed = nm.provenance | {"preview": None}
-        assert smoothed.keys() == same.provenance.keys()
+        assert dataclasses.replace(same.provenance, preview=None) == nm.provenance
 
 
 def test_components_are_smoothed_in_the_frame_of_their_voxel():
@@ -137,7 +137,7 @@ def test_components_are_smoothed_in_the_frame_of_their_voxel():
         return image + turning * white(kspace - ACQ.kspace).real
 
     smooth = mrnoise.preview(sampled(real))
-    assert smooth.provenance["preview"]["width_voxels"] > 0
+    assert smooth.provenance.preview["width_voxels"] > 0
     inside = inside_of(sampled(real))
     across = smooth.phase_std * image.abs()
     assert float((across / smooth.std)[inside].max()) < 1e-3
@@ -186,7 +186,7 @@ def test_slices_are_smoothed_one_by_one_and_say_so_in_every_format(tmp_path):
     stacked = simulate(shape, 4, n_slices=3, snr=40, seed=1).undersample(equispaced(shape, 2))
     nm = noise_map(Sense(), stacked, method="sketch", n_samples=8)
     smooth = mrnoise.preview(nm)
-    width = smooth.provenance["preview"]["width_voxels"]
+    width = smooth.provenance.preview["width_voxels"]
     assert width > 0
     changed = nm.variance.clone()
     changed[1] *= 100
@@ -204,7 +204,7 @@ def test_slices_are_smoothed_one_by_one_and_say_so_in_every_format(tmp_path):
     )
     back = read_noise_map(tmp_path / "out.h5")
     torch.testing.assert_close(back.std, smooth.std)
-    assert back.provenance["preview"] == json.loads(json.dumps(smooth.provenance["preview"]))
+    assert back.provenance.preview == json.loads(json.dumps(smooth.provenance.preview))
     with pytest.raises(InputError, match="sketch or monte_carlo"):
         noise_map(Sense(), stacked, method="sketch", n_samples=20, resume=smooth)
 

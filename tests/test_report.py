@@ -118,6 +118,17 @@ def test_volumes_with_frames_and_without_sampling_error(tmp_path):
 
 
 @needs_chromium
+def test_sliders_have_the_names_of_the_axes(tmp_path):
+    nm = dataclasses.replace(small_map((2, 3, 4, 22, 17)), axes=("frame", "slice", "echo"))
+    mrnoise.save(nm, tmp_path / "out.html")
+    page, console = rendered(tmp_path / "out.html", "voxel=3,20,1,4")  # frame slider at 4: frame 2, slice 2
+    assert console == []
+    assert ">Frame, Slice</span>" in page and ">2 of 2, 2 of 3</output>" in page
+    assert ">Echo</span>" in page and ">2 of 4</output>" in page
+    check_readout(page, nm, (1, 1, 1, 20, 3))
+
+
+@needs_chromium
 def test_large_images_are_thinned_and_say_so(tmp_path, monkeypatch):
     nm = small_map((9, 22, 17))
     monkeypatch.setattr(volumes, "LARGEST", 4 * 22 * 17)
@@ -151,7 +162,7 @@ def test_one_file_that_loads_nothing(tmp_path):
 def test_text_of_the_scan_cannot_run(tmp_path):
     hostile = '</script><script>alert("1")</script>'
     nm = small_map((22, 17))
-    nm = dataclasses.replace(nm, provenance={**nm.provenance, "why": hostile, "input": {"source": hostile}})
+    nm = dataclasses.replace(nm, provenance=dataclasses.replace(nm.provenance, why=hostile, input={"source": hostile}))
     mrnoise.save(nm, tmp_path / "out.html")
     assert hostile not in (tmp_path / "out.html").read_text(encoding="utf-8")
 

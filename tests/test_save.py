@@ -21,6 +21,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators.estimate import stack, unknown
 from mrnoise.files.atomic import replacing
 from mrnoise.io import read_noise_map
+from mrnoise.result.provenance import Provenance
 from mrnoise.result.quantities import QUANTITIES
 from mrnoise.saving import save
 from small_maps import OBLIQUE, small_map
@@ -170,9 +171,10 @@ def test_hdf5_takes_tensors_numpy_does_not_know(tmp_path):
 
 
 def test_a_large_provenance_fits(tmp_path):
-    nm = dataclasses.replace(small_map(), provenance={"why": "x" * 100_000, "loss": float("nan"), "n": np.int64(3)})
+    record = {"loss": float("nan"), "n": np.int64(3)}
+    nm = dataclasses.replace(small_map(), provenance=Provenance(why="x" * 100_000, input=record))
     save(nm, tmp_path / "out.h5")
-    assert read_noise_map(tmp_path / "out.h5").provenance == {"why": "x" * 100_000, "loss": None, "n": 3}
+    assert read_noise_map(tmp_path / "out.h5").provenance == Provenance(why="x" * 100_000, input={"loss": None, "n": 3})
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "foreign", "newer", "truncated", "incomplete"])

@@ -111,4 +111,4 @@ def test_networks_on_the_command_line(tmp_path):
     ):
         result = CliRunner().invoke(app, [*common, *extra, "-o", str(tmp_path / "map.h5")])
         assert result.exit_code == 0, (result.output, result.exception)
-        assert words in read_noise_map(tmp_path / "map.h5").provenance["reconstruction"]
+        assert words in read_noise_map(tmp_path / "map.h5").provenance.reconstruction

@@ -11,20 +11,7 @@ from typing import Any
 
 @contextmanager
 def without_interruption() -> Iterator[None]:
-    """Hold Ctrl-C and the signal to terminate back until the block is done; only the main thread receives them.
-
-    Examples
-    --------
-    >>> import signal
-    >>> done = []
-    >>> try:
-    ...     with without_interruption():
-    ...         signal.raise_signal(signal.SIGINT)
-    ...         done.append("all of it")
-    ... except KeyboardInterrupt:
-    ...     print(done)
-    ['all of it']
-    """
+    """Hold Ctrl-C and the signal to terminate back until the block is done; only the main thread receives them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

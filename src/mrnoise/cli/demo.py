@@ -60,7 +60,7 @@ def demo(
         write(nm, files[name])
         written.append(output / name)
         print_map(nm, f"Simulated head: {name}")
-        if nm.provenance["interrupted"]:
+        if nm.interrupted:
             break
     if len(maps) == len(reconstructions):
         first, second = maps.values()
@@ -68,7 +68,7 @@ def demo(
         OUT.print(_gain(first, second), highlight=False, soft_wrap=True)
         written.append(figure)
     print_written(written)
-    if len(maps) < len(reconstructions) or nm.provenance["interrupted"]:
+    if len(maps) < len(reconstructions) or nm.interrupted:
         ERR.print("[yellow]interrupted: the folder holds what was known by then[/yellow]")
         raise typer.Exit(INTERRUPTED)
 

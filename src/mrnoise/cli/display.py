@@ -135,16 +135,16 @@ def print_map(nm: NoiseMap, title: str) -> None:
         table.add_row(name, *cells, quantity.unit)
     OUT.print(table)
     p = nm.provenance
-    cost = f", {nm.n_samples} samples, {nm.n_products} products, {p['seconds']:.1f} s" if nm.n_samples else ""
+    cost = f", {nm.n_samples} samples, {nm.n_products} products, {p.seconds:.1f} s" if nm.n_samples else ""
     OUT.print(
-        f"{nm.method} ({p['why']}){cost}; R = {nm.acceleration:.2f}; Ψ: {p['noise_covariance']['source']}",
+        f"{nm.method} ({p.why}){cost}; R = {nm.acceleration:.2f}; Ψ: {(p.noise_covariance or {})['source']}",
         soft_wrap=True,
         highlight=False,
     )
-    if "preview" in p:
+    if p.preview is not None:
         from mrnoise.result.preview import sentence
 
-        OUT.print(f"Preview: {sentence(p['preview'])}", soft_wrap=True, highlight=False)
+        OUT.print(f"Preview: {sentence(p.preview)}", soft_wrap=True, highlight=False)
     if nm.linearity is not None:
         _print_linearity(nm.linearity)
 

@@ -47,7 +47,8 @@ def gfactor(
         g = g_factor(nm, full, acceleration or nm.acceleration)
         # The interval of g in a map is that of its own σ; the reference's error is told in words.
         error = 100 * float(full.relative_error.nanmedian())
-        record = {**nm.provenance, "g_reference": f"{reference}, whose own error of {error:.1f} % comes on top"}
+        words = f"{reference}, whose own error of {error:.1f} % comes on top"
+        record = dataclasses.replace(nm.provenance, g_reference=words)
         nm = dataclasses.replace(nm, reference_std=full.std, acceleration=g.acceleration, provenance=record)
     else:
         acquisition = load_scan(

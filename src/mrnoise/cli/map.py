@@ -90,7 +90,7 @@ def map_(
     written = write(nm, files)
     print_map(nm, f"{scan.name}: {reconstruction}")
     print_written(written)
-    if nm.provenance["interrupted"]:
+    if nm.interrupted:
         ERR.print("[yellow]interrupted: the map holds the estimate so far[/yellow]")
         raise typer.Exit(INTERRUPTED)
 

@@ -63,7 +63,7 @@ def patterns(
     from mrnoise.cli.region import region as read_region
     from mrnoise.figures.rankings import pattern_figure
     from mrnoise.linearization import image_of
-    from mrnoise.mapping.provenance import scan_record
+    from mrnoise.mapping.provenance import of_scan
     from mrnoise.ranking import rank_patterns
     from mrnoise.reconstruction.protocol import as_reconstruction
 
@@ -93,7 +93,7 @@ def patterns(
         "sampling_seed": sampling_seed,
         "seed": seed,
         "patterns": [_pattern_record(row) for row in rows],
-        "provenance": scan_record(acquisition),
+        "provenance": of_scan(acquisition).stated(),
     }
     _write(files, lambda: pattern_figure(rows, region), record)
     _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration:g}, {roi}", acquisition.spatial_dims)
@@ -145,7 +145,7 @@ def networks(
     from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.figures.rankings import network_figure
-    from mrnoise.mapping.provenance import scan_record
+    from mrnoise.mapping.provenance import of_scan
     from mrnoise.networks.weights import SHIPPED
     from mrnoise.ranking import rank_networks
     from mrnoise.reconstruction.protocol import as_reconstruction
@@ -177,7 +177,7 @@ def networks(
         "sampling_seed": sampling_seed,
         "seed": seed,
         "networks": [_network_record(row) for row in rows],
-        "provenance": scan_record(acquisition),
+        "provenance": of_scan(acquisition).stated(),
     }
     _write(files, lambda: network_figure(rows), record)
     _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration:g}, {roi or 'the object'}")

@@ -13,10 +13,11 @@ from mrnoise.encoding.lines import on_lines
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """SᴴFᴴMFS of one sampling, its arrays with the centre at index 0, which saves the shifts, and the axes along which
-    sampling varies at the end, which saves the transforms of the others.
+    """SᴴFᴴMFS of one sampling, in an order of its own.
 
-    Maps, mask and regularisation are passed beside it, so that they can be differentiated.
+    Arrays have their centre at index 0, which saves the shifts, and the axes along which sampling varies at the end,
+    which saves the transforms of the others. Maps, mask and regularisation are passed beside it, so that they can be
+    differentiated.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -185,7 +186,7 @@ class Method:
 
     @property
     def distribution_name(self) -> str:
-        """Of its random probes, for the record."""
+        """Of its random probes."""
         return "none"
 
     def choose(self, image: Image, plan: Plan, key: Key, *, n_images: int = 1) -> Choice:
@@ -208,24 +209,25 @@ class Method:
         """
         raise NotImplementedError
 
-    def going_on(self, record: dict[str, Any]) -> Method:
+    def going_on(self, earlier: str, options: Mapping[str, Any]) -> Method:
         """Itself with the options of an earlier map where it leaves them open.
 
         Parameters
         ----------
-        record
-            That of the earlier map.
+        earlier
+            The method of the earlier map.
+        options
+            With which it was used, by name.
 
         Raises
         ------
         InputError
             If the map is by another method, or with other options.
         """
-        earlier = record.get("method")
         if not self.resumable:
-            raise cannot_go_on("a map by sketch or monte_carlo", str(earlier))
+            raise cannot_go_on("a map by sketch or monte_carlo", earlier)
         if self.name != earlier:
-            raise cannot_go_on(f"method {self.name}", str(earlier))
+            raise cannot_go_on(f"method {self.name}", earlier)
         return self
 
 
@@ -239,9 +241,9 @@ def cannot_go_on(expected: str, received: str) -> InputError:
     )
 
 
-def as_before(option: str, asked: bool | None, record: dict[str, Any]) -> bool:
+def as_before(option: str, asked: bool | None, options: Mapping[str, Any]) -> bool:
     """An option of the earlier map, which must not be asked for otherwise."""
-    before = bool(record.get(option))
+    before = bool(options.get(option))
     if asked is not None and asked != before:
         raise cannot_go_on(f"{option} {asked}", str(before))
     return before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,10 +130,10 @@ class MonteCarlo(Method):
         """Noise is Gaussian."""
         return "gaussian"
 
-    def going_on(self, record: dict[str, Any]) -> MonteCarlo:
+    def going_on(self, earlier: str, options: Mapping[str, Any]) -> MonteCarlo:
         """With control variates where the earlier map has them."""
-        super().going_on(record)
-        return replace(self, control_variate=as_before("control_variate", self.control_variate, record))
+        super().going_on(earlier, options)
+        return replace(self, control_variate=as_before("control_variate", self.control_variate, options))
 
     def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
         """By replicas, the first of them those that are known."""

@@ -23,8 +23,10 @@ class _Rows(Accumulator):
     def __init__(self, operator: NoiseOperator) -> None:
         self._operator = operator
         self.count = 0
-        self._variance = torch.full((torch.Size(operator.image_shape).numel(),), torch.nan, dtype=torch.float64)
-        self._pseudo = torch.full(self._variance.shape, torch.nan, dtype=torch.complex128)
+        n_voxels = torch.Size(operator.image_shape).numel()
+        # In host memory: a row at a time is no work.
+        self._variance = torch.full((n_voxels,), torch.nan, dtype=torch.float64, device="cpu")
+        self._pseudo = torch.full((n_voxels,), torch.nan, dtype=torch.complex128, device="cpu")
 
     @property
     def rows_per_voxel(self) -> int:
@@ -37,7 +39,7 @@ class _Rows(Accumulator):
         index = slice(self.count, self.count + len(rows))
         squares = rows.abs().square().sum(-1).cpu()
         if self._operator.complex_linear:
-            variance, pseudo = squares[:, 0], torch.zeros(len(rows), dtype=torch.complex128)
+            variance, pseudo = squares[:, 0], torch.zeros(len(rows), dtype=torch.complex128, device="cpu")
         elif self.rows_per_voxel == 1:
             # Each real component of v has variance 1/2.
             variance = 0.5 * squares[:, 0]

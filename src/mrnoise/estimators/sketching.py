@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,15 +142,15 @@ class Sketch(Method):
         """That of its probes."""
         return self.distribution if isinstance(self.distribution, str) else self.distribution.__name__
 
-    def going_on(self, record: dict[str, Any]) -> Sketch:
+    def going_on(self, earlier: str, options: Mapping[str, Any]) -> Sketch:
         """With control variates and half precision where the earlier map has them."""
-        super().going_on(record)
-        if self.distribution_name != record.get("distribution"):
-            raise cannot_go_on(f"distribution {self.distribution_name}", str(record.get("distribution")))
+        super().going_on(earlier, options)
+        if self.distribution_name != options.get("distribution"):
+            raise cannot_go_on(f"distribution {self.distribution_name}", str(options.get("distribution")))
         return replace(
             self,
-            control_variate=as_before("control_variate", self.control_variate, record),
-            half_precision=as_before("half_precision", self.half_precision, record),
+            control_variate=as_before("control_variate", self.control_variate, options),
+            half_precision=as_before("half_precision", self.half_precision, options),
         )
 
     def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def panel(noise_map: NoiseMap) -> Figure:
         axes = sheet.axes(left, base, PANEL_WIDTH, height)
         bar = sheet.axes(left, FOOTER + BAR_LABEL, PANEL_WIDTH, BAR_HEIGHT)
         _draw_column([axes], bar, name, [noise_map], inside, index, pixel)
-    scan = [*_scan(noise_map), *_slice(inside, index)]
+    scan = [*_scan(noise_map), *_place(noise_map, index)]
     sheet.footer([[*_sampling(noise_map, inside), *scan]])
     return sheet.figure
 
@@ -124,7 +124,7 @@ def comparison(first: NoiseMap, second: NoiseMap, names: tuple[str, str]) -> Fig
 
     sampling = [f"{name}: {', '.join(_sampling(nm, inside))}" for name, nm in zip(names, maps, strict=True)]
     scan = dict.fromkeys(part for nm in maps for part in _scan(nm))
-    sheet.footer([sampling, [*scan, *_slice(inside, index), *_intensity(first, second, names, inside)]])
+    sheet.footer([sampling, [*scan, *_place(first, index), *_intensity(first, second, names, inside)]])
     return sheet.figure
 
 
@@ -315,7 +315,7 @@ def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
     """How the map was made, and how well it is known."""
     samples = "probes" if noise_map.bias is None else "replicas"
     parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
-    if "preview" in noise_map.provenance:
+    if noise_map.provenance.preview is not None:
         parts.insert(0, "PREVIEW")
     error = to_numpy(noise_map.relative_error)
     values = error[inside & np.isfinite(error)]
@@ -331,14 +331,24 @@ def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
 
 def _scan(noise_map: NoiseMap) -> list[str]:
     parts = [f"R = {noise_map.acceleration:.3g}"]
-    covariance = noise_map.provenance.get("noise_covariance")
-    if isinstance(covariance, Mapping) and covariance.get("source"):
+    covariance = noise_map.provenance.noise_covariance or {}
+    if covariance.get("source"):
         parts.append(f"Ψ: {covariance['source']}")
     return parts
 
 
-def _slice(inside: np.ndarray, index: tuple[int, ...]) -> list[str]:
-    return [f"slice {index[-1] + 1} of {inside.shape[-3]}"] if index else []
+def leading_axes(noise_map: NoiseMap) -> list[tuple[str, int]]:
+    """Names and sizes of the axes before (y, x); the last axis of a volume before them is called slice."""
+    sizes = noise_map.image.shape[:-2]
+    names = [*noise_map.axes, *(["slice"] if noise_map.spatial_dims == 3 else [])]
+    usual = ["frame"] * (len(sizes) - 1) + ["slice"]
+    return list(zip(names if len(names) == len(sizes) else usual, sizes, strict=False))
+
+
+def _place(noise_map: NoiseMap, index: tuple[int, ...]) -> list[str]:
+    """Which of several images is shown."""
+    axes = [(name, size, i) for (name, size), i in zip(leading_axes(noise_map), index, strict=True) if size > 1]
+    return [", ".join(f"{name} {i + 1} of {size}" for name, size, i in axes)] if axes else []
 
 
 def _intensity(first: NoiseMap, second: NoiseMap, names: tuple[str, str], inside: np.ndarray) -> list[str]:

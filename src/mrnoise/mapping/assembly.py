@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from mrnoise.estimators.choice.linearity import join as join_linearity
 from mrnoise.estimators.estimate import stack, unknown
 from mrnoise.linearization import Images, Preflight
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class MappedImage:
     preflight: Preflight | None = None
 
 
-def assemble(images: Images, mapped: Sequence[MappedImage], record: Mapping[str, Any]) -> NoiseMap:
+def assemble(images: Images, mapped: Sequence[MappedImage], provenance: Provenance) -> NoiseMap:
     """The map of a scan from its images, those not reached NaN."""
     scan, first = images.acquisition, mapped[0]
     missing = images.count - len(mapped)
@@ -64,7 +64,7 @@ def assemble(images: Images, mapped: Sequence[MappedImage], record: Mapping[str,
         acceleration=scan.acceleration,
         linearity=linearity,
         axes=scan.axes,
-        provenance={**record, "linearity": None if linearity is None else linearity.describe()},
+        provenance=provenance,
     )
 
 

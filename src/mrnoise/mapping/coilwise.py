@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,11 @@ from mrnoise.estimators.sampler import sampler
 from mrnoise.interruption import without_interruption
 from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.mapping.assembly import MappedImage, assemble
-from mrnoise.mapping.provenance import scan_record
+from mrnoise.mapping.provenance import of_scan
 from mrnoise.mapping.run import MapProgress
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 
 METHOD = "coil_sketch"
 
@@ -42,7 +44,7 @@ class CoilSketch:
         K the number of coils C, or 2C where the reconstruction is not complex-linear.
     interrupted
         Whether Ctrl-C came before the last probe.
-    record
+    provenance
         What the maps say of how they were made.
 
     Examples
@@ -62,7 +64,7 @@ class CoilSketch:
     acquisition: Acquisition
     parts: tuple[tuple[Tensor, ChannelCovariance], ...] = field(repr=False)
     interrupted: bool
-    record: Mapping[str, Any] = field(repr=False)
+    provenance: Provenance = field(repr=False)
 
     @property
     def n_products(self) -> int:
@@ -101,7 +103,7 @@ class CoilSketch:
             for value, found in self.parts
         ]
         images = Images.of(self.reconstruction, scan.replace(noise_covariance=psi))
-        return assemble(images, mapped, {**self.record, "noise_covariance": psi.describe()})
+        return assemble(images, mapped, dataclasses.replace(self.provenance, noise_covariance=psi.describe()))
 
 
 def coil_sketch(
@@ -185,21 +187,17 @@ def coil_sketch(
             parts.append((operator.value.cpu(), moments.covariance()))
         if interrupted:
             break
-    record = {
-        "method": METHOD,
-        "why": "one sketch for every noise covariance",
-        "seed": seed,
-        "distribution": "phase",
-        "n_samples": min(found.n_samples for _, found in parts),
-        "n_products": sum(found.n_samples * len(found.matrix) for _, found in parts),
-        "interrupted": interrupted,
-        "noise_model": "first order in the noise",
-        "reconstruction": images.reconstruction.title,
-        "preflight": checks,
-        **scan_record(acquisition, images.reconstruction.estimates_coil_maps),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    return CoilSketch(reconstruction, acquisition, tuple(parts), interrupted, record)
+    provenance = dataclasses.replace(
+        of_scan(acquisition, images.reconstruction.estimates_coil_maps),
+        reconstruction=images.reconstruction.title,
+        why="one sketch for every noise covariance",
+        noise_model="first order in the noise",
+        seed=seed,
+        distribution="phase",
+        preflight=checks,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    return CoilSketch(reconstruction, acquisition, tuple(parts), interrupted, provenance)
 
 
 def _responses(operator: NoiseToImage, probe: int, key: Key, batch_size: int | None) -> tuple[Tensor, Tensor | None]:

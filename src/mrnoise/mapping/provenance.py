@@ -8,28 +8,28 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.result.provenance import Provenance
 from mrnoise.sampling.grid import Grid
 
 
-def scan_record(acquisition: Acquisition, own_coil_maps: bool = False) -> dict[str, Any]:
-    """Everything about the scan that a map depends on, JSON-able; without its coil maps where a network has its own."""
+def of_scan(acquisition: Acquisition, own_coil_maps: bool = False) -> Provenance:
+    """Everything about the scan that a map depends on; without its coil maps where a network has its own."""
     given = acquisition.coil_maps is not None and not own_coil_maps
-    return {
-        "coil_maps": "given, held fixed" if given else "those of the reconstruction",
-        "noise_covariance": acquisition.noise_covariance.describe(),
-        "sampling": {
+    return Provenance(
+        coil_maps="given, held fixed" if given else "those of the reconstruction",
+        noise_covariance=acquisition.noise_covariance.describe(),
+        sampling={
             "acceleration": acquisition.acceleration,
             "acquired_fraction": 1 / acquisition.acceleration,
         },
-        "input": {"source": acquisition.source, "sha256": fingerprint(acquisition)},
-        "versions": versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        input={"source": acquisition.source, "sha256": fingerprint(acquisition)},
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def fingerprint(acquisition: Acquisition) -> str:

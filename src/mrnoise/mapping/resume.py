@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mrnoise.estimators import Auto, Estimate, Method, method
 from mrnoise.estimators.estimate import unstack
 from mrnoise.estimators.protocol import cannot_go_on
@@ -18,14 +20,13 @@ def method_of(earlier: NoiseMap, asked: Method) -> Method:
     InputError
         If it is another, or cannot be gone on from.
     """
-    record = dict(earlier.provenance)
     if isinstance(asked, Auto):
-        options = {"control_variate": asked.control_variate, "half_precision": asked.half_precision}
+        options: dict[str, Any] = {"control_variate": asked.control_variate, "half_precision": asked.half_precision}
         if earlier.method == "sketch":
-            options["distribution"] = record.get("distribution")
+            options["distribution"] = earlier.provenance.distribution
         if earlier.method in ("sketch", "monte_carlo"):
             asked = method(earlier.method, **options)
-    return asked.going_on(record)
+    return asked.going_on(earlier.method, earlier.provenance.stated())
 
 
 def estimates_of(earlier: NoiseMap, images: Images, seed: int) -> list[Estimate | None]:
@@ -38,15 +39,14 @@ def estimates_of(earlier: NoiseMap, images: Images, seed: int) -> list[Estimate 
     """
     if not earlier.estimate.error.continues:
         raise cannot_go_on("a map by sketch or monte_carlo", earlier.method)
+    before = earlier.provenance
     expected = {
-        "input sha256": fingerprint(images.acquisition),
-        "reconstruction": images.reconstruction.title,
-        "seed": seed,
-        "noise_scale": None,
+        "input sha256": (fingerprint(images.acquisition), (before.input or {}).get("sha256")),
+        "reconstruction": (images.reconstruction.title, before.reconstruction),
+        "seed": (seed, before.seed),
+        "noise scale": (None, before.noise_scale),
     }
-    for name, wanted in expected.items():
-        source = earlier.provenance.get("input", {}) if name == "input sha256" else earlier.provenance
-        found = source.get(name.split()[-1])
+    for name, (wanted, found) in expected.items():
         if found != wanted:
             raise cannot_go_on(f"{name} {wanted}", str(found))
     parts = unstack(earlier.estimate.map(images.taken_apart), len(images.shape))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
@@ -14,11 +14,12 @@ from mrnoise.estimators import method as method_named
 from mrnoise.estimators.choice.linearity import TOLERANCE
 from mrnoise.linearization import Images
 from mrnoise.mapping.assembly import MappedImage, assemble
-from mrnoise.mapping.provenance import scan_record
+from mrnoise.mapping.provenance import of_scan
 from mrnoise.mapping.resume import estimates_of, method_of
 from mrnoise.mapping.scan_image import ScanImage
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 
 # Where neither a count nor a target is given.
 DEFAULT_TARGET_ERROR = 0.03
@@ -62,7 +63,7 @@ def noise_map(
         is not correlated, found from a pilot. ``"probe"``: of all voxels at once. ``"exact"``: row by row.
         ``"closed_form"``: of SENSE. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``: the
-        cheapest that may be believed, `mrnoise.estimators.Auto`; ``provenance["why"]`` has the figures.
+        cheapest that may be believed, `mrnoise.estimators.Auto`; ``provenance.why`` has the figures.
         A first-order map is checked at the noise level of the scan: `NoiseMap.linearity`.
     n_samples
         Number of probes or replicas an image; with ``target_error``, the most.
@@ -84,7 +85,7 @@ def noise_map(
     Returns
     -------
     NoiseMap
-        After Ctrl-C: the estimate so far, ``provenance["interrupted"]`` true, images not reached NaN.
+        After Ctrl-C: the estimate so far, ``interrupted`` is true, images not reached NaN.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def noise_map(
         # Whole images are kept; before the first there is nothing to return.
         if not mapped:
             raise
-    return assemble(images, mapped, _record(images, request, mapped, seed) | _seconds(started))
+    return assemble(images, mapped, _provenance(images, request, mapped, seed, started))
 
 
 def choose(
@@ -242,35 +243,24 @@ def map_images(
             return
 
 
-def _record(images: Images, request: Request, mapped: list[MappedImage], seed: int) -> dict[str, Any]:
+def _provenance(images: Images, request: Request, mapped: list[MappedImage], seed: int, started: float) -> Provenance:
     """How a map was made."""
     first = mapped[0]
     assert first.choice is not None and first.preflight is not None
-    method, estimates = first.choice.method, [one.estimate for one in mapped]
-    certified = [one.certified_error for one in estimates]
-    known = [float(error) for error in certified if error is not None]
-    return {
-        "method": method.name,
-        "why": first.choice.why,
-        "seed": seed,
-        "distribution": method.distribution_name,
-        "control_variate": bool(getattr(method, "control_variate", False)),
-        "half_precision": bool(getattr(method, "half_precision", False)),
-        "n_samples": min(one.n_samples for one in estimates) if len(mapped) == images.count else 0,
-        "n_products": sum(one.n_products for one in estimates),
-        "target_error": None if method.exhaustive else request.target_error,
-        # The worst; ``None`` where an image was not reached.
-        "certified_error": max(known) if len(known) == images.count else None,
-        "interrupted": any(one.interrupted for one in estimates) or len(mapped) < images.count,
-        "noise_model": "first order in the noise" if method.first_order else "replicas at the noise level of the scan",
-        "reconstruction": images.reconstruction.title,
-        "preflight": first.preflight.describe(),
-        **scan_record(images.acquisition, images.reconstruction.estimates_coil_maps),
-    }
-
-
-def _seconds(started: float) -> dict[str, float]:
-    return {"seconds": round(time.perf_counter() - started, 3)}
+    method = first.choice.method
+    return replace(
+        of_scan(images.acquisition, images.reconstruction.estimates_coil_maps),
+        reconstruction=images.reconstruction.title,
+        why=first.choice.why,
+        noise_model="first order in the noise" if method.first_order else "replicas at the noise level of the scan",
+        seed=seed,
+        distribution=method.distribution_name,
+        control_variate=bool(getattr(method, "control_variate", False)),
+        half_precision=bool(getattr(method, "half_precision", False)),
+        target_error=None if method.exhaustive else request.target_error,
+        preflight=first.preflight.describe(),
+        seconds=round(time.perf_counter() - started, 3),
+    )
 
 
 def _within(progress: MapProgress | None, index: int, count: int) -> Progress | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
-from mrnoise.mapping.provenance import scan_record
+from mrnoise.mapping.provenance import of_scan
 from mrnoise.mapping.run import noise_map
 from mrnoise.measurement.correlation import NoiseCorrelation, noise_correlation
 from mrnoise.measurement.lesion import PointSpread, point_spread
@@ -21,6 +21,7 @@ from mrnoise.measurement.place import no_such_voxel, spacing
 from mrnoise.measurement.roi import Measurement, bool_region, contrast_to_noise, difference_weights, weighted_sums
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, as_reconstruction
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 
 AXES = ("z", "y", "x")
 
@@ -103,7 +104,7 @@ class Measurements:
     point_spread: PointSpread | None = None
     noise_power: NoisePowerSpectrum | None = None
     noise_map: NoiseMap | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def sections(self) -> dict[str, list[Row]]:
         """Rows by heading."""
@@ -134,7 +135,11 @@ class Measurements:
                 "n_samples": power.n_samples,
                 "method": power.method,
             }
-        return record | {"provenance": self.provenance}
+        return record | {"provenance": self.stated()}
+
+    def stated(self) -> dict[str, Any]:
+        """How it was made, by name."""
+        return {**self.provenance.stated(), "voxel_size": {"value": self.spacing, "unit": self.unit}}
 
     def _region(self, roi: Tensor, mean: Measurement) -> Iterator[Row]:
         yield _measured("mean of |x|", mean, "± its σ, correlations between voxels included")
@@ -284,7 +289,7 @@ def measure(
                 progress("noise map", image * total + done, n_images * total)
 
         nm = noise_map(reconstruction, acquisition, target_error=target_error, seed=seed, progress=mapped)
-        if nm.provenance["interrupted"]:
+        if nm.interrupted:
             raise KeyboardInterrupt
     if place is not None:
         correlation = noise_correlation(reconstruction, acquisition, place, nm)
@@ -300,12 +305,11 @@ def measure(
         point_spread=spread,
         noise_power=power,
         noise_map=nm,
-        provenance={
-            "reconstruction": as_reconstruction(reconstruction).title,
-            "seed": seed,
-            "voxel_size": {"value": steps, "unit": unit},
-            **scan_record(acquisition, as_reconstruction(reconstruction).estimates_coil_maps),
-        },
+        provenance=replace(
+            of_scan(acquisition, as_reconstruction(reconstruction).estimates_coil_maps),
+            reconstruction=as_reconstruction(reconstruction).title,
+            seed=seed,
+        ),
         **found,
     )
 

@@ -237,7 +237,7 @@ def weighted_sums(
         if other.shape != weights[0].shape:
             raise misfit(tuple(weights[0].shape), other.shape)
     stacked = torch.stack([w.double() / w.sum().clamp_min(1) if w.dtype == torch.bool else w for w in weights])
-    values = torch.zeros(len(stacked), dtype=torch.float64)
+    values = torch.zeros(len(stacked), dtype=torch.float64, device="cpu")
     variances = torch.zeros_like(values)
     for operator, pieces in operators_over(reconstruction, acquisition, stacked):
         if operator.preflight.vjp_mode is None:

@@ -18,6 +18,7 @@ from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.metrics import psnr
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 
 RankingProgress = Callable[[str, float, int], None]
 """Told what is being ranked, how many parts are done, and of how many."""
@@ -77,7 +78,7 @@ def repeated_maps(
                 raise KeyboardInterrupt
             done[k].append(MappedImage(value, estimate.cpu()))
             report((index * len(seeds) + k + 1) / images.count)
-    return [assemble(images, parts, {}) for parts in done], worst(verdicts)
+    return [assemble(images, parts, Provenance()) for parts in done], worst(verdicts)
 
 
 def worst(verdicts: Sequence[str]) -> str:

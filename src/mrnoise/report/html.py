@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -75,8 +74,7 @@ def _asset(name: str) -> str:
 
 
 def _title(noise_map: NoiseMap) -> str:
-    source = noise_map.provenance.get("input")
-    name = source.get("source") if isinstance(source, Mapping) else None
+    name = (noise_map.provenance.input or {}).get("source")
     return f"Noise map of {name}" if name else "Noise map"
 
 
@@ -84,10 +82,10 @@ def _subtitle(noise_map: NoiseMap) -> str:
     record = noise_map.provenance
     shape = " × ".join(str(n) for n in reversed(noise_map.image.shape))
     parts = [
-        record.get("reconstruction"),
+        record.reconstruction,
         noise_map.method.replace("_", " "),
         f"{shape} voxels",
-        str(record.get("created", ""))[:10],
+        (record.created or "")[:10],
     ]
     return "  ·  ".join(str(part) for part in parts if part)
 

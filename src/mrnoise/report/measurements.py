@@ -42,7 +42,7 @@ def measurement_page(found: Measurements, title: str) -> str:
     assets = files("mrnoise.report")
     return Template((assets / "measurements.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
-        subtitle=escape(str(found.provenance.get("reconstruction", ""))),
+        subtitle=escape(str(found.provenance.reconstruction or "")),
         style=(assets / "report.css").read_text(encoding="utf-8"),
         tables="\n".join(_table(name, found) for name in found.sections()),
         figures="\n".join(
@@ -50,7 +50,7 @@ def measurement_page(found: Measurements, title: str) -> str:
             f'src="{source}"></section>'
             for name, text, source in figures(found)
         ),
-        provenance=record_rows(found.provenance),
+        provenance=record_rows(found.stated()),
     )
 
 

@@ -173,6 +173,9 @@ class Report {
       });
     }
     element("reset").addEventListener("click", () => this.setWindow(...this.shown.fullWindow));
+    const names = this.axes.map(([name]) => name[0].toUpperCase() + name.slice(1));
+    element("slice-name").textContent = names.at(-1) ?? "";
+    element("frame-name").textContent = names.slice(0, -1).join(", ");
     this.buildSlider("slice", this.size[2], (value) => this.moveTo([this.voxel[0], this.voxel[1], value]));
     this.buildSlider("frame", this.frameCount, (value) => {
       this.frame = value;
@@ -210,7 +213,18 @@ class Report {
     element("slice").value = this.voxel[2];
     element("slice-label").textContent = `${this.voxel[2] * this.sliceStep + 1} of ${this.slices}`;
     element("frame").value = this.frame;
-    element("frame-label").textContent = `${this.frame * this.frameStep + 1} of ${this.frames}`;
+    element("frame-label").textContent = this.frameLabel();
+  }
+
+  /** Where the frame slider stands along each axis before the last: "3 of 5, 1 of 2". */
+  frameLabel() {
+    let rest = this.frame * this.frameStep;
+    const places = this.axes.slice(0, -1).reverse().map(([, size]) => {
+      const place = `${(rest % size) + 1} of ${size}`;
+      rest = Math.floor(rest / size);
+      return place;
+    });
+    return places.reverse().join(", ");
   }
 
   /** Value and interval of every quantity at one voxel; voxels are counted from 0, as in the files. */

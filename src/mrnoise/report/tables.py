@@ -55,13 +55,14 @@ def banners(noise_map: NoiseMap, notes: Sequence[str]) -> str:
             "<b>Interrupted.</b> The run was stopped before it reached its target. The intervals hold for the "
             "probes that were made; slices that were not reached are empty."
         )
-    if noise_map.provenance.get("noise_scale", 1.0) != 1.0:
+    scale = noise_map.provenance.noise_scale or 1.0
+    if scale != 1:
         messages.append(
-            f"<b>Another noise level.</b> The noise is {noise_map.provenance['noise_scale']:.4g} times that "
+            f"<b>Another noise level.</b> The noise is {scale:.4g} times that "
             "of the scan, to first order; whether first order holds there was not checked."
         )
-    if "preview" in noise_map.provenance:
-        messages.append(f"<b>Preview.</b> {escape(sentence(noise_map.provenance['preview']))}.")
+    if noise_map.provenance.preview is not None:
+        messages.append(f"<b>Preview.</b> {escape(sentence(noise_map.provenance.preview))}.")
     if noise_map.linearity is not None and noise_map.linearity.verdict != LINEAR:
         messages.append(
             f"<b>First order may not hold.</b> The reconstruction is {escape(noise_map.linearity.sentence)}. "
@@ -133,13 +134,15 @@ def provenance(noise_map: NoiseMap) -> str:
         "method": noise_map.method,
         "n_samples": noise_map.n_samples,
         "n_products": noise_map.n_products,
-        "interrupted": noise_map.estimate.interrupted,
+        "certified_error": noise_map.certified_error,
+        "interrupted": noise_map.interrupted,
+        "linearity": None if noise_map.linearity is None else noise_map.linearity.describe(),
         "sampling": {"acceleration": noise_map.acceleration},
         "geometry": {
             "voxel size (z, y, x) in mm": noise_map.geometry.voxel_size,
             "source": "scan" if noise_map.geometry.measured else "assumed",
         },
-        **noise_map.provenance,
+        **noise_map.provenance.stated(),
     }
     return record_rows(record)
 

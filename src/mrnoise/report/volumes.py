@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mrnoise.figures.panel import chosen_slice, window
+from mrnoise.figures.panel import chosen_slice, leading_axes, window
 from mrnoise.files.record import to_numpy
 from mrnoise.quantiles import chi_square
 from mrnoise.report.packing import pack, pack_mask
@@ -82,6 +82,7 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
         "slices": grid.shape[0],
         "frameStep": grid.frame_step,
         "sliceStep": grid.slice_step,
+        "axes": leading_axes(noise_map),
         "slice": index[-1] // grid.slice_step if index else 0,
         "spacing": noise_map.geometry.spacing,
         "volume": noise_map.spatial_dims == 3 and grid.shape[0] > 1,

@@ -85,11 +85,11 @@ def _figures(nm: NoiseMap, reference: NoiseMap | None, scan: EvaluationScan) -> 
     inside = scan.inside
     found: dict[str, Any] = {
         "method": nm.method,
-        "control_variate": bool(nm.provenance.get("control_variate")),
-        "half_precision": bool(nm.provenance.get("half_precision")),
+        "control_variate": bool(nm.provenance.control_variate),
+        "half_precision": bool(nm.provenance.half_precision),
         "n_samples": nm.n_samples,
         "n_products": nm.n_products,
-        "seconds": nm.provenance["seconds"],
+        "seconds": nm.provenance.seconds,
         "snr": float(nm.snr[inside].nanmedian()),
     }
     if scan.target is not None:

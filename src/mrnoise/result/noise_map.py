@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators.choice.linearity import Linearity
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.quantiles import chi_square, chi_square_above
+from mrnoise.result.provenance import Provenance
 from mrnoise.result.quantities import Quantity, quantities
 
 
@@ -44,7 +43,7 @@ class NoiseMap:
     axes
         Names of the axes of the image before its spatial ones.
     provenance
-        How the map was made: method and why, seed, versions, input hash, preflight, noise source.
+        How the map was made: why by this method, seed, versions, input hash, preflight, noise source.
 
     Notes
     -----
@@ -75,7 +74,7 @@ class NoiseMap:
     acceleration: float = 1.0
     linearity: Linearity | None = None
     axes: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     # -- noise -------------------------------------------------------------------------------------------
 
@@ -268,13 +267,13 @@ class NoiseMap:
                 received=str(alpha),
                 remedy="Use 2 for noise twice as strong.",
             )
-        scale = alpha * self.provenance.get("noise_scale", 1.0)
+        scale = alpha * (self.provenance.noise_scale or 1.0)
         return dataclasses.replace(
             self,
             estimate=self.estimate.scaled(alpha),
             reference_std=None if self.reference_std is None else alpha * self.reference_std,
             linearity=None,
-            provenance={**self.provenance, "noise_scale": scale, "linearity": None},
+            provenance=dataclasses.replace(self.provenance, noise_scale=scale),
         )
 
     # -- record ------------------------------------------------------------------------------------------
@@ -293,6 +292,17 @@ class NoiseMap:
     def n_products(self) -> int:
         """Reconstructions, jvps and vjps evaluated."""
         return self.estimate.n_products
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it ends before its target, or before its last image."""
+        return self.estimate.interrupted
+
+    @property
+    def certified_error(self) -> float | None:
+        """The worst of its images, see `mrnoise.estimators.RegionError`; ``None`` where there was no target."""
+        found = self.estimate.certified_error
+        return float(found.max()) if found is not None and bool(found.isfinite().all()) else None
 
     def _component(self, name: str) -> tuple[Tensor, Tensor]:
         return self.estimate.component(self._direction(name))

@@ -50,7 +50,7 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
     -------
     NoiseMap
         Variance and pseudo-variance smoothed, the latter relative to the phase of each voxel; outside the object they
-        are as before. No voxel has an error bar any more (NaN). ``provenance["preview"]`` has the width of the
+        are as before. No voxel has an error bar any more (NaN). ``provenance.preview`` has the width of the
         kernel in voxels (standard deviation) and, inside the object, the predicted root-mean-square relative error
         of σ with and without smoothing and their ratio, the gain. Where no width is predicted to help, the width is 0
         and the map unchanged.
@@ -72,7 +72,7 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
     >>> from mrnoise.sampling import equispaced
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((64, 48), 4, mask=equispaced((64, 48), 2))
-    >>> record = preview(noise_map(CgSense(1e-3), scan, method="sketch", n_samples=8)).provenance["preview"]
+    >>> record = preview(noise_map(CgSense(1e-3), scan, method="sketch", n_samples=8)).provenance.preview
     >>> record["width_voxels"], round(record["error_without"], 2), round(record["predicted_error"], 2)
     (1.4, 0.17, 0.06)
     """
@@ -107,7 +107,7 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
         "error_without": errors[0],
         "predicted_gain": errors[0] / errors[best],
     }
-    provenance = {**noise_map.provenance, "preview": record}
+    provenance = dataclasses.replace(noise_map.provenance, preview=record)
     if best == 0:
         return dataclasses.replace(noise_map, provenance=provenance)
     phase = torch.sgn(noise_map.image).to(torch.complex128)
@@ -124,12 +124,12 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
             certified_error=None,
             error_sample=None,
         ),
-        provenance={**provenance, "certified_error": None},
+        provenance=provenance,
     )
 
 
 def sentence(record: Mapping[str, Any]) -> str:
-    """What ``provenance["preview"]`` says, in words."""
+    """What ``provenance.preview`` says, in words."""
     before = f"{record['error_without']:.1%}"
     if record["width_voxels"] == 0:
         return f"not smoothed, since no width is predicted to make the σ of this map better than {before}"

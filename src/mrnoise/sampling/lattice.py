@@ -146,7 +146,6 @@ def alias_lattice(mask: Tensor) -> AliasLattice:
             remedy="Use CgSense, which takes any sampling, or drop the calibration lines with "
             "acquisition.undersample(mask).",
         )
-    centre = torch.tensor([n // 2 for n in shape])
-    shifts = [tuple(int(v) for v in peak - centre) for peak in peaks]
+    shifts = [tuple(int(v) - n // 2 for v, n in zip(peak, shape, strict=True)) for peak in peaks]
     order = sorted(range(len(shifts)), key=lambda j: (any(shifts[j]), shifts[j]))
     return AliasLattice(tuple(shifts[j] for j in order), coefficients[order])

@@ -250,8 +250,9 @@ def _some(samples: Tensor, inside: Tensor) -> Tensor:
 def _judge(d: Tensor, linear: Tensor, departure: float, tolerance: float) -> Finding:
     """Ratio and squared error of σ with their jackknife errors, and what they say."""
     n = len(d)
-    ratio, squared = _statistics(d, linear, torch.ones(n, dtype=torch.bool))
-    without = torch.stack([_statistics(d, linear, torch.arange(n) != k) for k in range(n)])
+    pairs = torch.arange(n, device=d.device)
+    ratio, squared = _statistics(d, linear, pairs >= 0)
+    without = torch.stack([_statistics(d, linear, pairs != k) for k in range(n)])
     ratio_error, squared_error = ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
     # Each half has estimated its own mean.
     reach = float(student(0.5 + 0.5 * LEVEL, n - 2)) * squared_error
@@ -262,7 +263,7 @@ def _judge(d: Tensor, linear: Tensor, departure: float, tolerance: float) -> Fin
 
 def _statistics(d: Tensor, linear: Tensor, used: Tensor) -> Tensor:
     """√(ΣV/ΣV₁) and Σ(V - V₁)²/4ΣV₁² from the pairs in use, the even ones against the odd ones."""
-    even = torch.arange(len(d)) % 2 == 0
+    even = torch.arange(len(d), device=d.device) % 2 == 0
     true, first = ([x[used & half].var(0) for half in (even, ~even)] for x in (d, linear))
     ratio = ((true[0] + true[1]).sum() / (first[0] + first[1]).sum()).sqrt()
     product = ((true[0] - first[0]) * (true[1] - first[1])).sum()

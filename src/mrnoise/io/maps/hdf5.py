@@ -27,6 +27,7 @@ from mrnoise.estimators.sampling_error import (
 from mrnoise.files.atomic import replacing
 from mrnoise.files.record import to_json, to_numpy
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.result.provenance import Provenance
 from mrnoise.result.quantities import quantities
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def write_hdf5(noise_map: NoiseMap, path: Path) -> None:
         file.attrs["acceleration"] = noise_map.acceleration
         file.attrs["axes"] = list(noise_map.axes)
         # A dataset, because attributes are limited to 64 kB.
-        file["provenance"] = to_json(noise_map.provenance)
+        file["provenance"] = to_json(noise_map.provenance.stated())
         _put(file, "image", noise_map.image)
         _put(file, "reference_std", noise_map.reference_std)
 
@@ -176,7 +177,7 @@ def _read(file: h5py.File) -> NoiseMap:
         acceleration=float(file.attrs["acceleration"]),
         linearity=_get_linearity(file["linearity"]) if "linearity" in file else None,
         axes=tuple(str(axis) for axis in file.attrs.get("axes", ())),
-        provenance=json.loads(file["provenance"].asstr()[()]),
+        provenance=Provenance.of(json.loads(file["provenance"].asstr()[()])),
     )
 
 

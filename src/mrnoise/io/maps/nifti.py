@@ -76,17 +76,17 @@ def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any
         "definition": quantity.definition,
         "leading_axes": list(noise_map.axes),
         "method": noise_map.method,
-        "why": provenance.get("why"),
+        "why": provenance.why,
         "n_samples": noise_map.n_samples,
         "n_products": noise_map.n_products,
-        "seed": provenance.get("seed"),
+        "seed": provenance.seed,
         "linearity": None if noise_map.linearity is None else noise_map.linearity.sentence,
         "interrupted": noise_map.estimate.interrupted,
         "acceleration": noise_map.acceleration,
         "geometry_measured": noise_map.geometry.measured,
         "summary": _summary(array),
-        "versions": provenance.get("versions"),
-        "created": provenance.get("created"),
+        "versions": provenance.versions,
+        "created": provenance.created,
     }
 
 
