@@ -20,7 +20,6 @@ from mrnoise.linearization.derivatives import (
     OWN_VJP,
     VJP_MODES,
     Function,
-    evaluate_loop,
 )
 
 # Finite differences of a float32 network agree with its derivative to about 0.3 %; an in-place ReLU, the
@@ -101,25 +100,28 @@ class Preflight:
     @cached_property
     def evaluation_mode(self) -> str:
         """Name in `EVALUATION_MODES`: how replicas are evaluated."""
-        h, t = self._differences.step, self._tangent
-        with last_words(self._function, self._point):
-            single = evaluate_loop(self._function, self._point, h * t[None])
-        _check_shape(self._value, single[0])
-        mode, pair = "loop", None
+        change = self._differences.step * self._tangent
+        together = None
         try:
-            pair = EVALUATION_MODES["vmap"](self._function, self._point, torch.stack([h * t, -h * t]))
+            # What is at its second place is known: the image itself.
+            pair = torch.stack([change, torch.zeros_like(change)])
+            together = EVALUATION_MODES["vmap"](self._function, self._point, pair)
         except Exception as error:  # any failure of a user's code only rules out this way
             self.checks.append(Check("batched by vmap", False, _first_line(error)))
-        if pair is not None and pair[:1].shape == single.shape:
-            alone = _relative(pair[:1], single)
+        if together is not None and together[1].shape == self._value.shape:
+            alone = _relative(together[1], self._value)
             # Values that were mixed within the batch differ by as much as they change.
-            mixed = _relative(pair[:1] - self._value, single - self._value)
-            passed = alone < _by_precision(ROUND_OFF, single) and mixed < 10 * _by_precision(TOLERANCE, single)
+            changed = float((together[0] - self._value).norm())
+            mixed = float((together[1] - self._value).norm()) / max(changed, 1e-30)
+            passed = alone < _by_precision(ROUND_OFF, self._value) and mixed < 10 * _by_precision(
+                TOLERANCE, self._value
+            )
             self.checks.append(Check("batched by vmap", passed, f"differs from one at a time by {alone:.2g}"))
-            mode = "vmap" if passed else mode
-        backward = pair[1] if mode == "vmap" and pair is not None else None
-        self._differences.know(single[0], backward)
-        return mode
+            if passed:
+                self._differences.know(together[0])
+                return "vmap"
+        _check_repeatable(self._value, evaluate(self._function, self._point))
+        return "loop"
 
     @cached_property
     def _product(self) -> tuple[str, Tensor] | None:
@@ -254,7 +256,6 @@ def preflight(
     if value.is_conj() or value.is_neg():
         function, value = Resolved(function), value.resolve_conj().resolve_neg()
     _check_image(value, point, batch_ndim, spatial_dims)
-    _check_repeatable(value, evaluate(function, point))
     return function, value, Preflight(function, point, tangent, value)
 
 
@@ -385,47 +386,47 @@ def _check_shape(first: Tensor, second: Tensor) -> None:
 
 
 class _Differences:
-    """Central, forward and backward differences, evaluated as far as they are needed."""
+    """Forward, backward and central differences, evaluated as far as they are needed."""
 
     def __init__(self, function: Function, point: Tensor, value: Tensor, tangent: Tensor) -> None:
         self._function, self._point, self._value, self._tangent = function, point, value, tangent
         scale = float(point.norm() / tangent.norm().clamp_min(1e-30)) or 1.0
         self._steps = [fraction * scale for fraction in _by_precision(STEPS, point)]
-        self._found: list[Tensor] = []
-        self._known: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._ahead: dict[float, Tensor] = {}
 
     @property
     def step(self) -> float:
         """The first step."""
         return self._steps[0]
 
-    def know(self, forward: Tensor, backward: Tensor | None) -> None:
-        """Take in g(y + h t), and g(y - h t) where it is known too, of the first step."""
-        self._known = (forward, backward)
+    def know(self, ahead: Tensor) -> None:
+        """Take in g(y + h t) of the first step."""
+        self._ahead[self.step] = ahead
 
     def disagreement(self, derivative: Tensor, enough: float) -> float:
         """Of a derivative with the nearest difference of each voxel, over steps until it is ``enough``."""
         nearest, disagreement = torch.full_like(derivative, torch.inf).abs(), float("inf")
-        for index in range(len(self._steps)):
-            nearest = torch.minimum(nearest, (derivative - self._at(index)).abs().amin(0))
-            disagreement = _relative(derivative + nearest, derivative)
-            if disagreement <= enough:
-                break
+        for h in self._steps:
+            forward = (self._at(h) - self._value) / h
+            for side in (1, -1):
+                if side < 0:
+                    backward = (self._value - self._at(-h)) / h
+                    found = torch.stack([backward, 0.5 * (forward + backward)])
+                else:
+                    found = forward[None]
+                nearest = torch.minimum(nearest, (derivative - found).abs().amin(0))
+                disagreement = _relative(derivative + nearest, derivative)
+                if disagreement <= enough:
+                    return disagreement
         return disagreement
 
-    def _at(self, index: int) -> Tensor:
-        """Those of one step, (3, *image)."""
-        if index == len(self._found):
-            h = self._steps[index]
-            ahead, behind = self._known if index == 0 else (None, None)
+    def _at(self, h: float) -> Tensor:
+        """g(y + h t)."""
+        if h not in self._ahead:
             with last_words(self._function, self._point), torch.no_grad():
-                ahead = self._function(self._point + h * self._tangent) if ahead is None else ahead
-                behind = self._function(self._point - h * self._tangent) if behind is None else behind
-            _check_shape(self._value, ahead)
-            _check_shape(self._value, behind)
-            forward, backward = ahead - self._value, self._value - behind
-            self._found.append(torch.stack([(forward + backward) / (2 * h), forward / h, backward / h]))
-        return self._found[index]
+                self._ahead[h] = self._function(self._point + h * self._tangent)
+            _check_shape(self._value, self._ahead[h])
+        return self._ahead[h]
 
 
 def _relative(a: Tensor, b: Tensor) -> float:
