@@ -92,14 +92,8 @@ class _Level(nn.Module):
 def instance_norm(x: Tensor) -> Tensor:
     """(x - mean) / std of each channel of each image, √(variance + 10⁻⁵) as in `torch.nn.InstanceNorm2d`."""
     # Replicas do without the price of a function that has a derivative.
-    return _InstanceNorm.apply(x)[0] if _differentiated(x) else _normalized(x)[0]
-
-
-def _differentiated(x: Tensor) -> bool:
-    try:
-        return torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
-    except RuntimeError:  # a vmap within a derivative: torch cannot tell
-        return True
+    differentiated = torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
+    return _InstanceNorm.apply(x)[0] if differentiated else _normalized(x)[0]
 
 
 def _normalized(x: Tensor) -> tuple[Tensor, Tensor]:
