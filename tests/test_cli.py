@@ -271,6 +271,7 @@ def test_propagated_coil_maps(scan):
         (["roi", "SCAN", "--region", "box:1,1,4,4", "--background", "there"], "invalid region"),
         (["roi", "SCAN", "--voxel", "48,0"], "no such voxel: expected 2 whole numbers inside the image (48, 40)"),
         (["roi", "SCAN", "--voxel", "1,2,3"], "no such voxel"),
+        (["roi", "SCAN", "--voxel", f"{'9' * 30},1"], "no such voxel"),
         (["roi", "SCAN", "--voxel", "centre"], "no such voxel"),
         (["roi", "SCAN", "--voxel", "9,9", "--lesion-width", "-1"], "invalid width of the lesion"),
         (["roi", "SCAN", "--voxel", "9,9", "--target-error", "2"], "invalid target error"),
@@ -292,6 +293,49 @@ def test_propagated_coil_maps(scan):
         (["reproduce", "--only", "pico", "-o", "SCAN"], "cannot write the output"),
         (["reproduce", "--device", "cuda:64"], "no such device: expected one of cpu"),
         (["simulate", "out.txt"], "cannot simulate this"),
+        # Numbers that are none, or not possible.
+        (["map", "SCAN", "--seed", "-1"], "invalid seed"),
+        (["map", "SCAN", "--seed", "4294967296"], "invalid seed"),
+        (["map", "SCAN", "-R", "2", "--pattern", "random_1d", "--calibration", "4", "--sampling-seed", "-1"], "seed"),
+        (["map", "SCAN", "-m", "sketch", "-n", "-1"], "invalid n_samples"),
+        (["map", "SCAN", "-m", "sketch", "-n", "99999999999999999999"], "invalid n_samples"),
+        (["map", "SCAN", "-m", "sketch", "-n", "8", "--batch-size", "0"], "invalid batch_size"),
+        (["map", "SCAN", "--target-error", "nan"], "invalid target error"),
+        (["map", "SCAN", "--target-error", "-inf"], "invalid target error"),
+        (["map", "SCAN", "--regularization", "nan"], "invalid regularisation"),
+        (["map", "SCAN", "--regularization", "inf"], "invalid regularisation"),
+        (["map", "SCAN", "--slice", "-1"], "no such slice"),
+        (["map", "SCAN", "--device", "meta"], "no such device"),
+        (["map", "SCAN", "-r", ":smile:"], "cannot load the reconstruction"),
+        (["gfactor", "SCAN", "--regularization", "nan"], "invalid regularisation"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "--seed", "-1"], "invalid seed"),
+        (["roi", "SCAN", "--region", f"box:{'9' * 30},1,2,3"], "empty region"),
+        (["roi", "SCAN", "--region", "box:1,1,4,4", "--noise-power", "-n", "99999999999999999999"], "noise samples"),
+        (["roi", "SCAN", "--voxel", "9,9", "--lesion-width", "inf"], "invalid width of the lesion"),
+        (["rank", "patterns", "SCAN", "-R", "2", "--roi", "box:9,9,20,20", "--draws", f"{10**12}"], "repetitions"),
+        (["rank", "patterns", "SCAN", "-R", "2", "--roi", "box:9,9,20,20", "--seed", "-1"], "invalid seed"),
+        (["rank", "networks", "SCAN", "-R", "2", "-r", "sense", "--repeats", "-1"], "too few repetitions"),
+        (["simulate", "out.npz", "--matrix", "100000,100000"], "too large for this computer"),
+        (["simulate", "out.npz", "--matrix", "10000000000,4"], "too large for this computer"),
+        (["simulate", "out.npz", "--matrix", "2,2,10000000000"], "too large for this computer"),
+        (["simulate", "out.npz", "--matrix", "10000000000,4", "-R", "2"], "too large for this computer"),
+        (["simulate", "out.npz", "--coils", "0"], "invalid number of coils"),
+        (["simulate", "out.npz", "--coils", "99999999999999999999"], "invalid number of coils"),
+        (["simulate", "out.npz", "--matrix", "16,12", "--slices", "99999999999999999999"], "too large"),
+        (["simulate", "out.npz", "--matrix", "16,12", "--noise-samples", "-1"], "invalid number of noise samples"),
+        (["simulate", "out.npz", "--matrix", "16,12", "--snr", "nan"], "signal-to-noise ratio"),
+        (["simulate", "out.npz", "--seed", "-1"], "invalid seed"),
+        (["demo", "--seed", "-1"], "invalid seed"),
+        (["demo", "--target-error", "nan"], "invalid target error"),
+        # Names.
+        (["info", "n" * 300], "there is no file"),
+        (["info", "[/red]"], "there is no file"),
+        (["compare", "n" * 300, "[/]"], "cannot read a noise map"),
+        (["roi", "SCAN", "--region", "n" * 300 + ".npy"], "cannot read"),
+        (["train", "n" * 300], "cannot read the recipe"),
+        (["train", "/dev/zero"], "cannot read the recipe"),
+        (["evaluate", "n" * 300], "cannot read the weights"),
+        (["evaluate", "."], "cannot read the weights"),
         (["map", "SCAN", "--nonsense"], "No such option"),
     ],
 )
@@ -303,6 +347,90 @@ def test_bad_input_is_one_line_and_exit_code_2(scan, tmp_path, arguments, messag
         assert len(text.strip().splitlines()) == 1
         assert "received" in text
     assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+LONG = "n" * 300
+UNWRITABLE = ["SCAN/x{}", f"{LONG}{{}}", f"{LONG}/x{{}}", f"{'a/' * 2100}x{{}}", "/dev/null/x{}", "/proc/none{}"]
+
+
+@pytest.mark.parametrize("place", UNWRITABLE, ids=["below a file", "long", "longer", "deep", "device", "proc"])
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [
+        (["map", "SCAN"], "/"),
+        (["gfactor", "SCAN"], ".h5"),
+        (["roi", "SCAN", "--region", "box:4,4,9,9"], ".html"),
+        (["rank", "patterns", "SCAN", "-R", "2", "--roi", "box:4,4,9,9"], ".png"),
+        (["rank", "networks", "SCAN", "-R", "2"], ".png"),
+        (["reproduce", "--only", "pico"], ""),
+        (["train", "unet-brain"], ""),
+        (["demo"], ""),
+        (["simulate"], ".npz"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(scan, tmp_path, command, ending, place):
+    output = place.format(ending).replace("SCAN", str(scan))
+    words = [word.replace("SCAN", str(scan)) for word in command]
+    if ending == "/" and place.startswith("/proc"):
+        return  # a file of that name, not a folder
+    text = run(*words, *([] if command[0] == "simulate" else ["-o"]), output, cwd=tmp_path, code=2)
+    assert "cannot write the output" in text
+    assert len(text.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+ODD = ["[/red]a[red]b:smile:%s{0}ü", os.fsdecode(b"a\nb\xff")]
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_names_are_no_markup_and_need_not_be_text(scan, tmp_path, name):
+    """Brackets were taken for markup by the terminal library; bytes that are no UTF-8 could not be printed."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    path = tmp_path / f"{name}.npz"
+    path.write_bytes(scan.read_bytes())
+    command = [sys.executable, "-c", "from mrnoise.cli.main import run; run()"]
+    outputs = ["-o", tmp_path / "out.h5", "-o", tmp_path / f"{name}.html", "-o", tmp_path / f"{name}.nii"]
+    for words in (["info", path], ["map", path, "-n", "4", "-m", "sketch", *outputs, "-o", tmp_path / f"{name}.png"]):
+        done = subprocess.run([*command, *words], capture_output=True, check=False, timeout=120, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+        assert "Warning" not in done.stderr.decode()
+        if name.isprintable():
+            assert Path(name).name in done.stdout.decode()
+    assert read_noise_map(tmp_path / "out.h5").provenance.input["source"].endswith(".npz (npz)")
+    assert (tmp_path / f"{name}.html").exists() and (tmp_path / f"{name}.png").exists()
+
+
+def test_an_odd_name_as_long_as_may_be(scan, tmp_path):
+    """The temporary file had a longer name than the file itself."""
+    name = "n" * 250 + ".npz"
+    run("simulate", tmp_path / name, "--matrix", "16,12", "--noise-samples", 200)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+FULL = """
+import resource, signal, sys
+from mrnoise.cli.main import run
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+run()
+"""
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nii.gz", ".html", ".npz"])
+def test_a_disk_that_takes_no_more_is_one_error(scan, tmp_path, suffix):
+    output = tmp_path / f"out{suffix}"
+    words = ["map", scan, "-n", "4", "-m", "sketch", "-o", output]
+    if suffix == ".npz":
+        words = ["simulate", output, "--matrix", "16,12"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, *words], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "cannot write the output" in done.stderr
+    if suffix != ".h5":  # there HDF5 has words of its own at the end of the process, and may crash
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 DEMO_FILES = {"map.h5", "panel.png", "report.html", "map_snr.nii.gz"}

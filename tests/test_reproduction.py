@@ -249,6 +249,21 @@ def test_only_what_is_missing_or_changed_is_computed(alone, tmp_path):
     assert list(read_shard(other, tmp_path)["result"]) == ["sketch"]
 
 
+def test_options_of_a_method_reach_it(tmp_path):
+    """Cells with ``control_variate`` failed: `noise_map` takes it no more, its methods do."""
+    options = {"method": "sketch", "control_variate": False, "n_samples": 4, "seed": 1}
+    parameters = {"scan": REGULAR, "reconstruction": "sense", "batch_size": 8, "maps": {"x": options}}
+    cell = Cell("pico", "option", parameters, 1)
+    run([cell], tmp_path)
+    assert read_shard(cell, tmp_path)["result"]["x"]["control_variate"] is False
+
+
+def test_shards_that_cannot_be_written_are_one_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write the output"):
+        run(tiny_cells()[:1], tmp_path / "file")
+
+
 def test_cell_that_fails_is_named_and_leaves_no_shard(tmp_path):
     bad = Cell(
         "pico",

@@ -267,7 +267,7 @@ def test_bad_paths_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot write the output"):
         save(small_map(), tmp_path / "folder.h5")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot make the folder"):
+    with pytest.raises(InputError, match="cannot write the output"):
         save(small_map(), tmp_path / "file" / "out.h5")
 
 

@@ -275,6 +275,13 @@ def test_checkpoint_of_another_recipe_is_refused(data, recipe, tmp_path):
         train(read_recipe(recipe(seed=1)), data, tmp_path / "out")
 
 
+def test_a_damaged_checkpoint_is_one_clear_error(data, recipe, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / CHECKPOINT).write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(InputError, match="cannot read checkpoint.pt"):
+        train(read_recipe(recipe()), data, tmp_path / "out")
+
+
 # -- recipes -------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +306,11 @@ def test_every_recipe_is_valid_in_every_size():
         ({"optimization": {"steps": 0}}, "optimization.steps"),
         ({"paradigm": {"paradigm": "ssdu", "labelled": 0.5}}, "labelled"),
         ({"paradigm": {"paradigm": "unsupervised"}}, "paradigm"),
+        *(({"name": name}, "at name") for name in ("../out", "/tmp/out", "a/b", "..", "", ".hidden", "n" * 99, "a\nb")),
+        ({"initial": "../../else"}, "at initial"),
+        ({"seed": -1}, "at seed"),
+        ({"optimization": {"steps": 2, "learning_rate": float("inf")}}, "at optimization.learning_rate"),
+        ({"optimization": {"steps": 2, "clip": float("nan")}}, "at optimization.clip"),
     ],
 )
 def test_bad_recipes_are_one_clear_error(changes, message, recipe):

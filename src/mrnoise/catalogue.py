@@ -146,7 +146,7 @@ def _callable(name: str) -> Reconstruction | KspaceToImage:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever importing a module of others raises
         raise InputError(
             "cannot load the reconstruction",
             expected="module:name, importable from the current folder or the environment",

@@ -26,8 +26,10 @@ def demo(
 ) -> None:
     """Map the noise of CG-SENSE and of a trained network on one simulated head scan, side by side."""
     from mrnoise.calibration import with_coil_maps
+    from mrnoise.checks import check_seed
     from mrnoise.cli.display import ERR, OUT, map_progress, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
+    from mrnoise.estimators import Plan
     from mrnoise.figures.panel import write_comparison_png
     from mrnoise.mapping.run import noise_map
     from mrnoise.networks import pretrained
@@ -35,6 +37,8 @@ def demo(
     from mrnoise.sampling import sampling_mask
     from mrnoise.simulation import simulate
 
+    check_seed(seed)
+    Plan(target_error=target_error)
     reconstructions: dict[str, Reconstruction] = {"cg-sense": CgSense(), NETWORK: pretrained(NETWORK)}
     (figure,) = targets([output / "panel.png"], output)
     files = {name: targets([output / name], output) for name in reconstructions}
@@ -69,7 +73,7 @@ def demo(
         written.append(figure)
     print_written(written)
     if len(maps) < len(reconstructions) or nm.interrupted:
-        ERR.print("[yellow]interrupted: the folder holds what was known by then[/yellow]")
+        ERR.print("interrupted: the folder holds what was known by then", style="yellow")
         raise typer.Exit(INTERRUPTED)
 
 

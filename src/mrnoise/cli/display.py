@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from mrnoise.result.noise_map import NoiseMap
     from mrnoise.training import TrainingProgress
 
-OUT = Console()
-ERR = Console(stderr=True)
+# Names of files and reconstructions are no markup, nor emoji.
+OUT = Console(markup=False, emoji=False)
+ERR = Console(stderr=True, markup=False, emoji=False)
 # Shorter work shows nothing.
 QUIET_SECONDS = 2.0
 
@@ -85,7 +86,7 @@ def _bar(unit: str, text: str, **fields: Any) -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
         TextColumn(text),
@@ -155,8 +156,9 @@ def _print_linearity(linearity: Linearity) -> None:
     OUT.print(f"Reconstruction: {linearity.sentence}", soft_wrap=True, highlight=False)
     if linearity.verdict != LINEAR:
         ERR.print(
-            "[yellow]warning: this first-order map may be wrong at the noise level of this scan; "
-            "--method nonlinear gives the noise that it really has[/yellow]",
+            "warning: this first-order map may be wrong at the noise level of this scan; "
+            "--method nonlinear gives the noise that it really has",
+            style="yellow",
             soft_wrap=True,
             highlight=False,
         )
@@ -174,7 +176,7 @@ def print_measurements(found: Measurements, title: str) -> None:
     table.add_column("definition")
     for name, rows in found.sections().items():
         table.add_section()
-        table.add_row(f"[bold]{name}[/bold]")
+        table.add_row(name, style="bold")
         for row in rows:
             interval = " to ".join(significant(v, 4) for v in row.interval) if row.interval else ""
             table.add_row(row.quantity, plus_minus(row.value, row.error), row.unit, interval, row.definition)

@@ -25,6 +25,7 @@ def evaluate(
     from rich.table import Table
 
     from mrnoise.cli.display import OUT, print_written, scan_progress
+    from mrnoise.cli.output import check_writable
     from mrnoise.errors import InputError
     from mrnoise.io import read
     from mrnoise.networks import DeepReconstruction, load_weights
@@ -32,6 +33,7 @@ def evaluate(
     from mrnoise.training import evaluate_scan, write_card
 
     loaded = {path: load_weights(path) for path in weights}
+    check_writable([path.with_suffix(".md") for path in weights])
     anatomies = sorted({header["recipe"]["data"]["file"] for _, header in loaded.values()})
     if len(anatomies) != 1 or not all(part.isdecimal() and int(part) > 1 for part in accelerations.split(",")):
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +92,7 @@ def map_(
     print_map(nm, f"{scan.name}: {reconstruction}")
     print_written(written)
     if nm.interrupted:
-        ERR.print("[yellow]interrupted: the map holds the estimate so far[/yellow]")
+        ERR.print("interrupted: the map holds the estimate so far", style="yellow")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -100,7 +101,7 @@ def _earlier(files: list[Path]) -> NoiseMap:
     from mrnoise.io import read_noise_map
 
     kept = [path for path in files if path.suffix == ".h5"]
-    if not kept or not kept[0].exists():
+    if not kept or not os.path.exists(kept[0]):
         raise InputError(
             "nothing to resume",
             expected="an .h5 map of an earlier run in the output",

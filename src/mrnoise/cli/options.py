@@ -121,7 +121,7 @@ DataFolder = Annotated[
 def _there(device: str) -> str:
     from mrnoise.devices import checked_device
 
-    checked_device(device)
+    checked_device(device, valueless=False)
     return device
 
 

@@ -30,7 +30,7 @@ def targets(outputs: list[Path] | None, default: Path) -> list[Path]:
 
     files: list[Path] = []
     for path in outputs or [default]:
-        if path.suffix and not path.is_dir():
+        if path.suffix and not os.path.isdir(path):
             check_format(path)
             files.append(path)
         else:
@@ -62,15 +62,10 @@ def figures_and_numbers(output: Path | None, kind: str, suffix: str, numbers: Pa
 
 def check_writable(files: Sequence[Path]) -> None:
     """Raise `InputError` if a file cannot be written; before any work is done."""
+    from mrnoise.files import atomic
+
     for path in files:
-        existing = next(folder for folder in path.absolute().parents if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise InputError(
-                "cannot write the output",
-                expected="a path in a writable folder",
-                received=f"{path} ({existing} is {'read-only' if existing.is_dir() else 'a file'})",
-                remedy="Choose another --output.",
-            )
+        atomic.check_writable(path)
 
 
 def write(nm: NoiseMap, files: list[Path]) -> list[Path]:

@@ -99,7 +99,7 @@ def patterns(
     _print_patterns(rows, f"{scan.name}: {reconstruction}, R = {acceleration:g}, {roi}", acquisition.spatial_dims)
     print_written(files)
     if len(rows) < len(set(names)):
-        ERR.print("[yellow]interrupted: these are the patterns that were done[/yellow]")
+        ERR.print("interrupted: these are the patterns that were done", style="yellow")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -183,7 +183,7 @@ def networks(
     _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration:g}, {roi or 'the object'}")
     print_written(files)
     if len(rows) < len(names):
-        ERR.print("[yellow]interrupted: these are the reconstructions that were done[/yellow]")
+        ERR.print("interrupted: these are the reconstructions that were done", style="yellow")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -363,8 +363,9 @@ def _warn_not_linear(verdicts: Sequence[tuple[str, str]]) -> None:
     named = [f"{name} ({verdict})" for name, verdict in verdicts if verdict != LINEAR]
     if named:
         ERR.print(
-            "[yellow]warning: the first-order noise may be wrong at the noise level of this scan: "
-            f"{', '.join(named)}; mrnoise map --method nonlinear gives the noise that they really have[/yellow]",
+            "warning: the first-order noise may be wrong at the noise level of this scan: "
+            f"{', '.join(named)}; mrnoise map --method nonlinear gives the noise that they really have",
+            style="yellow",
             soft_wrap=True,
             highlight=False,
         )

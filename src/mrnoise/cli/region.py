@@ -33,7 +33,7 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
         cy, cx, radius = map(float, circle.groups())
         inside = (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
     elif box := BOX.fullmatch(text):
-        y0, x0, y1, x1 = map(int, box.groups())
+        y0, x0, y1, x1 = (min(int(edge), max(shape)) for edge in box.groups())
         inside = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
     elif Path(text).suffix:
         inside = read_mask(Path(text))
@@ -69,14 +69,12 @@ def voxel(text: str, shape: tuple[int, ...], inside: Tensor | None) -> tuple[int
     InputError
         If the text is neither or lies outside the image.
     """
-    import torch
-
     from mrnoise.measurement.place import central_voxel
 
     if text == "centre" and inside is not None:
         return central_voxel(inside)
     index = tuple(int(part) for part in text.split(",")) if re.fullmatch(r"\d+(,\d+)*", text) else ()
-    if len(index) != len(shape) or not bool((torch.tensor(index) < torch.tensor(shape)).all()):
+    if len(index) != len(shape) or any(i >= n for i, n in zip(index, shape, strict=True)):
         raise InputError(
             "no such voxel",
             expected=f"{len(shape)} whole numbers inside the image {shape}, or centre with a --region",
@@ -97,7 +95,9 @@ def read_mask(path: Path) -> Tensor:
     import numpy as np
     import torch
 
-    try:
+    from mrnoise.files.opening import check_kind, reading
+
+    with reading(path, "a mask: a .npy, .npz or NIfTI image", "Save the mask as a bool array with numpy.save."):
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
         elif path.suffix == ".npz":
@@ -107,11 +107,12 @@ def read_mask(path: Path) -> Tensor:
             import nibabel
 
             values = np.asarray(nibabel.load(path).dataobj).T  # type: ignore[attr-defined]
-    except Exception as error:  # whatever a foreign file makes a reader raise
+    values = check_kind(values, "the mask", path)
+    if not np.isfinite(values).all():
         raise InputError(
-            "cannot read the mask",
-            expected="a .npy, .npz or NIfTI image",
-            received=f"{path} ({error})",
+            "the mask holds values that are no numbers",
+            expected="zero outside, something else inside",
+            received=f"{int((~np.isfinite(values)).sum())} of {values.size} values NaN or infinite in {path}",
             remedy="Save the mask as a bool array with numpy.save.",
-        ) from error
+        )
     return torch.from_numpy(np.ascontiguousarray(values != 0)).squeeze()

@@ -64,5 +64,5 @@ def reproduce(
         OUT.print(f"{TABLES[name].title}: {len(shards)} cells", highlight=False)
     print_written([report] if tables else [])
     if interrupted:
-        ERR.print("[yellow]interrupted: the same command goes on from here[/yellow]")
+        ERR.print("interrupted: the same command goes on from here", style="yellow")
         raise typer.Exit(INTERRUPTED)

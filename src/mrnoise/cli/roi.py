@@ -70,6 +70,7 @@ def roi(
     from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.files.atomic import replacing
     from mrnoise.files.record import to_json
+    from mrnoise.files.text import printable
     from mrnoise.linearization import image_of
     from mrnoise.measurement import measure
     from mrnoise.report import measurement_page
@@ -102,7 +103,7 @@ def roi(
             seed=seed,
             progress=progress,
         )
-    title = f"{scan.name}: {reconstruction}"
+    title = printable(f"{scan.name}: {reconstruction}")
     texts = {output: lambda: measurement_page(found, title), json: lambda: to_json(found.record(), indent=2)}
     with replacing(*files) as partial:
         for path, temporary in zip(files, partial, strict=True):

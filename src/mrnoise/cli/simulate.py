@@ -27,6 +27,7 @@ def simulate(
 ) -> None:
     """Simulate a head scan with a noise scan: Biot–Savart coils, correlated complex noise."""
     from mrnoise.cli.display import OUT, print_written
+    from mrnoise.cli.output import check_writable
     from mrnoise.cli.scan import Undersampling
     from mrnoise.errors import InputError
     from mrnoise.io.scans.npz import write_npz
@@ -43,6 +44,7 @@ def simulate(
             received=f"--matrix {matrix} and {output}",
             remedy="For example: mrnoise simulate scan.npz --matrix 192,160",
         )
+    check_writable([output])
     mask = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed).mask(shape)
     head = simulated_head(shape, coils, snr=snr, mask=mask, n_slices=slices, seed=seed)
     scan = head.acquire(seed)

@@ -36,7 +36,7 @@ def train(
     with training_progress(chosen.name) as progress:
         trained = train_network(chosen, data, folder, device=device, workers=workers, progress=progress)
     if trained.steps < chosen.optimization.steps:
-        ERR.print(f"[yellow]interrupted at step {trained.steps}; the same command goes on from there[/yellow]")
+        ERR.print(f"interrupted at step {trained.steps}; the same command goes on from there", style="yellow")
         raise typer.Exit(INTERRUPTED)
     path = folder / f"{chosen.name}.safetensors"
     save_trained(trained, chosen, path, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrnoise.errors import InputError
+from mrnoise.checks import check_seed
 
 # Code of every use of a seed but the probes of a map, and how many numbers follow it.
 USES: dict[str, tuple[int, int]] = {
@@ -14,8 +14,6 @@ USES: dict[str, tuple[int, int]] = {
     "noise power": (4, 1),
     "continued": (5, 1),
 }
-# Words of the entropy have 32 bits: a longer seed would spill into the next word.
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,7 @@ class Key:
     path: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.seed, int) and 0 <= self.seed <= LARGEST_SEED):
-            raise InputError(
-                "invalid seed",
-                expected="a whole number, 0 ≤ seed < 2³²",
-                received=str(self.seed),
-                remedy="Use 0, 1, 2, … for independent repetitions.",
-            )
+        check_seed(self.seed, below="2³²")
 
     def of(self, use: str, *numbers: int) -> Key:
         """The key of another use of the same noise, one of `USES`."""

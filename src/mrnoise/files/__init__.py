@@ -1,1 +1,1 @@
-"""Files: atomic writes, numbers as text."""
+"""Files: atomic writes, the door for files of others, numbers as text."""

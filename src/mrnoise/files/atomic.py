@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrnoise.errors import InputError
 from mrnoise.interruption import without_interruption
+
+# What keeps a file from being written.
+NOT_WRITTEN = {
+    getattr(errno, name, None)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "EACCES", "EPERM", "ENAMETOOLONG", "ENOTDIR", "EISDIR")
+} - {None}
 
 
 @dataclass
@@ -53,7 +61,7 @@ def remove_with_others(*targets: Path) -> None:
 
 
 def _appear(those: _Set) -> None:
-    with without_interruption():
+    with without_interruption(), _explained([target for _, target in those.renames]):
         for path, target in those.renames:
             os.replace(path, target)
         for target in those.obsolete:
@@ -68,13 +76,17 @@ def replacing(*targets: Path) -> Iterator[list[Path]]:
     exception or Ctrl-C they are removed and older targets are untouched. Missing folders are made.
     """
     for target in targets:
-        _check(target)
+        check_writable(target)
     token = secrets.token_hex(4)
-    partial = [target.with_name(f".{token}-{target.name}") for target in targets]
+    # The end of the name is enough: a name as long as it may be has no room for more.
+    partial = [target.with_name(f".{token}-{target.name[-24:]}") for target in targets]
     try:
-        yield partial
-        for path in partial:
-            _to_disk(path)
+        with _explained(targets):
+            for folder in {target.parent for target in targets}:
+                folder.mkdir(parents=True, exist_ok=True)
+            yield partial
+            for path in partial:
+                _to_disk(path)
         those = _together.get()
         renames = list(zip(partial, targets, strict=True))
         if those is None:
@@ -87,23 +99,46 @@ def replacing(*targets: Path) -> Iterator[list[Path]]:
             path.unlink(missing_ok=True)
 
 
-def _check(target: Path) -> None:
+def check_writable(target: Path) -> None:
+    """Raise `InputError` if a file cannot be written; tried without leaving anything behind.
+
+    Examples
+    --------
+    >>> check_writable(Path("map.h5"))
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.isdir(target):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder, names = target.absolute().parent, [target.name]
+        while not os.path.exists(folder):
+            folder, names = folder.parent, [*names, folder.name]
+        for path in (target.absolute(), *(folder / name for name in names)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(path)  # is it too long, or one of its names?
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise InputError(
-            "cannot make the folder of the output",
-            expected="a folder that exists or can be made",
-            received=f"{target.parent} ({error.strerror})",
-            remedy="Choose another output path.",
-        ) from error
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise InputError(
-            "cannot write the output",
-            expected="a path to a file in a writable folder",
-            received=f"{target} ({'a folder' if target.is_dir() else 'its folder is read-only'})",
-            remedy="Choose another output path.",
-        )
+        raise _cannot_write([target], error) from error
+
+
+def _cannot_write(targets: Sequence[Path], error: OSError) -> InputError:
+    return InputError(
+        "cannot write the output",
+        expected="a path to a file in a writable folder",
+        received=f"{', '.join(map(str, targets))} ({' '.join((error.strerror or str(error)).split())[:200]})",
+        remedy="Choose another output path.",
+    )
+
+
+@contextmanager
+def _explained(targets: Sequence[Path]) -> Iterator[None]:
+    """Within, a disk that is full, or that takes no more, is an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_WRITTEN:
+            raise
+        raise _cannot_write(targets, error) from error
 
 
 def _to_disk(path: Path) -> None:

@@ -33,7 +33,10 @@ def plain(value: Any) -> Any:
         return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    # Names of files need not be text.
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -1,10 +1,21 @@
-"""Numbers as text."""
+"""Numbers and names as text."""
 
 from __future__ import annotations
 
 import math
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def printable(name: str) -> str:
+    r"""A name that may hold anything, in characters that can be printed and written.
+
+    Examples
+    --------
+    >>> printable("scan\udcff\n.h5")
+    'scan\\udcff\\n.h5'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.checks import check_seed
 from mrnoise.errors import InputError
 from mrnoise.linearization import image_of
 from mrnoise.mapping.provenance import of_scan
@@ -254,6 +255,7 @@ def measure(
     >>> round(found.mean.value, 3), round(found.difference.ratio, 1), round(found.voxel_value.ratio, 1)
     (0.533, -8.4, 21.3)
     """
+    check_seed(seed)
     if (roi is None and voxel is None) or (roi is None and (background is not None or noise_power)):
         raise InputError(
             "nothing to measure",

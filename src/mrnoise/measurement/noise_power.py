@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.checks import check_count
 from mrnoise.errors import InputError
 from mrnoise.estimators import Plan, monte_carlo, sketch
 from mrnoise.estimators.key import Key
@@ -145,6 +146,7 @@ def noise_power_spectrum(
             received=str(n_samples),
             remedy="Give n_samples=320.",
         )
+    check_count(n_samples, "number of noise samples", 2 * GROUPS)
     window = torch.as_tensor(roi)
     steps, unit = spacing(acquisition)
     dims = len(steps)

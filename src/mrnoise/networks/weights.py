@@ -12,6 +12,7 @@ from torch import nn
 
 from mrnoise.errors import InputError
 from mrnoise.files.atomic import replacing
+from mrnoise.files.opening import reading
 from mrnoise.networks.deep_reconstruction import DeepReconstruction
 from mrnoise.networks.unet import UNet
 from mrnoise.networks.unrolled import MoDL, UnrolledResNet
@@ -125,21 +126,16 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     >>> type(network).__name__, header["settings"]
     ('MoDL', {'unrolls': 2, 'features': 4})
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
+    remedy = "Give a file of mrnoise train, or leave the weights out for those that are shipped."
+    problem = "cannot read the weights of a network"
+    with reading(path, "a .safetensors file written by mrnoise train", remedy, problem=problem):
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})["mrnoise"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         network = build(header["architecture"], **header["settings"])
         network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise InputError(
-            "cannot read the weights of a network",
-            expected="a .safetensors file written by mrnoise train",
-            received=f"{path} ({str(error).splitlines()[0]})",
-            remedy="Give a file of mrnoise train, or leave the weights out for those that are shipped.",
-        ) from error
     return network, header
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.checks import check_count
 from mrnoise.errors import InputError
 from mrnoise.estimators import Plan, linearity, sketch
 from mrnoise.estimators.choice.linearity import LINEAR, NOT_LINEAR, UNDECIDED
@@ -100,6 +101,8 @@ def check_counts(n_repeats: int, n_samples: int) -> None:
             received=f"{n_repeats} of {n_samples}",
             remedy="Leave both out for the defaults.",
         )
+    check_count(n_repeats, "number of repetitions", 2)
+    check_count(n_samples, "number of samples", 8)
 
 
 def check_samples(acquisition: Acquisition, mask: Tensor, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -164,7 +165,7 @@ def possible(cells: Sequence[Cell], data: Path | None) -> list[Cell]:
     """
 
     def there(file: str) -> bool:
-        return data is not None and (data / file).is_file()
+        return data is not None and os.path.isfile(data / file)
 
     anatomies = {files_of(cell).get("anatomy") for cell in cells} - {None}
     missing = sorted(file for file in anatomies if data is not None and file is not None and not there(file))

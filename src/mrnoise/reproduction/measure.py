@@ -54,8 +54,10 @@ def measure(
         reconstruction = _reconstruction(parameters, differentiate=given.pop("coil_maps", "") != "fixed")
         if given["method"] == "closed_form":
             return noise_map(Sense(), scan.acquisition, method="closed_form")
-        distribution = given.pop("distribution", None)
-        chosen = method(given.pop("method"), distribution=real if distribution == "real" else distribution)
+        named = {option: given.pop(option, None) for option in ("distribution", "control_variate", "half_precision")}
+        if named["distribution"] == "real":
+            named["distribution"] = real
+        chosen = method(given.pop("method"), **named)
         return noise_map(reconstruction, scan.acquisition, method=chosen, **given)
 
     reference = made(parameters["reference"]) if "reference" in parameters else None

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import torch
 
+from mrnoise.errors import InputError
+from mrnoise.files.atomic import check_writable
 from mrnoise.reproduction.shards import Cell, compute, is_done
 
 POLL = 0.5  # seconds
@@ -62,11 +64,15 @@ def run(
 
     Raises
     ------
+    InputError
+        If a shard cannot be written, or a measured file not be read.
     RuntimeError
-        If a cell fails, with its traceback.
+        If a cell fails otherwise, with its traceback.
     KeyboardInterrupt
         After Ctrl-C; cells in work are given up.
     """
+    for cell in cells:
+        check_writable(cell.path(folder))
     waiting = deque(cell for cell in cells if not is_done(cell, folder, data))
     total = sum(cell.cost for cell in cells)
     done = total - sum(cell.cost for cell in waiting)
@@ -84,6 +90,8 @@ def run(
                 worker, cell, _ = running.pop(pipe)
                 idle.append(worker)
                 failure = worker.answer()
+                if isinstance(failure, InputError):
+                    raise failure
                 if failure is not None:
                     raise RuntimeError(f"cell {cell.table}/{cell.key} failed\n{failure}")
                 done += cell.cost
@@ -107,10 +115,10 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def answer(self) -> str | None:
+    def answer(self) -> str | InputError | None:
         """How the cell failed, ``None`` if it did not."""
         try:
-            failure: str | None = self.pipe.recv()
+            failure: str | InputError | None = self.pipe.recv()
         except EOFError:
             return "the process was killed, perhaps for want of memory"
         return failure
@@ -126,6 +134,8 @@ def _work(pipe: Connection, folder: Path, data: Path | None, device: str) -> Non
             try:
                 compute(cell, folder, data, device)
                 pipe.send(None)
+            except InputError as error:
+                pipe.send(error)
             except Exception:
                 pipe.send(traceback.format_exc())
     except (EOFError, BrokenPipeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrnoise.errors import InputError
 from mrnoise.files.atomic import replacing
+from mrnoise.files.opening import reading
 from mrnoise.files.record import plain
 from mrnoise.mapping.provenance import hardware, versions
 from mrnoise.networks.weights import SHIPPED, shipped_weights
@@ -82,15 +85,16 @@ def read_shard(cell: Cell, folder: Path) -> dict[str, Any] | None:
     """
     path = cell.path(folder)
     try:
-        shard: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
+        with reading(path, "a shard"):
+            shard: dict[str, Any] = json.loads(path.read_text())
+            if shard["parameters"] != plain(cell.parameters):
+                return None
+            shard["arrays"] = {}
+            if os.path.exists(path.with_suffix(".npz")):
+                with np.load(path.with_suffix(".npz")) as arrays:
+                    shard["arrays"] = dict(arrays)
+    except InputError:  # damaged: it is made anew
         return None
-    if shard.get("parameters") != plain(cell.parameters):
-        return None
-    shard["arrays"] = {}
-    if path.with_suffix(".npz").exists():
-        with np.load(path.with_suffix(".npz")) as arrays:
-            shard["arrays"] = dict(arrays)
     return shard
 
 

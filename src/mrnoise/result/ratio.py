@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -79,10 +80,10 @@ def g_factor(accelerated: NoiseMap, reference: NoiseMap, acceleration: float) ->
     (2.0, 1.31)
     """
     _check_same_shape(accelerated.std, reference.std)
-    if not acceleration >= 1:
+    if not 1 <= acceleration < math.inf:
         raise InputError(
             "invalid acceleration",
-            expected="R ≥ 1, all samples over acquired samples",
+            expected="a finite R ≥ 1, all samples over acquired samples",
             received=str(acceleration),
             remedy="Use acquisition.acceleration of the accelerated scan.",
         )

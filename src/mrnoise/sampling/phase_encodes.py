@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 from torch import Tensor
 
+from mrnoise.checks import check_memory
 from mrnoise.errors import InputError
 
 Calibration = int | tuple[int, ...]
@@ -48,6 +49,7 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
             received=str(shape),
             remedy="Give the spatial axes of k-space, without coils and slices.",
         )
+    check_memory(prod(shape), "the sampling pattern", "Give a smaller matrix.")
     return shape
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrnoise.checks import check_seed
 from mrnoise.errors import InputError
 from mrnoise.sampling.phase_encodes import (
     Calibration,
@@ -153,6 +154,7 @@ def poisson_disc(shape: Sequence[int], acceleration: float, calibration: Calibra
             received=f"{acceleration:g}",
             remedy="Raise the acceleration, or use random_2d.",
         )
+    check_seed(seed)
     generator = np.random.default_rng(seed)
     order = generator.permutation(prod(plane))
     order = order[radius.ravel()[order] <= 1]
@@ -177,6 +179,7 @@ def _weighted_draw(shape: tuple[int, ...], acceleration: float, calibration: Cal
     block = centre(shape, checked_calibration(calibration, shape))
     target = samples_allowed(acceleration, shape, int(block.sum()))
     weight = np.clip(1 - _radius(shape), 0, None) ** DENSITY_POWER + DENSITY_FLOOR
+    check_seed(seed)
     # The largest of u^(1/w) are a weighted draw without replacement (doi:10.1016/j.ipl.2005.11.003).
     key = np.log(np.random.default_rng(seed).random(shape)) / weight
     key[block] = np.inf

@@ -59,7 +59,8 @@ class Trajectory(TensorRecord):
         shape = tuple(int(n) for n in self.image_shape)
         object.__setattr__(self, "coordinates", coordinates)
         object.__setattr__(self, "image_shape", shape)
-        if len(shape) not in (2, 3) or min(shape) < 1 or coordinates.ndim < 2 or len(coordinates) != len(shape):
+        fits = coordinates.ndim > 1 and len(coordinates) == len(shape) and coordinates.numel() > 0
+        if len(shape) not in (2, 3) or min(shape) < 1 or not fits:
             raise InputError(
                 "the trajectory does not fit the image",
                 expected="coordinates (dimension, *samples) for an image of 2 or 3 axes",
@@ -137,10 +138,12 @@ class Trajectory(TensorRecord):
         density = self.density
         if density is None:
             return
-        if tuple(density.shape) != self.sample_shape or not bool((density > 0).all()):
+        real = density.is_floating_point() and tuple(density.shape) == self.sample_shape
+        if not real or not bool(((density > 0) & density.isfinite()).all()):
             raise InputError(
                 "density does not fit the trajectory",
-                expected=f"positive numbers, shape {self.sample_shape}",
-                received=f"shape {tuple(density.shape)}, smallest {float(density.min()):g}",
+                expected=f"positive, finite numbers, shape {self.sample_shape}",
+                received=f"{density.dtype}, shape {tuple(density.shape)}"
+                + (f", smallest {float(density.min()):g}" if real else ""),
                 remedy="Give one weight for each sample, or leave density out.",
             )

@@ -11,6 +11,7 @@ from scipy.special import ellipe, ellipk
 from torch import Tensor
 
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
+from mrnoise.checks import check_seed
 from mrnoise.errors import InputError
 
 CONDUCTOR = 0.12  # softens the field at the wire, which may cross the corners of the field of view
@@ -69,6 +70,8 @@ def biot_savart_coils(
             remedy="Use 8 coils at radius 1.25.",
         )
     points = positions(shape, z)
+    if seed is not None:
+        check_seed(seed)
     generator = None if seed is None else np.random.default_rng(seed)
     maps = np.stack([_loop(points, *loop) for loop in _array(n_coils, radius, generator)])
     inside = (points**2).sum(-1) < 0.9**2
@@ -116,6 +119,7 @@ def random_noise_covariance(n_coils: int, condition_number: float = 20.0, seed: 
             received=f"{n_coils} coils, condition number {condition_number:g}",
             remedy="Use condition_number=1 for uncorrelated coils.",
         )
+    check_seed(seed)
     generator = np.random.default_rng([seed, n_coils])
     gaussian = generator.standard_normal((n_coils, n_coils, 2)) @ np.array([1, 1j])
     unitary, triangle = np.linalg.qr(gaussian)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
+from mrnoise.checks import check_count, check_memory, check_seed
 from mrnoise.encoding import Cartesian
 from mrnoise.errors import InputError
 from mrnoise.simulation.coils import biot_savart_coils, random_noise_covariance
@@ -21,6 +23,8 @@ from mrnoise.simulation.phantom import head_phantom, smooth_phase
 FIELD_OF_VIEW = 220.0  # mm
 SLICE_SPAN = (-0.2, 0.45)  # of a multi-slice scan, in half fields of view: ventricles to vertex
 FOREGROUND = 0.1  # of the largest magnitude
+# What it takes to simulate a voxel, and each coil of it, at least.
+VOXEL_BYTES, COIL_BYTES, MOST_COILS = 48, 48, 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,7 @@ class Simulation:
 
     def acquire(self, seed: int = 0) -> Acquisition:
         """One scan; another seed gives the same object with independent noise."""
+        check_seed(seed)
         acquisition = Acquisition(
             self.signal,
             self.noise_covariance,
@@ -100,6 +105,8 @@ class Simulation:
     def noise_scan(self, n_samples: int, seed: int = 0) -> Tensor:
         """Samples without signal, (coil, n_samples), of the same Ψ and independent of `acquire`."""
         shape = (self.noise_covariance.n_coils, n_samples)
+        check_count(n_samples, "number of noise samples")
+        check_memory(32 * prod(shape), "the noise scan", "Give fewer samples.")
         noise = torch.randn(shape, dtype=self.signal.dtype, generator=_generator(seed, 1))
         return self.noise_covariance.colour(noise, 0)
 
@@ -187,6 +194,8 @@ def simulated_head(
     >>> tuple(round(mm, 1) for mm in head.geometry.spacing)
     (35.8, 13.8, 18.3)
     """
+    check_seed(seed)
+    check_count(n_coils, "number of coils", most=MOST_COILS)
     spatial_dims = len(shape)
     if n_slices is not None and (spatial_dims != 2 or n_slices < 1):
         raise InputError(
@@ -195,6 +204,8 @@ def simulated_head(
             received=f"{n_slices} slices of shape {tuple(shape)}",
             remedy="Leave n_slices out for a volume (z, y, x).",
         )
+    n_voxels = prod(shape) * (n_slices or 1)
+    check_memory(n_voxels * (VOXEL_BYTES + n_coils * COIL_BYTES), "the scan", "Give a smaller matrix, or fewer coils.")
     full, z, thickness = tuple(shape), None, 5.0
     if n_slices is not None:
         full = (n_slices, *shape)

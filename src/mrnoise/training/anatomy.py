@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
+from mrnoise.files.opening import reading
 from mrnoise.simulation import head_phantom
 
 Part = Literal["train", "validation", "test"]
@@ -137,18 +137,11 @@ def read_anatomy(path: Path | None) -> Anatomy:
     if path is None:
         return phantom_anatomy()
     path = Path(path)
-    try:
-        with np.load(path) as arrays:
-            names = list(arrays.files)
-            found = next((name for name in ("volume", "echoes") if name in names), None)
-            values = None if found is None else arrays[found]
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: a single array
-        raise InputError(
-            f"anatomy {path} cannot be read",
-            expected="an npz file",
-            received=str(error),
-            remedy="Check the path and that the file is complete.",
-        ) from error
+    remedy = "Check the path and that the file is complete."
+    with reading(path, "an npz file", remedy, problem=f"anatomy {path} cannot be read"), np.load(path) as arrays:
+        names = list(arrays.files)
+        found = next((name for name in ("volume", "echoes") if name in names), None)
+        values = None if found is None else arrays[found]
     if values is None:
         raise InputError(
             f"anatomy {path} holds no images",

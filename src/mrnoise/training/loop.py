@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mrnoise.errors import InputError
-from mrnoise.files.atomic import replacing
+from mrnoise.files.atomic import check_writable, replacing
+from mrnoise.files.opening import reading
 from mrnoise.interruption import without_interruption
 from mrnoise.metrics import psnr, ssim
 from mrnoise.networks.weights import build, load_weights, shipped_weights
@@ -133,6 +135,7 @@ def train(
     (2, ['loss', 'psnr', 'ssim', 'step'])
     """
     device = torch.device(device)
+    check_writable(folder / CHECKPOINT)
     anatomy = read_anatomy(None if data is None else data / recipe.data.file)
     settings = ScanSettings(**recipe.data.model_dump(exclude={"file"}))
     scans = SimulatedScans(anatomy, "train", settings, recipe.seed)
@@ -141,7 +144,7 @@ def train(
 
     state = _State(recipe, folder, device)
     path = folder / CHECKPOINT
-    if path.exists():
+    if os.path.exists(path):
         state.load(path)
     started = saved = time.perf_counter()
     earlier = state.seconds
@@ -244,8 +247,10 @@ class _State:
             torch.save(content, partial)
 
     def load(self, path: Path) -> None:
-        content = torch.load(path, map_location=self.device, weights_only=True)
-        if content["recipe"] != self.recipe.model_dump_json():
+        with reading(path, "a checkpoint of mrnoise train", "Remove it to start anew."):
+            content = torch.load(path, map_location=self.device, weights_only=True)
+            recipe = content["recipe"]
+        if recipe != self.recipe.model_dump_json():
             raise InputError(
                 "the folder holds the training of another recipe",
                 expected=f"a checkpoint of {self.recipe.name} with the same settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,11 +11,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnoise.errors import InputError
+from mrnoise.files.opening import reading
 from mrnoise.training.paradigms import SSDU, VORTEX, Noise2Recon, Supervised
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# A recipe names files and folders: nothing that climbs out of the output, hides, or is too long.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", max_length=64)]
 
 
 class Architecture(_Strict):
@@ -57,7 +63,7 @@ class Recipe(_Strict):
     Parameters
     ----------
     name
-        Of the files that training writes.
+        Of the files that training writes: letters, digits and ``_ . + -``.
     network, paradigm, data, optimization
         What is trained, by which loss, on which scans, how.
     initial
@@ -72,13 +78,13 @@ class Recipe(_Strict):
     ('unet', 'supervised', 'one-cycle')
     """
 
-    name: str
+    name: Name
     network: Architecture
     paradigm: Paradigm
     data: Data
     optimization: Optimization
-    initial: str | None = None
-    seed: int = 0
+    initial: Name | None = None
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 def recipes() -> list[str]:
@@ -121,15 +127,12 @@ def read_recipe(recipe: str | Path, size: str = "cpu") -> Recipe:
     ('modl', 'anatomy_knee_mese.npz', (4, 8, 12))
     """
     path = _folder() / f"{recipe}.yaml" if str(recipe) in recipes() else Path(recipe)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            "cannot read the recipe",
-            expected=f"a YAML file, or one of {', '.join(recipes())}",
-            received=f"{recipe} ({str(error).splitlines()[0]})",
-            remedy="Copy one of the recipes of mrnoise and change it.",
-        ) from error
+    expected = f"a YAML file, or one of {', '.join(recipes())}"
+    remedy = "Copy one of the recipes of mrnoise and change it."
+    with reading(path, expected, remedy, problem="cannot read the recipe"):
+        if not os.path.isfile(path):
+            raise FileNotFoundError("no such file")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     sizes = content.pop("sizes", {"cpu": {}}) if isinstance(content, dict) else {}
     if size not in sizes:
         raise InputError(

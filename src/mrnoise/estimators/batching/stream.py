@@ -12,6 +12,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from mrnoise.checks import check_count
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.memory import freed_blocks_kept
 from mrnoise.estimators.certificate import RegionError, region_error
@@ -112,13 +113,8 @@ class Plan:
                 remedy="Give n_samples=200 or target_error=0.03.",
             )
         for name, value in (("n_samples", self.n_samples), ("batch_size", self.batch_size)):
-            if value is not None and value < 1:
-                raise InputError(
-                    f"invalid {name}",
-                    expected="at least 1",
-                    received=str(value),
-                    remedy="Give a positive number.",
-                )
+            if value is not None:
+                check_count(value, name)
         if self.target_error is not None and not 0 < self.target_error < 1:
             raise InputError(
                 "invalid target error",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +27,9 @@ from mrnoise.estimators.sampling_error import (
     SamplingError,
 )
 from mrnoise.files.atomic import replacing
+from mrnoise.files.opening import array, check_heaps, opened_hdf5, text
 from mrnoise.files.record import to_json, to_numpy
+from mrnoise.files.text import printable
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.provenance import Provenance
 from mrnoise.result.quantities import quantities
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     import h5py
 
 FORMAT, FORMAT_VERSION = "mrnoise noise map", 1
+WRITTEN = f"an .h5 file written by mrnoise.save, format version {FORMAT_VERSION} or older"
 KINDS: dict[str, type[SamplingError]] = {
     kind.__name__: kind for kind in (GaussianError, EmpiricalError, MomentError, LeakageError, NoError)
 }
@@ -116,68 +121,97 @@ def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
     >>> torch.equal(read_noise_map(path).std, nm.std)
     True
     """
-    import h5py
-
-    if not Path(path).is_file():
+    path = Path(path)
+    if not os.path.isfile(path):
         raise _unreadable(path, "no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise _unreadable(path, "an HDF5 file of another kind")
-            if file.attrs["format_version"] > FORMAT_VERSION:
-                raise _unreadable(path, f"format version {file.attrs['format_version']}")
-            return _read(file)
-    except InputError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        # h5py raises any of these on a truncated or damaged file.
-        raise _unreadable(path, f"damaged or not HDF5: {error}") from error
+    check_heaps(path)
+    with opened_hdf5(path, WRITTEN, problem="cannot read a noise map") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise _unreadable(path, "an HDF5 file of another kind")
+        if file.attrs["format_version"] > FORMAT_VERSION:
+            raise _unreadable(path, f"format version {file.attrs['format_version']}")
+        try:
+            nm = _read(file)
+        except InputError as error:
+            raise _unreadable(path, f"{error.problem}: {error.received}") from error
+        if wrong := _inconsistency(nm):
+            raise _unreadable(path, wrong)
+    return nm
 
 
-def _unreadable(path: str | PathLike[str], received: str) -> InputError:
+def _unreadable(path: Path, received: str) -> InputError:
     return InputError(
         "cannot read a noise map",
-        expected=f"an .h5 file written by mrnoise.save, format version {FORMAT_VERSION} or older",
+        expected=WRITTEN,
         received=f"{path} ({received})",
         remedy="Save the map again; scans are read with mrnoise.read.",
     )
 
 
+def _inconsistency(nm: NoiseMap) -> str | None:
+    """What does not fit in a map from a file, ``None`` where all does."""
+    image, estimate = nm.image, nm.estimate
+    if nm.spatial_dims not in (2, 3) or image.ndim < nm.spatial_dims or 0 in image.shape:
+        return f"an image of shape {tuple(image.shape)} with spatial_dims {nm.spatial_dims}"
+    if nm.axes and len(nm.axes) != image.ndim - nm.spatial_dims:
+        return f"axes {nm.axes} of an image of shape {tuple(image.shape)}"
+    if not 0 < nm.acceleration < math.inf or min(estimate.n_samples, estimate.n_products) < 0:
+        return f"acceleration {nm.acceleration}, {estimate.n_samples} samples, {estimate.n_products} products"
+    spatial = image.shape[-nm.spatial_dims :]
+    for name, total in (estimate.sums or {}).items():
+        if (total.dtype != torch.int64) if name == "count" else total.shape[-nm.spatial_dims :] != spatial:
+            return f"running sums {name} of type {total.dtype}, shape {tuple(total.shape)}"
+    shaped = {
+        "variance": (estimate.variance, False),
+        "pseudo_variance": (estimate.pseudo_variance, True),
+        "reference_std": (nm.reference_std, False),
+        "mean": (estimate.mean, True),
+        "mean_error": (estimate.mean_error, False),
+        "error": (estimate.variance_error, False),
+        "departure": (nm.departure, False),
+    }
+    for name, (value, may_be_complex) in shaped.items():
+        real = value is None or value.is_floating_point() or (may_be_complex and value.is_complex())
+        if value is not None and (value.shape != image.shape or not real):
+            return f"{name} of type {value.dtype}, shape {tuple(value.shape)} for an image {tuple(image.shape)}"
+    return None
+
+
 def _read(file: h5py.File) -> NoiseMap:
     group, place = file["estimate"], file["geometry"]
     z, y, x = (float(v) for v in place.attrs["voxel_size"])
-    variance, pseudo_variance = _get(group, "variance"), _get(group, "pseudo_variance")
-    image = _get(file, "image")
-    if image is None or variance is None or pseudo_variance is None:
-        raise KeyError("image, variance or pseudo_variance is missing")
+    variance, pseudo_variance = _needed(group, "variance"), _needed(group, "pseudo_variance")
+    image = _needed(file, "image")
+    if not (image.is_floating_point() or image.is_complex()):
+        raise TypeError(f"an image of type {image.dtype}")
     estimate = Estimate(
         variance=variance,
         pseudo_variance=pseudo_variance,
         error=_get_error(group["error"]),
-        method=str(group.attrs["method"]),
-        n_samples=int(group.attrs["n_samples"]),
-        n_products=int(group.attrs["n_products"]),
+        method=printable(str(group.attrs["method"])),
+        n_samples=int(_number(group, "n_samples")),
+        n_products=int(_number(group, "n_products")),
         interrupted=bool(group.attrs["interrupted"]),
         mean=_get(group, "mean"),
         certified_error=_get(group, "certified_error"),
         mean_error=_get(group, "mean_error"),
         error_sample=_get(group, "error_sample"),
-        sums={name: torch.as_tensor(total[()]) for name, total in group["sums"].items()} if "sums" in group else None,
+        sums={name: _needed(group["sums"], name) for name in group["sums"]} if "sums" in group else None,
     )
     return NoiseMap(
         image=image,
         estimate=estimate,
         geometry=Geometry(
             voxel_size=(z, y, x),
-            affine=place["affine"][()] if "affine" in place else None,
+            affine=array(place, "affine"),
             measured=bool(place.attrs["measured"]),
         ),
-        spatial_dims=int(file.attrs["spatial_dims"]),
+        spatial_dims=int(_number(file, "spatial_dims")),
         reference_std=_get(file, "reference_std"),
-        acceleration=float(file.attrs["acceleration"]),
+        acceleration=_number(file, "acceleration", "iuf"),
         linearity=_get_linearity(file["linearity"]) if "linearity" in file else None,
         axes=tuple(str(axis) for axis in file.attrs.get("axes", ())),
-        provenance=Provenance.of(json.loads(file["provenance"].asstr()[()])),
+        provenance=Provenance.of(_json(file, "provenance", dict)),
     )
 
 
@@ -190,8 +224,32 @@ def _put(group: h5py.Group, name: str, value: Tensor | None) -> None:
 
 
 def _get(group: h5py.Group, name: str) -> Tensor | None:
-    # asarray: a scalar dataset comes back as a numpy scalar.
-    return torch.as_tensor(group[name][()]) if name in group else None
+    values = array(group, name)
+    if values is None and name in group:
+        raise KeyError(f"{name} is no array")
+    # A writable copy in the byte order of this machine.
+    return None if values is None else torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
+
+
+def _needed(group: h5py.Group, name: str) -> Tensor:
+    value = _get(group, name)
+    if value is None:
+        raise KeyError(f"{name} is missing")
+    return value
+
+
+def _number(group: h5py.Group, name: str, kinds: str = "iu") -> float:
+    value = np.asarray(group.attrs[name])
+    if value.ndim or value.dtype.kind not in kinds:
+        raise TypeError(f"the attribute {name} is {value}")
+    return value.item()
+
+
+def _json(group: h5py.Group, name: str, kind: type) -> Any:
+    value = json.loads(text(group, name) or b"null")
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is no {kind.__name__}")
+    return value
 
 
 def _put_error(group: h5py.Group, error: SamplingError) -> None:
@@ -210,7 +268,7 @@ def _put_error(group: h5py.Group, error: SamplingError) -> None:
 def _get_error(group: h5py.Group) -> SamplingError:
     kind = KINDS[str(group.attrs["kind"])]
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    return kind(*(torch.as_tensor(group[name][()]) for name in names))
+    return kind(*(_needed(group, name) for name in names))
 
 
 def _put_linearity(group: h5py.Group, linearity: Linearity) -> None:
@@ -222,6 +280,8 @@ def _get_linearity(group: h5py.Group) -> Linearity:
     def known(value: Any) -> Any:
         return math.nan if value is None else value  # JSON knows no NaN
 
-    findings = json.loads(group["findings"].asstr()[()])
+    findings = _json(group, "findings", list)
+    if not findings:
+        raise ValueError("no findings on linearity")
     findings = [Finding(**{name: known(value) for name, value in found.items()}) for found in findings]
-    return Linearity(torch.as_tensor(group["departure"][()]), tuple(findings))
+    return Linearity(_needed(group, "departure"), tuple(findings))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
 from mrnoise.acquisition import Acquisition, Geometry
 from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.errors import InputError
-from mrnoise.io.scans.mrd_file import parse_header, unreadable
+from mrnoise.files.opening import array, opened_hdf5, text
+from mrnoise.files.text import printable
+from mrnoise.io.scans.mrd_file import parse_header
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import as_tensor, noise_samples
 
@@ -45,23 +45,19 @@ def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisitio
         If the file cannot be read, or an array does not fit.
     """
     path = Path(path)
-    try:
-        with h5py.File(path, "r") as file:
-            array = np.asarray(file["kspace"])
-            mask = np.asarray(file["mask"]) if "mask" in file else None
-            header = file["ismrmrd_header"][()] if "ismrmrd_header" in file else None
-            if noise is None and "noise" in file:
-                noise = _scan(np.asarray(file["noise"]), path)
-    except (OSError, RuntimeError, TypeError, KeyError) as error:
-        raise unreadable(path, error) from error
-    if array.ndim not in (3, 4) or not np.iscomplexobj(array):
+    with opened_hdf5(path) as file:
+        values, mask, header = array(file, "kspace"), array(file, "mask"), text(file, "ismrmrd_header")
+        samples = array(file, "noise") if noise is None else None
+    if samples is not None:
+        noise = _scan(samples, path)
+    if values is None or values.ndim not in (3, 4) or not values.size or not np.iscomplexobj(values):
         raise InputError(
             f"kspace in {path.name} has the wrong shape or type",
-            expected="complex, (slice, coil, ky, kx) or (slice, ky, kx)",
-            received=f"{array.dtype}, shape {array.shape}",
+            expected="complex, (slice, coil, ky, kx) or (slice, ky, kx), no axis empty",
+            received="no array" if values is None else f"{values.dtype}, shape {values.shape}",
             remedy="Add the missing axis, or save the array in an npz archive, which takes any leading axes.",
         )
-    kspace = as_tensor(array if array.ndim == 4 else array[:, None])
+    kspace = as_tensor(values if values.ndim == 4 else values[:, None])
     acquired = (kspace != 0).any(dim=1).any(dim=0)
     if mask is not None:
         acquired = acquired & _columns(mask, kspace.shape[-1], path)
@@ -74,21 +70,19 @@ def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisitio
         noise_covariance=psi,
         mask=acquired,
         geometry=_geometry(header, path, tuple(kspace.shape[-2:])),
-        source=f"{path.name} (fastMRI)",
+        source=f"{printable(path.name)} (fastMRI)",
     )
 
 
-def noise_from_fastmri(path: Path) -> NoiseScan:
-    """The array ``noise`` (coil, ...) of an HDF5 file."""
-    try:
-        with h5py.File(path, "r") as file:
-            return _scan(np.asarray(file["noise"]), path)
-    except (OSError, RuntimeError, TypeError) as error:
-        raise unreadable(path, error) from error
+def noise_from_fastmri(path: Path) -> NoiseScan | None:
+    """The array ``noise`` (coil, ...) of an HDF5 file, ``None`` where there is none."""
+    with opened_hdf5(path) as file:
+        samples = array(file, "noise")
+    return None if samples is None else _scan(samples, path)
 
 
-def _scan(array: np.ndarray, path: Path) -> NoiseScan:
-    return NoiseScan(noise_samples(array, path), f"noise scan of {path.name}")
+def _scan(samples: np.ndarray, path: Path) -> NoiseScan:
+    return NoiseScan(noise_samples(samples, path), f"noise scan of {printable(path.name)}")
 
 
 def _columns(mask: np.ndarray, n: int, path: Path) -> torch.Tensor:
@@ -102,7 +96,7 @@ def _columns(mask: np.ndarray, n: int, path: Path) -> torch.Tensor:
     return torch.from_numpy(mask.reshape(n).astype(bool))
 
 
-def _geometry(header: Any, path: Path, shape: tuple[int, ...]) -> Geometry:
+def _geometry(header: bytes | None, path: Path, shape: tuple[int, ...]) -> Geometry:
     if header is None:
         return Geometry(measured=False)
     fov = parse_header(header, path).encoding[0].encodedSpace.fieldOfView_mm

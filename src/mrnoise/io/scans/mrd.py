@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from mrnoise.acquisition import Acquisition, Geometry
 from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
+from mrnoise.checks import check_memory
 from mrnoise.errors import InputError
+from mrnoise.files.text import printable
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.scans.mrd_file import REVERSE, MrdFile, load_mrd, same_coils
 from mrnoise.io.scans.mrd_geometry import along_normal, mrd_geometry
 from mrnoise.io.scans.noise_scan import NoiseScan
 
 COUNTERS = ("repetition", "set", "phase", "contrast", "slice")
+CHECK_MATRIX = "Check the encoded matrix size of the header."
 # What an acquisition calls the axis of each.
 AXES = dict(zip(COUNTERS, ("frame", "set", "phase", "echo", "slice"), strict=True))
 
@@ -72,6 +76,7 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
             received=f"{len(file.heads)} lines, {int(image.sum())} of them imaging",
             remedy="This may be a noise scan: give it as noise=.",
         )
+    file.check_places(lines)
     others = int(image.sum()) - len(lines)
     readouts, acquired = _readouts(file, lines)
     counters = [_counter(file, lines, name) for name in COUNTERS]
@@ -95,7 +100,8 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
         geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),
         spatial_dims=dims,
         axes=[AXES[name] for name, values in zip(COUNTERS, counters, strict=True) if values.max() > 0],
-        source=f"{path.name} (MRD)" + (f"; {others} lines of other encoding spaces left out" if others else ""),
+        source=f"{printable(path.name)} (MRD)"
+        + (f"; {others} lines of other encoding spaces left out" if others else ""),
     )
 
 
@@ -121,6 +127,7 @@ def _readouts(file: MrdFile, lines: np.ndarray) -> tuple[Tensor, Tensor]:
     encoding = file.header.encoding[0]
     encoded, recon = encoding.encodedSpace, encoding.reconSpace
     n = int(encoded.matrixSize.x)
+    check_memory(8 * len(lines) * same_coils(file, lines) * n, f"k-space of {file.path.name}", CHECK_MATRIX)
     readouts = np.zeros((len(lines), same_coils(file, lines), n), np.complex64)
     acquired = torch.zeros(len(lines), n, dtype=torch.bool)
     reverse = file.flagged(REVERSE)
@@ -145,6 +152,13 @@ def _readouts(file: MrdFile, lines: np.ndarray) -> tuple[Tensor, Tensor]:
     kept = round(n * recon.fieldOfView_mm.x / encoded.fieldOfView_mm.x)
     if kept >= n:
         return values, acquired
+    if kept < 1:
+        raise InputError(
+            f"the header of {file.path.name} leaves no voxel along the readout",
+            expected=f"a reconstructed field of view of at least 1/{n} of the encoded one",
+            received=f"{recon.fieldOfView_mm.x:g} of {encoded.fieldOfView_mm.x:g} mm",
+            remedy="Correct the fields of view of the header.",
+        )
     before = n // 2 - kept // 2
     values = to_kspace(to_image(values, 1)[..., before : before + kept], 1)
     # Sample j of the short readout lies where this sample of the long one does.
@@ -197,8 +211,9 @@ def _sorted(
     for values, n in zip(counters, lead, strict=True):
         place = place * n + torch.from_numpy(values)
     place = (place * n2 + k2) * n1 + k1
-    cells = int(np.prod(lead)) * n2 * n1
+    cells = math.prod(lead) * n2 * n1
     n_coils, n0 = readouts.shape[1:]
+    check_memory(8 * cells * n_coils * n0, f"k-space of {file.path.name}", CHECK_MATRIX)
     total = readouts.new_zeros(cells, n_coils, n0).index_add_(0, place, readouts * acquired.unsqueeze(1))
     counts = torch.zeros(cells, n0).index_add_(0, place, acquired.float())
     mean = total / counts.clamp_min(1).unsqueeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from mrnoise.acquisition import Acquisition, Geometry
 from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
+from mrnoise.checks import check_memory
 from mrnoise.errors import InputError
 from mrnoise.files.atomic import replacing
+from mrnoise.files.opening import check_kind, reading
+from mrnoise.files.text import printable
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.sampling import Grid, Trajectory
 
@@ -83,7 +87,7 @@ def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
         coil_maps=as_tensor(arrays["coil_maps"]) if "coil_maps" in arrays else None,
         geometry=_geometry(arrays, path),
         spatial_dims=dims,
-        source=f"{path.name} (npz)",
+        source=f"{printable(path.name)} (npz)",
         axes=[str(name) for name in np.atleast_1d(arrays["axes"])] if "axes" in arrays else None,
         sampling=trajectory,
     )
@@ -99,7 +103,7 @@ def noise_from_npz(path: Path) -> NoiseScan:
 
 def noise_samples(array: np.ndarray, path: Path) -> Tensor:
     """Noise samples (coil, sample) from an array (coil, ...)."""
-    if array.ndim < 2 or not np.iscomplexobj(array):
+    if array.ndim < 2 or not array.size or not np.iscomplexobj(array):
         raise InputError(
             f"the noise samples in {path.name} have the wrong shape or type",
             expected="a complex array (coil, sample)",
@@ -116,33 +120,44 @@ def as_tensor(array: np.ndarray) -> Tensor:
 
 
 def _scan(array: np.ndarray, path: Path) -> NoiseScan:
-    return NoiseScan(noise_samples(array, path), f"noise scan of {path.name}")
+    return NoiseScan(noise_samples(array, path), f"noise scan of {printable(path.name)}")
 
 
 def _load(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in names if name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    remedy = "The file may be truncated or hold pickled objects; write it again with numpy.savez."
+    with reading(path, "an npz archive of numeric arrays", remedy), np.load(path, allow_pickle=False) as archive:
+        arrays = {}
+        for name in names:
+            if name in archive.files:
+                _check_declared(archive.zip, name, path)
+                arrays[name] = archive[name]
+    return {
+        name: check_kind(values, name, path, "U") if name == "axes" else check_kind(values, name, path)
+        for name, values in arrays.items()
+    }
+
+
+def _check_declared(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    """Raise if an array declares more than its entry holds, or than there is memory: numpy allocates it unseen."""
+    entry = next(entry for entry in archive.infolist() if entry.filename in (name, f"{name}.npy"))
+    check_memory(entry.file_size, f"{name} in {path.name}")
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in header:  # 3.0: names of fields that are no Latin 1
+            return
+        shape, _, dtype = header[version](file)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
         raise InputError(
-            f"cannot read {path.name}",
-            expected="an npz archive of numeric arrays",
-            received=f"{path.stat().st_size} bytes with the start of one, but: {error}",
-            remedy="The file may be truncated or hold pickled objects; write it again with numpy.savez.",
-        ) from error
-    for name, array in arrays.items():
-        if array.dtype.kind not in ("U" if name == "axes" else "biufc"):
-            raise InputError(
-                f"{name} in {path.name} is not " + ("text" if name == "axes" else "numeric"),
-                expected="text, the names of the leading axes" if name == "axes" else "numbers",
-                received=f"{array.dtype}, shape {array.shape}",
-                remedy="Save plain numeric arrays.",
-            )
-    return arrays
+            f"{name} in {path.name} declares more than its entry holds",
+            expected=f"at most {entry.file_size} bytes",
+            received=f"{dtype}, shape {shape}",
+            remedy="The file is damaged; write it again with numpy.savez.",
+        )
 
 
 def _missing(name: str, path: Path) -> InputError:
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, "an npz archive"), zipfile.ZipFile(path) as archive:
         found = [entry.removesuffix(".npy") for entry in archive.namelist()]
     return InputError(
         f"{path.name} holds no array {name}",
@@ -167,14 +182,15 @@ def _spatial_dims(arrays: dict[str, np.ndarray], path: Path) -> int:
 def _trajectory(arrays: dict[str, np.ndarray], path: Path) -> Trajectory | None:
     if "trajectory" not in arrays:
         return None
-    if "image_shape" not in arrays or arrays["image_shape"].dtype.kind not in "iu":
+    given = arrays.get("image_shape")
+    if given is None or given.dtype.kind not in "iu" or given.ndim != 1:
         raise InputError(
             f"{path.name} holds a trajectory without its matrix",
             expected="an array image_shape of whole numbers, (y, x) or (z, y, x)",
-            received="none" if "image_shape" not in arrays else str(arrays["image_shape"].dtype),
+            received="none" if given is None else f"{given.dtype}, shape {given.shape}",
             remedy="Save it too: numpy.savez(path, ..., image_shape=[220, 220]).",
         )
-    shape = tuple(int(n) for n in np.atleast_1d(arrays["image_shape"]))
+    shape = tuple(int(n) for n in given)
     density = as_tensor(arrays["density"]) if "density" in arrays else None
     return Trajectory(as_tensor(arrays["trajectory"]), shape, density)
 

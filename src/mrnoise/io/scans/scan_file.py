@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
-
 from mrnoise.acquisition import Acquisition
 from mrnoise.errors import InputError
+from mrnoise.files.opening import check_heaps, get, opened_hdf5, reading
 from mrnoise.io.scans.fastmri import noise_from_fastmri, read_fastmri
 from mrnoise.io.scans.mrd import read_mrd
-from mrnoise.io.scans.mrd_file import load_mrd, unreadable
+from mrnoise.io.scans.mrd_file import load_mrd
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import noise_from_npz, read_npz
 
@@ -78,44 +78,32 @@ def _noise_scan(path: Path) -> NoiseScan:
     form = _format(path)
     if form == "npz":
         return noise_from_npz(path)
-    if form == "MRD":
-        scan = load_mrd(path).noise_scan()
-        if scan is None:
-            raise _no_noise(path, "MRD lines without the noise flag")
-        return scan
-    try:
-        return noise_from_fastmri(path)
-    except KeyError as error:
-        raise _no_noise(path, "an HDF5 file without it") from error
-
-
-def _no_noise(path: Path, received: str) -> InputError:
-    return InputError(
-        f"{path.name} holds no noise scan",
-        expected="an array noise (coil, ...), or MRD lines flagged as noise",
-        received=received,
-        remedy="Give the noise scan taken with this scan, or leave noise= out to estimate Ψ from k-space.",
-    )
+    scan = load_mrd(path).noise_scan() if form == "MRD" else noise_from_fastmri(path)
+    if scan is None:
+        raise InputError(
+            f"{path.name} holds no noise scan",
+            expected="an array noise (coil, ...), or MRD lines flagged as noise",
+            received="MRD lines without the noise flag" if form == "MRD" else "an HDF5 file without it",
+            remedy="Give the noise scan taken with this scan, or leave noise= out to estimate Ψ from k-space.",
+        )
+    return scan
 
 
 def _format(path: Path) -> str:
     """Format by content: "npz", "MRD", "fastMRI", or "noise" for HDF5 with an array noise alone."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # whatever the name
         raise InputError(
             f"there is no file {path}",
             expected="an MRD, fastMRI HDF5 or npz file",
-            received="a folder" if path.is_dir() else "a path that does not exist",
+            received="a folder" if os.path.isdir(path) else "a path that does not exist",
             remedy="Check the path.",
         )
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-        if start.startswith(ZIP_STARTS):
-            return "npz"
-        if start == HDF5_START:
-            return _hdf5_format(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with reading(path, "a file that can be read", "Check the permissions of the file."), path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(ZIP_STARTS):
+        return "npz"
+    if start == HDF5_START:
+        return _hdf5_format(path)
     raise InputError(
         f"{path.name} is of no known format",
         expected="MRD (ISMRMRD HDF5), fastMRI HDF5 or npz",
@@ -125,14 +113,11 @@ def _format(path: Path) -> str:
 
 
 def _hdf5_format(path: Path) -> str:
-    with h5py.File(path, "r") as file:
-        if isinstance(file.get("kspace"), h5py.Dataset):
-            return "fastMRI"
-        group = file.get("dataset")
-        if isinstance(group, h5py.Group) and isinstance(group.get("data"), h5py.Dataset):
-            return "MRD"
-        if isinstance(file.get("noise"), h5py.Dataset):
-            return "noise"
+    check_heaps(path)
+    with opened_hdf5(path) as file:
+        for name, form in {"kspace": "fastMRI", "dataset/data": "MRD", "noise": "noise"}.items():
+            if get(file, name) is not None:
+                return form
         found = ", ".join(file) or "nothing"
     raise InputError(
         f"{path.name} is HDF5, but holds no k-space",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -40,17 +42,20 @@ def from_file(path: str | Path) -> KspaceNetwork:
     KspaceNetwork(source='first_coil.ts')
     """
     path = Path(path)
-    if path.suffix not in NETWORK_FILES or not path.is_file():
+    if path.suffix not in NETWORK_FILES or not os.path.isfile(path):
         raise InputError(
             "cannot load a network",
             expected=f"a file ending in {', '.join(NETWORK_FILES)}",
-            received=f"{path}" + ("" if path.is_file() else ", which does not exist"),
+            received=f"{path}" + ("" if os.path.isfile(path) else ", which does not exist"),
             remedy="Save it with torch.jit.save (.pt, .ts) or torch.export.save (.pt2).",
         )
     log = logging.getLogger("torch.export")
     log.disabled = True  # it prints the traceback of what is raised anyway
     try:
-        model = torch.export.load(path) if path.suffix == ".pt2" else torch.jit.load(path, map_location="cpu")
+        with warnings.catch_warnings():
+            # What torch says of its own future.
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+            model = torch.export.load(path) if path.suffix == ".pt2" else torch.jit.load(path, map_location="cpu")
     except Exception as error:  # each format fails in its own ways
         raise InputError(
             "cannot load a network",

@@ -1,0 +1,159 @@
+"""The door for files of others: what a library raises while it reads one becomes one error that names the file."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrnoise.checks import check_memory
+from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    import h5py
+
+# What deflate, the filter of nearly all HDF5 files, makes of one byte at most.
+MOST_PACKED = 1032
+NUMBERS = "biufc"
+# Signature and version of a global heap collection (HDF5 file format specification, III.E).
+GLOBAL_HEAP = b"GCOL\1\0\0\0"
+CONVERT_AGAIN = "The file may be truncated: copy or convert it again."
+
+
+@contextmanager
+def reading(path: Path, expected: str, remedy: str = CONVERT_AGAIN, *, problem: str | None = None) -> Iterator[None]:
+    """Within, a library reads ``path``: whatever it raises becomes `InputError` with its last words, warnings go.
+
+    Libraries raise anything on a damaged file: besides `OSError` also `KeyError`, `RuntimeError`, `zlib.error`,
+    `NotImplementedError`, `struct.error`, `MemoryError`. So only calls of a library belong into this block, and what it
+    gave is checked outside.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        size = f"{path.stat().st_size} bytes" if os.path.isfile(path) else "no file"
+        raise InputError(
+            problem or f"cannot read {path.name}",
+            expected=expected,
+            received=f"{path} ({size}: {words[:300]})",
+            remedy=remedy,
+        ) from error
+
+
+def check_heaps(path: Path) -> None:
+    """Raise `InputError` where an object of no size stands in a heap of an HDF5 file: HDF5 2.0 never returns from it.
+
+    Text and lists of any length lie in global heaps (collections ``GCOL``). Where blocks of a file were never written,
+    as after an interrupted transfer, a heap goes on with zeros.
+    """
+    if not os.path.isfile(path) or not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data.find(GLOBAL_HEAP)
+        while start >= 0:
+            (size,) = struct.unpack_from("<Q", data[start + 8 : start + 16].ljust(8, b"\0"))
+            at, end = start + 16, start + size
+            while at + 16 <= end <= len(data):
+                index, length = struct.unpack_from("<H6xQ", data, at)
+                if not index and not length:
+                    raise InputError(
+                        f"cannot read {path.name}",
+                        expected="a complete HDF5 file",
+                        received=f"{path} ({len(data)} bytes: a heap that ends in zeros at byte {at})",
+                        remedy=CONVERT_AGAIN,
+                    )
+                # Free space, index 0, counts its own head.
+                at += 16 + (length + 7) // 8 * 8 if index else length
+            start = data.find(GLOBAL_HEAP, start + 8)
+
+
+@contextmanager
+def opened_hdf5(
+    path: Path, expected: str = "a complete HDF5 file", *, problem: str | None = None
+) -> Iterator[h5py.File]:
+    """An HDF5 file to be read; as `reading`."""
+    import h5py
+
+    with reading(path, expected, problem=problem), h5py.File(path, "r") as file:
+        yield file
+
+
+def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
+    """The dataset of this name, ``None`` where there is none, or something else, or a link that leads nowhere.
+
+    Raises
+    ------
+    InputError
+        If it declares more data than its file can hold, or than there is memory.
+    """
+    import h5py
+
+    try:
+        found = group.get(name)
+    except RuntimeError:  # links that go round in circles
+        return None
+    if not isinstance(found, h5py.Dataset):
+        return None
+    declared = math.prod(found.shape or ()) * found.dtype.itemsize
+    path = Path(group.file.filename)
+    elsewhere = found.is_virtual or found.external
+    if not elsewhere and declared > MOST_PACKED * path.stat().st_size:
+        raise InputError(
+            f"{name} in {path.name} declares more than its file can hold",
+            expected=f"at most {MOST_PACKED} times the {path.stat().st_size} bytes of the file",
+            received=f"{found.dtype}, shape {found.shape}",
+            remedy="The file is damaged, or its data were never written: convert it again.",
+        )
+    check_memory(declared, f"{name} in {path.name}")
+    return found
+
+
+def array(group: h5py.Group, name: str, kinds: str = NUMBERS) -> np.ndarray | None:
+    """The values of a dataset, ``None`` where there is none.
+
+    Raises
+    ------
+    InputError
+        If they are of no such kind, see `check_kind`, or as `get`.
+    """
+    found = get(group, name)
+    if found is None:
+        return None
+    values = np.asarray(found[()]) if found.shape is not None else np.array(None)
+    return check_kind(values, name, Path(group.file.filename), kinds)
+
+
+def check_kind(values: np.ndarray, name: str, path: Path, kinds: str = NUMBERS) -> np.ndarray:
+    """Raise `InputError` unless an array holds ``kinds``, numbers by default; extended precision becomes double."""
+    if values.dtype.kind not in kinds:
+        raise InputError(
+            f"{name} in {path.name} is not {'text' if kinds == 'U' else 'numeric'}",
+            expected="text" if kinds == "U" else "numbers",
+            received=f"{values.dtype}, shape {values.shape}",
+            remedy="Save a plain array.",
+        )
+    if values.dtype.kind in "fc" and values.dtype.itemsize > (8 if values.dtype.kind == "f" else 16):
+        return values.astype(np.float64 if values.dtype.kind == "f" else np.complex128)
+    return values
+
+
+def text(group: h5py.Group, name: str) -> bytes | None:
+    """The text of a dataset, as it is stored; ``None`` where there is none."""
+    found = get(group, name)
+    if found is None:
+        return None
+    value: Any = np.asarray(found[()]).ravel()[:1].tolist() if found.shape is not None else []
+    return value[0] if value and isinstance(value[0], bytes) else str(*value).encode("utf-8", "replace")

@@ -1,0 +1,549 @@
+"""Files that are damaged, lie about themselves or hold something else: one clear error each.
+
+Every file is made here. `benchmarks/fuzz.py` looks for more of the kind.
+"""
+
+import importlib
+import random
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from mrnoise import read_noise_map, save
+from mrnoise.checks import check_count, check_memory, check_seed
+from mrnoise.cli.region import read_mask
+from mrnoise.errors import InputError
+from mrnoise.files.opening import check_heaps, reading
+from mrnoise.io.scans.mrd_file import parse_header
+from mrnoise.io.scans.scan_file import read
+from small_maps import small_map
+from test_read_mrd import COILS, NY, OVERSAMPLED, header, line, noise_line, unit_noise, write
+
+HUGE = 2**40
+SCAN = {"fastmri": "kspace", "mrd": "dataset/data", "map": "estimate/variance"}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(4)
+
+
+def arrays(rng):
+    return {"kspace": unit_noise(rng, COILS, 32, 40) + 1, "noise": unit_noise(rng, COILS, 500)}
+
+
+def mrd(path, rng, xml=None, **options):
+    lines = [noise_line(rng), *(line(unit_noise(rng, COILS, OVERSAMPLED), y, **options) for y in range(NY))]
+    return write(path, lines, header() if xml is None else xml)
+
+
+def whole(kind, path, rng):
+    """A file without fault, and its reader."""
+    if kind == "npz":
+        np.savez(path.with_suffix(".npz"), **arrays(rng))
+        return path.with_suffix(".npz"), read
+    if kind == "packed":
+        np.savez_compressed(path.with_suffix(".npz"), **arrays(rng))
+        return path.with_suffix(".npz"), read
+    if kind == "fastmri":
+        with h5py.File(path, "w") as file:
+            file["kspace"], file["noise"] = arrays(rng)["kspace"][None], arrays(rng)["noise"]
+        return path, read
+    if kind == "mrd":
+        return mrd(path, rng), read
+    if kind == "map":
+        save(small_map(), path)
+        return path, read_noise_map
+    mask = np.zeros((8, 6), np.uint8)
+    mask[2:4, 3:5] = 1
+    if kind == "npy":
+        np.save(path.with_suffix(".npy"), mask)
+        return path.with_suffix(".npy"), read_mask
+    import nibabel
+
+    nibabel.Nifti1Image(mask, np.eye(4)).to_filename(path.with_suffix(f".{kind}"))
+    return path.with_suffix(f".{kind}"), read_mask
+
+
+def refused(reader, path):
+    """One `InputError` with all its parts, that names the file; no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError) as caught:
+            reader(path)
+    error = caught.value
+    assert all((error.expected, error.received, error.remedy))
+    return str(error)
+
+
+# -- bytes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["npz", "packed", "fastmri", "mrd", "map", "npy", "nii", "nii.gz"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_files_that_were_cut_off(tmp_path, rng, kind, part):
+    path, reader = whole(kind, tmp_path / "a.h5", rng)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+    assert path.name in refused(reader, path)
+
+
+@pytest.mark.parametrize("kind", ["fastmri", "mrd", "map"])
+def test_hdf5_whose_groups_are_broken(tmp_path, rng, kind):
+    """Found only when a group is listed, long after the file was opened."""
+    path, reader = whole(kind, tmp_path / "a.h5", rng)
+    data = path.read_bytes()
+    for mark in (b"SNOD", b"TREE", b"HEAP"):
+        if mark in data:
+            path.write_bytes(data.replace(mark, b"XXXX"))
+            refused(reader, path)
+
+
+def test_packed_numbers_that_cannot_be_unpacked(tmp_path, rng):
+    """`zlib.error` is none of the exceptions that a zip file is said to raise."""
+    path, reader = whole("packed", tmp_path / "a.h5", rng)
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("kspace.npy")
+        start = entry.header_offset + 30 + len(entry.filename) + 40
+    data = bytearray(path.read_bytes())
+    data[start : start + 500] = b"\xff" * 500
+    path.write_bytes(bytes(data))
+    assert "cannot read a.npz" in refused(reader, path)
+
+
+@pytest.mark.parametrize(("field", "value"), [(8, 1), (10, 97)])
+def test_zip_entries_that_are_encrypted_or_packed_by_nobody_knows_what(tmp_path, rng, field, value):
+    path, reader = whole("npz", tmp_path / "a.h5", rng)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    while at >= 0:
+        data[at + field : at + field + 2] = value.to_bytes(2, "little")
+        at = data.find(b"PK\x01\x02", at + 4)
+    path.write_bytes(bytes(data))
+    refused(reader, path)
+
+
+def collection(objects, size=256):
+    """A global heap collection: (index, bytes) of each object, then what is left."""
+    body = b"".join(
+        struct.pack("<HHIQ", index, 1, 0, len(data)) + data + bytes(-len(data) % 8) for index, data in objects
+    )
+    free = size - 16 - len(body)
+    return b"GCOL\1\0\0\0" + struct.pack("<Q", size) + body + struct.pack("<HHIQ", 0, 0, 0, free) + bytes(free - 16)
+
+
+def test_heaps_that_end_in_zeros_are_found(tmp_path):
+    """HDF5 2.0 never returns from one. These bytes are no HDF5 file."""
+    path = tmp_path / "a.h5"
+    good = collection([(1, b"text"), (2, b"12345678"), (3, b"")])
+    path.write_bytes(bytes(100) + good + good + b"GCOL")
+    check_heaps(path)
+    path.write_bytes(bytes(100) + good + good[:40] + bytes(216))
+    assert "ends in zeros at byte 396" in refused(check_heaps, path)
+    path.write_bytes(b"")
+    check_heaps(path)
+
+
+# -- structure -------------------------------------------------------------------------------------------------
+
+
+def replaced(file, name, how):
+    """Something else under the name of a dataset."""
+    del file[name]
+    if how == "group":
+        file.create_group(name)
+    elif how == "nowhere":
+        file[name] = h5py.SoftLink("/nowhere")
+    elif how == "circle":
+        file[name] = h5py.SoftLink(f"/{name}")
+    elif how == "other file":
+        file[name] = h5py.ExternalLink("nowhere.h5", "/kspace")
+    elif how == "no space":
+        file[name] = h5py.Empty("c8")
+    elif how == "text":
+        file[name] = "text"
+    elif how == "empty":
+        file[name] = np.zeros((0, 3, 4, 5), np.complex64)
+    elif how == "list":
+        file.create_dataset(name, (3,), dtype=h5py.vlen_dtype(np.float32))
+    elif how == "huge":
+        file.create_dataset(name, (10**4, 8, 10**4, 10**3), "c8", chunks=(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("kind", list(SCAN))
+@pytest.mark.parametrize(
+    "how", ["gone", "group", "nowhere", "circle", "other file", "no space", "text", "empty", "list", "huge"]
+)
+def test_hdf5_with_something_else_in_the_place_of_data(tmp_path, rng, kind, how):
+    path, reader = whole(kind, tmp_path / "a.h5", rng)
+    with h5py.File(path, "r+") as file:
+        replaced(file, SCAN[kind], how)
+    message = refused(reader, path)
+    if how == "huge":
+        assert "declares more than its file can hold" in message
+
+
+@pytest.mark.parametrize("name", ["mask", "noise", "ismrmrd_header"])
+@pytest.mark.parametrize("how", ["no space", "huge", "list"])
+def test_hdf5_with_something_else_beside_the_data(tmp_path, rng, name, how):
+    path, reader = whole("fastmri", tmp_path / "a.h5", rng)
+    with h5py.File(path, "r+") as file:
+        file.require_group("/").attrs["a"] = 1
+        if name not in file:
+            file[name] = 0
+        replaced(file, name, how)
+    if (name, how) != ("ismrmrd_header", "no space"):
+        refused(reader, path)
+
+
+@pytest.mark.parametrize("shape", [(HUGE, 2, 2), (10**6, 10**6), (COILS, 32, 400), (2**62, 2**62)])
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_npz_that_declares_more_than_it_holds(tmp_path, rng, shape, packing):
+    path = tmp_path / "a.npz"
+    head = f"{{'descr': '<c8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("kspace.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(640))
+    assert "declares more than its entry holds" in refused(read, path)
+
+
+@pytest.mark.parametrize("name", ["kspace", "noise", "mask", "coil_maps", "voxel_size", "spatial_dims"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.zeros(3, [("a", "f8"), ("b", "i2")]),
+        np.array(["text"]),
+        np.array([b"text"]),
+        np.zeros(3, "M8[s]"),
+        np.zeros(3, "V5"),
+        np.array([None, 1]),
+        np.zeros((0, 4)),
+        np.zeros((3, 0, 4), np.complex64),
+        np.array(np.nan),
+    ],
+    ids=lambda array: f"{array.dtype.kind}{array.shape}",
+)
+def test_npz_with_arrays_of_another_kind(tmp_path, rng, name, other):
+    np.savez(tmp_path / "a.npz", **arrays(rng) | {name: other})
+    if name != "mask" or other.dtype.kind != "f" or other.ndim:
+        refused(read, tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("density", np.ones(400, np.complex64)),
+        ("density", np.full(400, np.inf)),
+        ("density", np.ones(0)),
+        ("image_shape", np.array([[32, 40]])),
+        ("image_shape", np.array([32, -40])),
+        ("image_shape", np.array([32.0, np.nan])),
+        ("trajectory", np.full((2, 400), np.nan)),
+        ("trajectory", np.zeros((2, 0))),
+        ("trajectory", np.zeros((2, 400), np.complex64)),
+    ],
+)
+def test_npz_with_a_trajectory_that_is_none(tmp_path, rng, name, other):
+    given = {"kspace": unit_noise(rng, COILS, 400), "noise": unit_noise(rng, COILS, 500), "density": np.ones(400)}
+    given |= {"trajectory": rng.uniform(-8, 8, (2, 400)), "image_shape": np.array([32, 40])}
+    np.savez(tmp_path / "a.npz", **given)
+    assert read(tmp_path / "a.npz").spatial_shape == (32, 40)
+    np.savez(tmp_path / "b.npz", **given | {name: other})
+    refused(read, tmp_path / "b.npz")
+
+
+def test_extended_precision_is_read_as_double(tmp_path, rng):
+    given = arrays(rng)
+    np.savez(tmp_path / "a.npz", **given, voxel_size=np.array([5, 1, 2], np.longdouble), mask=np.ones((32, 40), "g"))
+    scan = read(tmp_path / "a.npz")
+    assert scan.geometry.voxel_size == (5, 1, 2) and bool(scan.mask.all())
+    np.savez(tmp_path / "b.npz", **{name: array.astype(np.clongdouble) for name, array in given.items()})
+    assert read(tmp_path / "b.npz").kspace.dtype == torch.complex128
+
+
+# -- MRD -------------------------------------------------------------------------------------------------------
+
+
+def relabelled(path, change):
+    """The lines with another record."""
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        head = lines.dtype["head"]
+        fields = change({name: head[name] for name in head.names})
+        record = np.dtype([("head", list(fields.items())), *((name, lines.dtype[name]) for name in ("traj", "data"))])
+        found = np.zeros(len(lines), record)
+        for name in fields:
+            if fields[name] == head[name]:
+                found["head"][name] = lines["head"][name]
+        found["traj"], found["data"] = lines["traj"], lines["data"]
+        del file["dataset/data"]
+        vlen = h5py.vlen_dtype(np.float32)
+        stored = np.dtype([("head", record["head"]), ("traj", vlen), ("data", vlen)])
+        file.create_dataset("dataset/data", data=found.astype(stored))
+
+
+NEEDED = ("flags", "active_channels", "number_of_samples", "center_sample", "discard_pre", "position", "channel_mask")
+
+
+@pytest.mark.parametrize("field", [*NEEDED, "sample_time_us", "slice_dir", "encoding_space_ref", "idx"])
+@pytest.mark.parametrize("how", ["missing", "another type", "an array"])
+def test_mrd_lines_whose_record_is_another(tmp_path, rng, field, how):
+    def change(fields):
+        kept = {name: dtype for name, dtype in fields.items() if name != field}
+        other = {"missing": {}, "another type": {field: np.dtype("S4")}, "an array": {field: np.dtype(("u2", (2, 2)))}}
+        return kept | other[how]
+
+    path = mrd(tmp_path / "a.h5", rng)
+    relabelled(path, change)
+    message = refused(read, path)
+    assert "are not those of MRD" in message and (field == "idx" or f"field {field}" in message)
+
+
+@pytest.mark.parametrize("counter", ["kspace_encode_step_1", "slice", "repetition", "set"])
+def test_mrd_lines_without_a_counter(tmp_path, rng, counter):
+    def change(fields):
+        idx = fields["idx"]
+        return fields | {"idx": np.dtype([(name, idx[name]) for name in idx.names if name != counter])}
+
+    path = mrd(tmp_path / "a.h5", rng)
+    relabelled(path, change)
+    assert f"field {counter}" in refused(read, path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("field", ["sample_time_us", "position", "slice_dir"])
+def test_mrd_lines_with_numbers_that_are_none(tmp_path, rng, field, value):
+    path = mrd(tmp_path / "a.h5", rng, directions=np.eye(3))
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        lines["head"][field] = value
+        file["dataset/data"][...] = lines
+    assert "is no number" in refused(read, path)
+
+
+def test_mrd_lines_of_zeros(tmp_path, rng):
+    """Blocks that were never written: no channel, no sample."""
+    path = mrd(tmp_path / "a.h5", rng)
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        lines["head"] = np.zeros(len(lines), lines["head"].dtype)
+        lines["data"] = [np.zeros(0, np.float32)] * len(lines)
+        file["dataset/data"][...] = lines
+    assert "numbers of coils, or none" in refused(read, path)
+
+
+LIMITS = "<kspace_encoding_step_1><minimum>0</minimum><maximum>9</maximum><center>{}</center></kspace_encoding_step_1>"
+SYSTEM = "<relativeReceiverNoiseBandwidth>{}</relativeReceiverNoiseBandwidth>"
+LABEL = "<coilLabel><coilNumber>{}</coilNumber><coilName>a</coilName></coilLabel>"
+
+
+@pytest.mark.parametrize("number", ["INF", "-INF", "NaN", "x", "", "9" * 30, "1e400"])
+@pytest.mark.parametrize("place", ["matrix", "field of view", "centre", "bandwidth", "coil"])
+def test_headers_with_numbers_that_are_none(tmp_path, rng, place, number):
+    made = {
+        "matrix": lambda: header(shape=(1, NY, number)),
+        "field of view": lambda: header(fov=(5, 100, number)),
+        "centre": lambda: header(limits=LIMITS.format(number)),
+        "bandwidth": lambda: header(system=SYSTEM.format(number)),
+        "coil": lambda: header(system=LABEL.format(number) + LABEL.format(2)),
+    }
+    path = mrd(tmp_path / "a.h5", rng, made[place]())
+    if (place, number) in (("bandwidth", "NaN"), ("field of view", "9" * 30)):
+        return
+    refused(read, path)
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        (header(shape=(1, NY, 10**9)), "too large for this computer"),
+        (header(shape=(1, 10**9, OVERSAMPLED)), "too large for this computer"),
+        (header(shape=(10**9, NY, OVERSAMPLED)), "too large for this computer"),
+        (header(shape=(1, NY, -4)), "matrix size"),
+        (header(shape=(1, NY, 0)), "matrix size"),
+        (header(recon_x=(12, 1)), "no voxel along the readout"),
+        (header().replace("encodedSpace", "codedSpace"), "header of a.h5 cannot be used"),
+        (header().replace("<encodingLimits></encodingLimits>", ""), "header of a.h5 cannot be used"),
+    ],
+)
+def test_headers_that_cannot_be_meant(tmp_path, rng, xml, words):
+    assert words in refused(read, mrd(tmp_path / "a.h5", rng, xml))
+
+
+# -- maps and masks --------------------------------------------------------------------------------------------
+
+WRONG = {
+    "estimate": {"n_samples": [np.nan, np.inf, -1, "many"], "n_products": [-np.inf, -3]},
+    "geometry": {"voxel_size": [np.nan, [np.nan] * 3, [1, -1, 1], "small", [1, 2]]},
+    "estimate/error": {"kind": ["Unheard", 3, h5py.Empty("f8")]},
+    "/": {
+        "spatial_dims": [np.nan, np.inf, 0, 4, 2 + 1j],
+        "acceleration": [np.nan, np.inf, 0, -1, "fast"],
+        "axes": [["slice", "frame"]],
+        "format_version": [99, "new"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"), [(g, n, v) for g, names in WRONG.items() for n, values in names.items() for v in values]
+)
+def test_maps_with_attributes_that_cannot_be(tmp_path, group, name, value):
+    path = tmp_path / "a.h5"
+    save(small_map(), path)
+    with h5py.File(path, "r+") as file:
+        file[group].attrs[name] = value
+    assert str(path) in refused(read_noise_map, path)
+
+
+@pytest.mark.parametrize("name", ["image", "estimate/variance", "estimate/pseudo_variance", "reference_std"])
+@pytest.mark.parametrize("other", [np.zeros((5, 22)), np.zeros((5, 17, 22)), np.zeros((5, 22, 17), np.uint8)])
+def test_maps_whose_parts_do_not_fit(tmp_path, name, other):
+    path = tmp_path / "a.h5"
+    save(small_map(), path)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = other
+    refused(read_noise_map, path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{", "null", b"\xff\xfe"])
+def test_maps_whose_record_is_none(tmp_path, text):
+    path = tmp_path / "a.h5"
+    save(small_map(), path)
+    with h5py.File(path, "r+") as file:
+        del file["provenance"]
+        file["provenance"] = text
+    refused(read_noise_map, path)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [np.zeros(4, [("a", "f8")]), np.zeros(4, "V3"), np.array(["a"]), np.array([[1, np.nan]]), np.array([[np.inf, 0]])],
+    ids=lambda mask: mask.dtype.kind + str(mask.shape),
+)
+def test_masks_of_another_kind(tmp_path, mask):
+    np.save(tmp_path / "a.npy", mask)
+    assert "the mask" in refused(read_mask, tmp_path / "a.npy")
+
+
+# -- the door, and checks of numbers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a"), MemoryError(), zipfile.BadZipFile("b"), ValueError("a\nb"), OSError(5)]
+)
+def test_whatever_a_library_raises_is_one_error_of_one_line(tmp_path, error):
+    path = tmp_path / "a.h5"
+    path.write_bytes(b"1234")
+    with pytest.raises(InputError, match="cannot read a.h5: expected a file; received .*4 bytes") as caught:  # noqa: SIM117
+        with reading(path, "a file"):
+            raise error
+    assert caught.value.__cause__ is error and "\n" not in str(caught.value)
+
+
+def test_the_door_lets_input_errors_and_interruptions_pass(tmp_path):
+    for error in (InputError("a", expected="b", received="c", remedy="d"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, reading(tmp_path / "a", "a file"):
+            raise error
+        assert caught.value is error
+
+
+def test_seeds_counts_and_sizes():
+    for seed in (-1, 1.0, "1", None, np.nan):
+        with pytest.raises(InputError, match="invalid seed"):
+            check_seed(seed)
+    check_seed(np.int64(3))
+    check_seed(2**40)
+    for count in (0, -1, 2**31, 1.5, np.nan):
+        with pytest.raises(InputError, match="invalid number of coils"):
+            check_count(count, "number of coils")
+    check_count(np.int64(1), "number of coils")
+    check_memory(1, "a byte")
+    with pytest.raises(InputError, match="k-space is too large .* received 9.31e\\+08 GiB"):
+        check_memory(1e18, "k-space")
+
+
+# -- warnings --------------------------------------------------------------------------------------------------
+
+
+def test_a_header_with_odd_values_is_read_in_silence(tmp_path):
+    """xsdata warned of each, with the path of its own source."""
+    xml = header().replace("63500000", "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parse_header(xml.encode(), tmp_path / "a.h5").encoding
+
+
+def test_reading_mrd_shows_no_more_warnings_than_before(tmp_path, rng):
+    """Importing part of ismrmrd has Python show every warning, and torch's of its own future came to the terminal."""
+    mrd(tmp_path / "a.h5", rng)
+    code = (
+        "import sys, warnings, torch; from mrnoise.cli.main import app; from mrnoise import read; read(sys.argv[1]); "
+        "assert ('default', None, Warning, None, 0) not in warnings.filters; "
+        "app(['map', sys.argv[1], *'-n 4 -m sketch -r rss --coil-maps propagated -o'.split(), sys.argv[2]])"
+    )
+    words = [sys.executable, "-c", code, tmp_path / "a.h5", tmp_path / "map.h5"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "site-packages" not in done.stderr and "Warning" not in done.stderr
+
+
+# -- the fuzzer ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fuzz(tmp_path_factory):
+    # Its processes import it by its name.
+    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+    module = importlib.import_module("fuzz")
+    sys.path.pop(0)
+    module.BASES = tmp_path_factory.mktemp("bases")
+    module.make_bases()
+    return module
+
+
+@pytest.mark.parametrize("kind", ["npz", "fastmri", "map", "roi", "command"])
+def test_inputs_of_the_fuzzer(fuzz, tmp_path, kind):
+    found = set()
+    for seed in range(12):
+        (folder := tmp_path / str(seed) / "here").mkdir(parents=True)
+        column, what = fuzz.outcome(kind, seed, folder)
+        assert column in ("right", "clear error"), what
+        found.add(column)
+    assert "clear error" in found
+
+
+@pytest.mark.parametrize(
+    ("planted", "column"), [(KeyError("a"), "traceback"), (MemoryError(), "killed"), (None, "silent")]
+)
+def test_the_fuzzer_finds_what_is_wrong(fuzz, tmp_path, monkeypatch, planted, column):
+    def act():
+        if planted is not None:
+            raise planted
+
+    monkeypatch.setitem(fuzz.KINDS, "npz", lambda rng, folder: fuzz.Case("planted", act, damaged=True))
+    assert fuzz.outcome("npz", 0, tmp_path)[0] == column
+
+
+def test_the_fuzzer_starts_a_process_anew_that_died_or_hangs(fuzz, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(fuzz.__file__).parent))
+    worker = fuzz.Worker(tmp_path)
+    monkeypatch.setattr(fuzz, "LIMIT_S", 0.0)
+    assert worker.ask("npz", 0)[0] == "hung"
+    monkeypatch.setattr(fuzz, "LIMIT_S", 60.0)
+    assert worker.ask("npz", 0)[0] in ("right", "clear error")
+    worker.end()
+
+
+def test_the_same_seed_is_the_same_damage(fuzz):
+    data = bytes(range(256)) * 20
+    made = [fuzz.damage(data, random.Random("npz 7")) for _ in range(2)]
+    assert made[0] == made[1]
