@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 
+import pytest
 import torch
 
 import mrnoise
@@ -92,6 +93,24 @@ def hard_threshold(kspace):
     """Linear but for rare jumps, of which a pair at the noise level meets none."""
     x = to_image(kspace).sum(-3)
     return torch.where(x.abs() > 0.35 * x.abs().detach().amax(), x, 0)
+
+
+@pytest.mark.parametrize("offset", [0.05, 0.2, 0.5])
+def test_the_noise_of_an_inverse_is_that_of_replicas(offset):
+    """Holomorphic, so that its derivative is complex-linear, and curved: σ of first order was kept.
+
+    Floor: the median over 400 voxels of ratios that scatter by 8 % is known to 1 %, its bias below 1 %.
+    """
+
+    def inverse(kspace):
+        x = to_image(kspace).sum(-3)
+        return 1 / (x + offset * largest)
+
+    largest = to_image(REGULAR.kspace).sum(-3).abs().amax()
+    found = noise_map(inverse, REGULAR, target_error=0.1)
+    replicas = noise_map(inverse, REGULAR, method="monte_carlo", n_samples=200, seed=9)
+    assert found.method == "monte_carlo" and "the reconstruction is not" in found.provenance.why
+    assert float((found.std / replicas.std).median()) == pytest.approx(1, abs=0.05)
 
 
 def test_a_lattice_is_not_taken_for_what_is_not_linear():
