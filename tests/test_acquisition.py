@@ -3,10 +3,13 @@ import dataclasses
 import pytest
 import torch
 
+import mrnoise
 from mrnoise import Acquisition, Geometry, InputError, NoiseCovariance
 from mrnoise.acquisition import noise_covariance_from_scan
 from mrnoise.fourier import to_image, to_kspace
+from mrnoise.reconstruction import Sense
 from mrnoise.sampling import alias_lattice, caipi, equispaced
+from mrnoise.simulation import simulate
 
 SHAPE = (2, 3, 6, 10)  # slice, coil, k1, k0
 
@@ -203,3 +206,11 @@ def test_geometry_affine_centres_the_image():
     centre = affine @ [4, 3, 2, 1]  # voxel (x, y, z)
     assert list(centre[:3]) == [0, 0, 0]
     assert list(affine.diagonal()) == [1, 2, 3, 1]
+
+
+def test_notes_of_a_reader_go_along(tmp_path):
+    scan = simulate((12, 10), 3).replace(notes=("4 lines of encoding space 1 left out",))
+    assert scan.at().notes == scan.undersample(scan.mask).notes == scan.notes
+    nm = mrnoise.noise_map(Sense(), scan, n_samples=4)
+    mrnoise.save(nm, tmp_path / "map.h5")
+    assert mrnoise.read_noise_map(tmp_path / "map.h5").provenance.notes == scan.notes

@@ -58,6 +58,8 @@ class Acquisition(TensorRecord):
         ``frame``, ``echo``, ``set``, ``phase``.
     sampling
         A `mrnoise.sampling.Grid` or `mrnoise.sampling.Trajectory`.
+    notes
+        Sentences of the reader on what a file says beside this: what was left out, filled, corrected or is in doubt.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class Acquisition(TensorRecord):
     spatial_dims: int
     source: str
     axes: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Acquisition(TensorRecord):
         axes: Sequence[str] | None = None,
         *,
         sampling: Grid | Trajectory | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         if isinstance(sampling, Trajectory):
             spatial_dims = sampling.spatial_dims
@@ -130,6 +134,7 @@ class Acquisition(TensorRecord):
             "geometry": Geometry(measured=False) if geometry is None else geometry,
             "spatial_dims": spatial_dims,
             "source": source,
+            "notes": tuple(notes),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

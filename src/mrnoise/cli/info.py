@@ -55,6 +55,8 @@ def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
     size = ", ".join(f"{v:.3g}" for v in acquisition.geometry.voxel_size)
     known = "" if acquisition.geometry.measured else "; assumed, the file gives none"
     table.add_row("voxel size (z, y, x)", f"{size} mm{known}")
+    for note in acquisition.notes:
+        table.add_row("note", note)
     for name, value in acquisition.noise_covariance.describe().items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         table.add_row(f"Ψ {name.replace('_', ' ')}", shown)

@@ -87,6 +87,7 @@ def load_scan(
     Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling.
     """
     from mrnoise.calibration import with_coil_maps
+    from mrnoise.cli.display import ERR
     from mrnoise.io import read
 
     if coil_maps not in ("fixed", "propagated"):
@@ -97,6 +98,8 @@ def load_scan(
             remedy="Use fixed, the classical definition.",
         )
     acquisition = read(path, noise=noise)
+    for note in acquisition.notes:
+        ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     if slice_index is not None:
         slices = list(acquisition.slices())
         if not 0 <= slice_index < len(slices):

@@ -26,6 +26,7 @@ def of_scan(acquisition: Acquisition, own_coil_maps: bool = False) -> Provenance
             "acceleration": acquisition.acceleration,
             "acquired_fraction": 1 / acquisition.acceleration,
         },
+        notes=acquisition.notes or None,
         input={"source": acquisition.source, "sha256": fingerprint(acquisition)},
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -39,6 +39,7 @@ TITLES = {
     "coil_maps": "Coil maps",
     "sampling": "Sampling",
     "input": "Input",
+    "notes": "What was read",
     "geometry": "Geometry",
     "voxel_size": "Voxel size",
     "versions": "Versions",

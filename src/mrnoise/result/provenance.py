@@ -34,6 +34,8 @@ class Provenance:
         Acceleration and acquired fraction.
     input
         Source and SHA-256 of all that the map depends on.
+    notes
+        What the reader of the scan had to say.
     preflight
         Which derivatives were trusted, and the checks.
     preview
@@ -67,6 +69,7 @@ class Provenance:
     noise_covariance: Mapping[str, Any] | None = None
     sampling: Mapping[str, Any] | None = None
     input: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] | None = None
     preflight: Mapping[str, Any] | None = None
     preview: Mapping[str, Any] | None = None
     noise_scale: float | None = None
@@ -84,4 +87,5 @@ class Provenance:
     def of(cls, record: Mapping[str, Any]) -> Provenance:
         """From `stated`; what else the record of a file has is not of this."""
         names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in record.items() if name in names})
+        known = {name: value for name, value in record.items() if name in names}
+        return cls(**known | {"notes": tuple(known["notes"])} if "notes" in known else known)
