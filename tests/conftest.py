@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,9 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("no folder of real scans beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c():
+    """Raises, in processes that tests start too, also where a shell runs the tests in its background and ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -31,15 +31,7 @@ def test_what_is_held_back_comes_after(number):
     assert done
 
 
-@pytest.fixture
-def ctrl_c():
-    """Raises, also where the tests run in the background of a shell, which ignores it."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-def test_ctrl_c_within_a_sum(monkeypatch, ctrl_c):
+def test_ctrl_c_within_a_sum(monkeypatch):
     """Taken in half way, a batch left samples counted that were never added: σ was too low, and nothing said so."""
     operator = dense("proper")
     terms, calls = SampleMoments._terms, []
