@@ -27,7 +27,12 @@ CASES = {
     "volume": ((3, 4, 5), "random", ()),
     "volume, one axis": ((4, 3, 6), "one axis", ()),
     "volumes": ((2, 5, 3), "random", (2,)),
+    "half Fourier": ((8, 5), "one axis", ()),
+    "asymmetric echo": ((5, 8), "random", ()),
+    "ellipse": ((3, 6, 7), "random", ()),
 }
+# What was encoded of some: first sample and the one behind the last of an axis, or an ellipse over the last two.
+EXTENTS = {"half Fourier": (-2, 3, 8), "asymmetric echo": (-1, 2, 8), "ellipse": None}
 WEIGHT = 0.05
 
 
@@ -49,27 +54,57 @@ def arrays(name: str) -> tuple[Tensor, Tensor]:
         draw = draw[..., :1, :].expand(shape)
     elif kind == "full":
         draw = torch.ones_like(draw)
-    return maps, draw
+    region = extent(name)
+    return maps, draw if region is None else draw & region
+
+
+def extent(name: str) -> Tensor | None:
+    """What was encoded; ``None``: everything."""
+    shape = CASES[name][0]
+    if name not in EXTENTS:
+        return None
+    if EXTENTS[name] is None:
+        y, x = (torch.linspace(-1, 1, n) for n in shape[-2:])
+        return (y[:, None].square() + x.square() <= 1.1).expand(shape).clone()
+    axis, first, behind = EXTENTS[name]
+    region = torch.zeros(shape, dtype=torch.bool)
+    region.movedim(axis, 0)[first:behind] = True
+    return region
 
 
 def encoding(name: str, **options: float) -> Cartesian:
     maps, mask = arrays(name)
-    return Cartesian(maps, mask, len(CASES[name][0]), tolerance=1e-13, max_iterations=1000, **options)
+    dims = len(CASES[name][0])
+    return Cartesian(maps, mask, dims, extent(name), tolerance=1e-13, max_iterations=1000, **options)
 
 
-def dense(name: str) -> Tensor:
-    """A of each system, (system, samples, voxels), from its definition with sums over exponentials."""
-    shape = CASES[name][0]
-    maps, mask = arrays(name)
-    n = math.prod(shape)
+def fourier_matrix(shape: tuple[int, ...]) -> Tensor:
+    """The centred transform, (samples, voxels), from its definition with sums over exponentials."""
     fourier = torch.ones((1, 1), dtype=torch.complex128)
     for length in shape:
         index = torch.arange(length) - length // 2
         angle = -2 * torch.pi * (index[:, None] * index).double() / length
         fourier = torch.kron(fourier, torch.polar(torch.full_like(angle, length**-0.5), angle))
+    return fourier
+
+
+def within_extent(name: str) -> Tensor:
+    """P, (voxels, voxels)."""
+    shape, region = CASES[name][0], extent(name)
+    if region is None:
+        return torch.eye(math.prod(shape), dtype=torch.complex128)
+    fourier = fourier_matrix(shape)
+    return fourier.mH @ (region.reshape(-1, 1) * fourier)
+
+
+def dense(name: str) -> Tensor:
+    """A of each system, (system, samples, voxels)."""
+    shape = CASES[name][0]
+    maps, mask = arrays(name)
+    n, fourier = math.prod(shape), fourier_matrix(CASES[name][0])
     s = maps.reshape(-1, COILS, n)
     m = mask.reshape(-1, n).expand(len(s), n)
-    return (m[:, None, :, None] * fourier * s[:, :, None, :]).reshape(len(s), COILS * n, n)
+    return (m[:, None, :, None] * fourier * s[:, :, None, :]).reshape(len(s), COILS * n, n) @ within_extent(name)
 
 
 @pytest.fixture(params=CASES)
@@ -105,7 +140,7 @@ def test_adjoint_has_the_inner_product(name, batch):
     y = normal(*batch, *a.sample_shape, seed=3) * a.mask.unsqueeze(-a.spatial_dims - 1)
     torch.testing.assert_close((a.forward(x).conj() * y).sum(), (x.conj() * a.adjoint(y)).sum())
     # The test can fail: with conjugated maps it is the adjoint of another operator.
-    other = Cartesian(a.maps.conj(), a.mask, a.spatial_dims)
+    other = Cartesian(a.maps.conj(), a.mask, a.spatial_dims, a.extent)
     assert not torch.isclose((a.forward(x).conj() * y).sum(), (x.conj() * other.adjoint(y)).sum())
 
 
@@ -142,7 +177,8 @@ def test_unfold_inverts_what_amplifies_noise_little(name, batch):
 def test_solution_is_that_of_the_dense_system(name, batch, kind):
     a, matrices = encoding(name, prepared_weight=WEIGHT if kind == "prepared" else 3 * WEIGHT), dense(name)
     x = normal(*batch, *a.image_shape, seed=2)
-    inverse = torch.linalg.inv(matrices.mH @ matrices + WEIGHT * torch.eye(matrices.shape[-1]))
+    p = within_extent(name)
+    inverse = p @ torch.linalg.inv(matrices.mH @ matrices + WEIGHT * torch.eye(matrices.shape[-1])) @ p
     weight = torch.tensor(WEIGHT, dtype=torch.float64) if kind == "tensor" else WEIGHT
     torch.testing.assert_close(a.solve(x, weight), matrix_product(inverse, x, batch, a.image_shape))
 
@@ -179,7 +215,7 @@ def test_derivatives_of_the_solution_in_every_mode(name, prepared):
         torch.testing.assert_close(found, expected, msg=lambda text, mode=mode: f"{mode}: {text}")
 
 
-@pytest.mark.parametrize("name", ["odd, even", "slices", "volume"], indirect=True)
+@pytest.mark.parametrize("name", ["odd, even", "slices", "volume", "asymmetric echo"], indirect=True)
 def test_solution_is_differentiable_in_the_coil_maps(name):
     """And in the image and the weight, forward and backward, against finite differences."""
     maps, mask = arrays(name)
@@ -187,7 +223,8 @@ def test_solution_is_differentiable_in_the_coil_maps(name):
     weight = torch.tensor(0.3, dtype=torch.float64)
 
     def solution(x: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
-        return Cartesian(maps, mask, len(CASES[name][0]), tolerance=1e-14, max_iterations=1000).solve(x, weight)
+        a = Cartesian(maps, mask, len(CASES[name][0]), extent(name), tolerance=1e-14, max_iterations=1000)
+        return a.solve(x, weight)
 
     variables = [t.clone().requires_grad_() for t in (x, maps, weight)]
     torch.autograd.gradcheck(solution, variables, check_forward_ad=True, fast_mode=True)
@@ -201,7 +238,7 @@ def test_mapped_over_coil_maps(name):
     x = normal(*encoding(name).image_shape, seed=2)
 
     def solution(maps: Tensor) -> Tensor:
-        return Cartesian(maps, mask, dims, tolerance=1e-13, max_iterations=1000).solve(x, 0.3)
+        return Cartesian(maps, mask, dims, extent(name), tolerance=1e-13, max_iterations=1000).solve(x, 0.3)
 
     torch.testing.assert_close(torch.func.vmap(solution)(several), torch.stack([solution(one) for one in several]))
 

@@ -15,6 +15,7 @@ from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
 from mrnoise.devices import checked_device
 from mrnoise.errors import InputError
+from mrnoise.sampling.extent import encoded_extent
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.tensor_record import TensorRecord
@@ -38,7 +39,7 @@ class Acquisition(TensorRecord):
     mask
         Short for ``sampling=Grid(mask)``: bool, the samples that were acquired, (k1, k0) or (k2, k1, k0), with the
         leading axes where the images differ. Without it and ``sampling``: those that are not exactly zero in every
-        coil.
+        coil, and the extent that `mrnoise.sampling.encoded_extent` finds for them.
     coil_maps
         Complex, (coil, *image), or with the leading axes of k-space.
     averages
@@ -121,8 +122,7 @@ class Acquisition(TensorRecord):
         if isinstance(sampling, Trajectory):
             _check_samples(kspace, sampling, mask)
         else:
-            given = mask if sampling is None else sampling.mask
-            sampling = _grid(kspace, given, spatial_dims)
+            sampling = _grid(kspace, mask, spatial_dims) if sampling is None else _fitting(sampling, kspace)
             kspace = kspace * sampling.mask.unsqueeze(-spatial_dims - 1)
         values = {
             "kspace": kspace,
@@ -172,7 +172,7 @@ class Acquisition(TensorRecord):
 
     @property
     def acceleration(self) -> float:
-        """Net acceleration R; on a grid all samples over acquired samples, calibration lines counted."""
+        """Net acceleration R; on a grid all encoded samples over acquired samples, calibration lines counted."""
         return self.sampling.acceleration
 
     @property
@@ -237,7 +237,7 @@ class Acquisition(TensorRecord):
         mask = torch.as_tensor(mask, dtype=torch.bool)
         if mask.shape != self.spatial_shape:
             raise _wrong_mask(self.spatial_shape, mask)
-        return self.replace(mask=self.mask & mask)
+        return self.replace(sampling=self.grid.with_mask(self.mask & mask))
 
     def at(self, **index: int) -> Acquisition:
         """The part at an index of some of its leading axes, without these axes: ``at(slice=3)``.
@@ -265,7 +265,7 @@ class Acquisition(TensorRecord):
         dims, samples = self.spatial_dims, self.sampling.sample_ndim
         sampling = self.sampling
         if isinstance(sampling, Grid) and sampling.mask.ndim > dims:
-            sampling = Grid(sampling.mask[place], dims)
+            sampling = sampling.with_mask(sampling.mask[place])
         return self.replace(
             kspace=part(self.kspace, samples + 1),
             sampling=sampling,
@@ -365,24 +365,29 @@ class Acquisition(TensorRecord):
 
 def _grid(kspace: Tensor, given: Tensor | None, spatial_dims: int) -> Grid:
     """Sampling of k-space on a grid: the mask that is given, else what is not exactly zero in every coil."""
-    coil_axis = -spatial_dims - 1
+    if given is not None:
+        return _fitting(Grid(given, spatial_dims), kspace)
     spatial = tuple(kspace.shape[-spatial_dims:])
-    if given is None:
-        mask = (kspace != 0).any(dim=coil_axis)
-        images = mask.reshape(-1, *spatial)
-        mask = images[0] if bool((images == images[0]).all()) else mask
-    else:
-        mask = torch.as_tensor(given, device=kspace.device).to(torch.bool)
-    if tuple(mask.shape) not in (tuple(kspace.shape[:coil_axis]) + spatial, spatial):
-        raise _wrong_mask(spatial, mask)
-    if given is None and not bool(mask.any()):
+    mask = (kspace != 0).any(dim=-spatial_dims - 1)
+    if not bool(mask.any()):
         raise InputError(
             "sampling mask is empty",
             expected="at least one acquired sample",
             received="no acquired sample (k-space is zero)",
             remedy="Check that True marks the samples that were acquired.",
         )
-    return Grid(mask, spatial_dims)
+    images = mask.reshape(-1, *spatial)
+    mask = images[0] if bool((images == images[0]).all()) else mask
+    return Grid(mask, spatial_dims, encoded_extent(mask, spatial_dims))
+
+
+def _fitting(grid: Grid, kspace: Tensor) -> Grid:
+    """A sampling of this k-space, on its device."""
+    dims = grid.spatial_dims
+    spatial = tuple(kspace.shape[-dims:])
+    if tuple(grid.mask.shape) not in (tuple(kspace.shape[: -dims - 1]) + spatial, spatial):
+        raise _wrong_mask(spatial, grid.mask)
+    return grid if grid.mask.device == kspace.device else grid.to(kspace.device)
 
 
 def _check_samples(kspace: Tensor, trajectory: Trajectory, mask: Tensor | None) -> None:

@@ -35,6 +35,7 @@ def info(
 
 def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
     from mrnoise.io import read
+    from mrnoise.mapping.provenance import of_scan
     from mrnoise.sampling import Grid
 
     acquisition = read(scan, noise=noise)
@@ -51,6 +52,10 @@ def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
         )
     table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} ({', '.join([*acquisition.axes, 'coil', *names])})")
     table.add_row("sampling", f"{acquired}, R = {acquisition.acceleration:.3f}")
+    if isinstance(sampling, Grid) and (encoded := sampling.encoded()) is not None:
+        resolution = of_scan(acquisition).sampling or {}
+        mm = " × ".join(f"{size:.3g}" for size in resolution["resolution_mm"])
+        table.add_row("encoded", f"{encoded}; R counts what was encoded; resolution {mm} mm")
     table.add_row("coil maps", "in the file" if acquisition.coil_maps is not None else "none")
     size = ", ".join(f"{v:.3g}" for v in acquisition.geometry.voxel_size)
     known = "" if acquisition.geometry.measured else "; assumed, the file gives none"

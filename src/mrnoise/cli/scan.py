@@ -51,14 +51,28 @@ class Undersampling:
                 remedy="Give --acceleration, which every pattern takes.",
             )
 
-    def mask(self, shape: Sequence[int]) -> Tensor | None:
-        """Which samples are kept, or ``None`` for all."""
+    def mask_of(self, acquisition: Acquisition) -> Tensor | None:
+        """The same of a scan: drawn on what was encoded, where that lies about the centre of k-space."""
+        import torch
+
+        if self.acceleration is None and self.spacing is None:
+            return None
+        shape, ends = acquisition.spatial_shape, acquisition.grid.box
+        sizes = [behind - first for first, behind in ends]
+        if any(first + m // 2 != n // 2 for (first, _), m, n in zip(ends, sizes, shape, strict=True)):
+            return self.mask(shape)
+        drawn = self.mask(sizes)
+        mask = torch.zeros(shape, dtype=torch.bool)
+        mask[tuple(slice(*both) for both in ends)] = drawn
+        return mask
+
+    def mask(self, shape: Sequence[int]) -> Tensor:
+        """Which samples are kept."""
         from mrnoise.sampling import caipi, equispaced, sampling_mask
 
         if self.acceleration is not None:
             return sampling_mask(self.pattern, self.acceleration, shape, self.seed, self.calibration)
-        if self.spacing is None:
-            return None
+        assert self.spacing is not None
         numbers, along_lines = self.spacing.split(","), self.pattern == "equispaced"
         if len(numbers) > (1 if along_lines else 2) or not all(n.isdecimal() for n in numbers):
             raise InputError(
@@ -114,7 +128,7 @@ def load_scan(
         acquisition = acquisition.replace(coil_maps=None)
     elif acquisition.coil_maps is None and acquisition.n_coils > 1:
         acquisition = with_coil_maps(acquisition)
-    mask = None if undersampling is None else undersampling.mask(acquisition.spatial_shape)
+    mask = None if undersampling is None else undersampling.mask_of(acquisition)
     if mask is not None:
         acquisition = acquisition.undersample(mask)
     return acquisition if device == "cpu" else acquisition.to(device)

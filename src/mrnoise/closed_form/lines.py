@@ -8,7 +8,7 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps
 from mrnoise.closed_form.averages import uniform_averages
-from mrnoise.encoding.lines import line_grams, undersampled_axes
+from mrnoise.encoding.lines import line_extent, line_grams, undersampled_axes
 from mrnoise.errors import InputError
 
 
@@ -19,8 +19,8 @@ def cg_sense_std(acquisition: Acquisition, regularization: float) -> Tensor:
 
         cov(x) = ψ P H P = ψ (P - λ P²),   σ_i² = ψ (P_ii - λ Σ_j |P_ij|²),
 
-    ψ the mean coil variance (Pruessmann 2001, doi:10.1002/mrm.1241). Cost: one factorization of each line, in double
-    precision.
+    ψ the mean coil variance (Pruessmann 2001, doi:10.1002/mrm.1241); where a part of k-space was encoded, P is the
+    inverse within it. Cost: one factorization of each line, in double precision.
 
     Parameters
     ----------
@@ -52,11 +52,16 @@ def cg_sense_std(acquisition: Acquisition, regularization: float) -> Tensor:
     """
     repeats = uniform_averages(acquisition)
     maps = fixed_coil_maps(acquisition, differentiate=True)
+    extent = acquisition.grid.extent
     mask = torch.fft.ifftshift(acquisition.mask, dim=(-2, -1))
     axes = undersampled_axes(mask, acquisition.spatial_dims)
-    grams = None
+    grams = within = None
+    if extent is not None:
+        extent = torch.fft.ifftshift(extent, dim=(-2, -1))
+        axes = tuple(sorted({*axes, *undersampled_axes(extent, acquisition.spatial_dims)}))
+        within = line_extent(extent, axes) if len(axes) == 1 else None
     if maps is not None and regularization > 0 and not acquisition.batch_shape:
-        grams = line_grams(torch.fft.ifftshift(maps, dim=(-2, -1)), mask, axes)
+        grams = line_grams(torch.fft.ifftshift(maps, dim=(-2, -1)), mask, axes, within)
     if grams is None:
         raise InputError(
             "there is no closed form of this noise",
@@ -68,9 +73,10 @@ def cg_sense_std(acquisition: Acquisition, regularization: float) -> Tensor:
     parts = []
     for h in grams:
         eye = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
-        unseen = h.diagonal(dim1=-2, dim2=-1) == 0
+        unseen = h.diagonal(dim1=-2, dim2=-1) == 0  # with an extent, noise of neighbours reaches there
         factor = torch.linalg.cholesky(h + regularization * eye)
         p = torch.cholesky_inverse(factor)
+        p = p if within is None else within @ p @ within
         own = p.diagonal(dim1=-2, dim2=-1).real
         variance = own - regularization * (p.real.square() + p.imag.square()).sum(-1)
         parts.append(torch.where(unseen, 0, variance))

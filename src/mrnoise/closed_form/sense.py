@@ -9,7 +9,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.closed_form.averages import uniform_averages
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.sense import check_regularization
-from mrnoise.sampling.lattice import alias_lattice
+from mrnoise.sampling.grid import Grid
 
 
 def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
@@ -55,14 +55,17 @@ def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
     unseen = (h.diagonal(dim1=-2, dim2=-1).real == 0).to(h.dtype)
     inverse = torch.linalg.inv(h + regularization * eye + torch.diag_embed(unseen))
     psi = acquisition.noise_covariance.mean_variance
-    variance = psi * (inverse @ h @ inverse)[..., 0, 0].real.clamp_min(0) / repeats
+    # Of a lattice that ends with what was encoded, a part of the samples has noise.
+    measured = float(acquisition.grid.shared().sum() / acquisition.grid.continued().sum())
+    variance = measured * psi * (inverse @ h @ inverse)[..., 0, 0].real.clamp_min(0) / repeats
     return variance.sqrt()
 
 
 def fully_sampled_std(acquisition: Acquisition) -> Tensor:
-    """σ of the fully sampled, optimally combined image, (SᴴΨ⁻¹S)^{-1/2}: the reference of the g-factor.
+    """σ of the fully sampled, optimally combined image, √e (SᴴΨ⁻¹S)^{-1/2}: the reference of the g-factor.
 
-    With averages, those of the scan. For any sampling: it does not depend on it.
+    e is the part of the grid that was encoded. With averages, those of the scan. For any sampling: σ does not depend
+    on it.
 
     Parameters
     ----------
@@ -92,7 +95,9 @@ def fully_sampled_std(acquisition: Acquisition) -> Tensor:
     axis, psi = -acquisition.spatial_dims - 1, acquisition.noise_covariance
     power = psi.whiten(acquisition.coil_maps.to(torch.complex128), axis).abs().square().sum(axis)
     repeats = 1.0 if acquisition.averages is None else float(acquisition.averages.amax())
-    sigma = torch.where(power > 0, (power * repeats).rsqrt(), 0.0)
+    # Where a part of k-space was encoded, a part of the noise is there.
+    encoded = acquisition.sampling.encoded_fraction if isinstance(acquisition.sampling, Grid) else 1.0
+    sigma = torch.where(power > 0, (power * repeats / encoded).rsqrt(), 0.0)
     return sigma.expand(acquisition.image_shape)
 
 
@@ -131,7 +136,7 @@ def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
     if acquisition.coil_maps is None:
         raise _no_coil_maps()
     repeats = uniform_averages(acquisition)
-    lattice = alias_lattice(acquisition.grid.shared())
+    lattice = acquisition.grid.lattice()
     dims, psi = acquisition.spatial_dims, acquisition.noise_covariance
     maps = acquisition.coil_maps.to(torch.complex128).movedim(acquisition.coil_axis, 0)
     b = lattice.aliases(maps)  # (R, coil, ..., *spatial)

@@ -12,6 +12,7 @@ from mrnoise.encoding.lines import line_inverse, undersampled_axes
 from mrnoise.encoding.normal_equations import NormalEquations
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
+from mrnoise.sampling.extent import within
 
 # Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
 TOLERANCE, MAX_ITERATIONS = 1e-6, 200
@@ -19,7 +20,10 @@ TOLERANCE, MAX_ITERATIONS = 1e-6, 200
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cartesian:
-    """A = M F S, an `Encoding`: S coil maps, F the centred orthonormal Fourier transform, M the mask.
+    """A = M F S P, an `Encoding`: S coil maps, F the centred orthonormal Fourier transform, M the mask.
+
+    P = Fᴴ E F leaves of an image what lies in the extent E that was encoded: where nothing was measured, no noise is
+    amplified. Where E is all of k-space, P is not there.
 
     Samples keep their places on the grid, with zeros where nothing was acquired, as in `Acquisition.kspace`; `adjoint`
     relies on these zeros. With whitened maps and samples it is the model of white noise, with the maps of the coils
@@ -33,6 +37,8 @@ class Cartesian:
         M, bool or real, (k1, k0) or (k2, k1, k0), with leading axes where sampling differs between images.
     spatial_dims
         2 or 3.
+    extent
+        E, bool, the spatial shape; ``None``: all of k-space.
     tolerance, max_iterations
         When the iterations of `solve` stop: at this relative residual, or this number.
     prepared_weight
@@ -59,6 +65,7 @@ class Cartesian:
     maps: Tensor
     mask: Tensor
     spatial_dims: int = 2
+    extent: Tensor | None = None
     tolerance: float = TOLERANCE
     max_iterations: int = MAX_ITERATIONS
     prepared_weight: float | None = None
@@ -81,13 +88,16 @@ class Cartesian:
                 remedy="Give coil maps of the matrix of k-space, the coil axis before the spatial ones.",
             )
         varying = undersampled_axes(self.mask, self.spatial_dims)
+        if self.extent is not None:
+            varying = tuple(sorted({*varying, *undersampled_axes(self.extent, self.spatial_dims)}))
         object.__setattr__(self, "_order", tuple(sorted(self._axes, key=lambda axis: axis in varying)))
         maps, mask = self._shifted(self.maps).contiguous(), self._shifted(self.mask).contiguous()
         axes = tuple(range(-len(varying), 0))
-        iterated = NormalEquations(axes, self._coil_axis, self.tolerance, self.max_iterations)
+        extent = None if self.extent is None else self._shifted(self.extent).contiguous()
+        iterated = NormalEquations(axes, self._coil_axis, self.tolerance, self.max_iterations, extent=extent)
         inverse = None
         if self.prepared_weight is not None and mask.ndim == self.spatial_dims:
-            inverse = line_inverse(maps, mask, axes, self.prepared_weight)
+            inverse = line_inverse(maps, mask, axes, self.prepared_weight, extent)
         object.__setattr__(self, "_maps", maps)
         object.__setattr__(self, "_mask", mask.unsqueeze(self._coil_axis))
         object.__setattr__(self, "_iterated", iterated)
@@ -111,16 +121,18 @@ class Cartesian:
         return (*image[:-dims], self.maps.shape[self._coil_axis], *image[-dims:])
 
     def forward(self, image: Tensor) -> Tensor:
-        """A x = M F S x, (..., y, x) → (..., coil, k1, k0)."""
+        """A x = M F S P x, (..., y, x) → (..., coil, k1, k0)."""
+        image = image if self.extent is None else within(image, self.extent)
         coil_images = self.maps * image.unsqueeze(self._coil_axis)
         return self.mask.unsqueeze(self._coil_axis) * fourier.to_kspace(coil_images, self.spatial_dims)
 
     def adjoint(self, samples: Tensor) -> Tensor:
-        """Aᴴ y = Sᴴ Fᴴ y of samples that are zero outside the mask, (..., coil, k1, k0) → (..., y, x)."""
-        return (self.maps.conj() * fourier.to_image(samples, self.spatial_dims)).sum(self._coil_axis)
+        """Aᴴ y = P Sᴴ Fᴴ y of samples that are zero outside the mask, (..., coil, k1, k0) → (..., y, x)."""
+        image = (self.maps.conj() * fourier.to_image(samples, self.spatial_dims)).sum(self._coil_axis)
+        return image if self.extent is None else within(image, self.extent)
 
     def gram(self, image: Tensor) -> Tensor:
-        """AᴴA x = Sᴴ Fᴴ M F S x."""
+        """AᴴA x = P Sᴴ Fᴴ M F S P x."""
         return self._centred(self._iterated.gram(self._shifted(image), self._maps, self._mask))
 
     def unfold(self, image: Tensor) -> Tensor:
@@ -130,7 +142,7 @@ class Cartesian:
         )
 
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
-        """(AᴴA + λ)⁻¹ x by conjugate gradients, or by the inverted lines of ``prepared_weight``.
+        """P (AᴴA + λ)⁻¹ P x by conjugate gradients, or by the inverted lines of ``prepared_weight``.
 
         Differentiable in x, in the coil maps and in λ, as the converged solution: each derivative is one more solve.
         """

@@ -13,7 +13,7 @@ from mrnoise.encoding.lines import on_lines
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """SᴴFᴴMFS of one sampling, in an order of its own.
+    """P SᴴFᴴMFS P of one sampling, in an order of its own.
 
     Arrays have their centre at index 0, which saves the shifts, and the axes along which sampling varies at the end,
     which saves the transforms of the others. Maps, mask and regularisation are passed beside it, so that they can be
@@ -29,6 +29,8 @@ class NormalEquations:
         When conjugate gradients stop.
     inverse
         (H + λ)⁻¹ of every line, `line_inverse`, instead of conjugate gradients.
+    extent
+        E of P = FᴴEF, what was encoded; ``None``: all of k-space.
     """
 
     axes: tuple[int, ...]
@@ -36,6 +38,7 @@ class NormalEquations:
     tolerance: float = 1e-6
     max_iterations: int = 200
     inverse: Tensor | None = None
+    extent: Tensor | None = None
 
     def sample(self, images: Tensor, mask: Tensor) -> Tensor:
         """FᴴMF of coil images."""
@@ -44,13 +47,17 @@ class NormalEquations:
         kspace = torch.fft.fftn(images, dim=self.axes, norm="ortho")
         return torch.fft.ifftn(kspace * mask, dim=self.axes, norm="ortho")
 
+    def within(self, x: Tensor) -> Tensor:
+        """P x, what lies in the extent."""
+        return x if self.extent is None else self.sample(x, self.extent)
+
     def gram(self, x: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-        """SᴴFᴴMFS x."""
-        images = self.sample(maps * x.unsqueeze(self.coil_axis), mask)
-        return (maps.conj() * images).sum(self.coil_axis)
+        """P SᴴFᴴMFS P x."""
+        images = self.sample(maps * self.within(x).unsqueeze(self.coil_axis), mask)
+        return self.within((maps.conj() * images).sum(self.coil_axis))
 
     def solve(self, b: Tensor, maps: Tensor, mask: Tensor, regularization: Tensor) -> Tensor:
-        """(SᴴFᴴMFS + λ)⁻¹ b, differentiable in b, S and λ.
+        """P (P SᴴFᴴMFS P + λ)⁻¹ P b, differentiable in b, S and λ.
 
         Parameters
         ----------
@@ -66,6 +73,7 @@ class NormalEquations:
     def conjugate_gradients(self, b: Tensor, maps: Tensor, mask: Tensor, regularization: Tensor) -> Tensor:
         """Every leading index is its own system with its own stopping point."""
         spatial = tuple(range(self.coil_axis + 1, 0))
+        b = self.within(b)
         x = torch.zeros_like(b)
         r, p = b, b
         rs = _norm2(r, spatial)

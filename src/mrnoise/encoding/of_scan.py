@@ -54,4 +54,5 @@ def encode(
     >>> a.image_shape, a.sample_shape, bool(difference.norm() < 1e-4 * x.norm())
     ((16, 12), (4, 16, 12), True)
     """
-    return Cartesian(maps, acquisition.mask, acquisition.spatial_dims, tolerance, max_iterations, prepared_weight)
+    grid = acquisition.grid
+    return Cartesian(maps, grid.mask, grid.spatial_dims, grid.extent, tolerance, max_iterations, prepared_weight)

@@ -8,6 +8,7 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,10 +23,7 @@ def of_scan(acquisition: Acquisition, own_coil_maps: bool = False) -> Provenance
     return Provenance(
         coil_maps="given, held fixed" if given else "those of the reconstruction",
         noise_covariance=acquisition.noise_covariance.describe(),
-        sampling={
-            "acceleration": acquisition.acceleration,
-            "acquired_fraction": 1 / acquisition.acceleration,
-        },
+        sampling=_sampling(acquisition),
         notes=acquisition.notes or None,
         input={"source": acquisition.source, "sha256": fingerprint(acquisition)},
         versions=versions(),
@@ -33,13 +31,28 @@ def of_scan(acquisition: Acquisition, own_coil_maps: bool = False) -> Provenance
     )
 
 
+def _sampling(acquisition: Acquisition) -> dict[str, Any]:
+    sampling = acquisition.sampling
+    record: dict[str, Any] = {
+        "acceleration": acquisition.acceleration,
+        "acquired_fraction": 1 / acquisition.acceleration,
+    }
+    if isinstance(sampling, Grid) and sampling.extent is not None:
+        ends = zip(
+            acquisition.spatial_shape, sampling.box, acquisition.geometry.voxel_size[-len(sampling.box) :], strict=True
+        )
+        record["encoded"] = sampling.encoded()
+        record["resolution_mm"] = [size * n / (behind - first) for n, (first, behind), size in ends]
+    return record
+
+
 def fingerprint(acquisition: Acquisition) -> str:
     """SHA-256 of all that a map depends on: k-space, sampling, noise covariance, coil maps, calibration, averages."""
     digest = hashlib.sha256()
     optional = (acquisition.coil_maps, acquisition.calibration, acquisition.averages)
     sampling = acquisition.sampling
-    places = sampling.mask if isinstance(sampling, Grid) else sampling.coordinates
-    for values in (acquisition.kspace, places, acquisition.noise_covariance.matrix, *optional):
+    places = (sampling.mask, sampling.extent) if isinstance(sampling, Grid) else (sampling.coordinates,)
+    for values in (acquisition.kspace, *places, acquisition.noise_covariance.matrix, *optional):
         if values is None:
             digest.update(b"none")
             continue

@@ -17,6 +17,7 @@ from mrnoise.encoding import Encoding, encode
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.sampling.extent import within
 
 # How far below 1 the median norm of coil maps may be, and how far above any; and what is not divided by.
 UNIT, TINY = 0.02, 1e-30
@@ -166,6 +167,8 @@ class BoundNetwork(Bound):
         scale = intensity(whitened) if self.scale is None else self.scale
         normalized = whitened / scale
         image = scale * self.method.network(normalized, self._encoding(kspace, normalized))
+        if self.acquisition.grid.extent is not None:  # what was never encoded stays zero
+            image = within(image, self.acquisition.grid.extent)
         return image if self.norm is None else torch.where(self.norm > 0, image / self.norm.clamp_min(TINY), 0)
 
     def _encoding(self, kspace: Tensor, normalized: Tensor) -> Encoding:

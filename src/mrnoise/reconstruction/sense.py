@@ -13,7 +13,7 @@ from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.protocol import Reconstruction
-from mrnoise.sampling.lattice import AliasLattice, alias_lattice
+from mrnoise.sampling.lattice import AliasLattice
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Sense(Reconstruction):
 
     def bind(self, acquisition: Acquisition) -> BoundSense:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
-        lattice = alias_lattice(acquisition.grid.shared())
+        lattice = acquisition.grid.lattice()
         maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
         weights = None if maps is None else unfolding_weights(maps, lattice, self.regularization)
         return BoundSense(self, acquisition, lattice, weights)

@@ -1,5 +1,6 @@
 """Where samples lie in k-space: regular, CAIPIRINHA, random and Poisson-disc patterns, and what aliases with them."""
 
+from mrnoise.sampling.extent import encoded_extent
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.lattice import AliasLattice, alias_colours, alias_lattice
 from mrnoise.sampling.named import PATTERNS, REGULAR, sampling_mask
@@ -18,6 +19,7 @@ __all__ = [
     "alias_colours",
     "alias_lattice",
     "caipi",
+    "encoded_extent",
     "equispaced",
     "poisson_disc",
     "random_1d",

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
+from mrnoise.sampling.extent import box
 from mrnoise.sampling.lattice import AliasLattice, alias_lattice
 from mrnoise.tensor_record import TensorRecord
 
 
 @dataclass(frozen=True, eq=False)
 class Grid(TensorRecord):
-    """Which samples of the Cartesian grid were acquired.
+    """Which samples of the Cartesian grid were acquired, and which part of it was encoded.
 
     Parameters
     ----------
@@ -22,22 +23,30 @@ class Grid(TensorRecord):
         Bool, (k1, k0) or (k2, k1, k0), with leading axes where images differ.
     spatial_dims
         2 or 3.
+    extent
+        Bool, (k1, k0) or (k2, k1, k0): the part of k-space that was encoded, see `encoded_extent`; the rest of the grid
+        is zero-filled. ``None``: all of it.
 
     Raises
     ------
     InputError
-        If no sample was acquired.
+        If no sample was acquired, or one outside the extent.
 
     Examples
     --------
-    >>> from mrnoise.sampling import equispaced
-    >>> grid = Grid(equispaced((12, 8), 3))
-    >>> grid.acceleration, grid.varying_axes, grid.extent
-    (3.0, (-2,), ((0, 10), (0, 8)))
+    >>> from mrnoise.sampling import encoded_extent, equispaced
+    >>> mask = equispaced((12, 8), 3)
+    >>> Grid(mask).acceleration, Grid(mask).varying_axes
+    (3.0, (-2,))
+    >>> mask[:6] = False  # half Fourier
+    >>> half = Grid(mask, extent=encoded_extent(mask))
+    >>> half.acceleration, half.box
+    (3.0, ((6, 12), (0, 8)))
     """
 
     mask: Tensor
     spatial_dims: int = 2
+    extent: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", torch.as_tensor(self.mask).to(torch.bool))
@@ -48,6 +57,19 @@ class Grid(TensorRecord):
                 received="no acquired sample",
                 remedy="Check that True marks the samples that were acquired.",
             )
+        if self.extent is None:
+            return
+        extent = torch.as_tensor(self.extent, device=self.mask.device).to(torch.bool)
+        if tuple(extent.shape) != self.image_shape or bool((self.mask & ~extent).any()):
+            raise InputError(
+                "samples lie outside the encoded extent",
+                expected=f"an extent of shape {self.image_shape} that holds every sample",
+                received=f"shape {tuple(extent.shape)}"
+                + (f", {int((self.mask & ~extent).sum())} samples outside" if extent.ndim == self.spatial_dims else ""),
+                remedy="Leave it out for the whole grid, or take mrnoise.sampling.encoded_extent(mask).",
+            )
+        # Nothing is said where nothing is left out.
+        object.__setattr__(self, "extent", None if bool(extent.all()) else extent)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -61,8 +83,13 @@ class Grid(TensorRecord):
 
     @property
     def acceleration(self) -> float:
-        """Net acceleration R: all samples over acquired samples, calibration lines counted."""
-        return float(self.mask.numel() / self.mask.sum())
+        """Net acceleration R: all samples that were encoded over acquired samples, calibration lines counted."""
+        return self.encoded_fraction * float(self.mask.numel() / self.mask.sum())
+
+    @property
+    def encoded_fraction(self) -> float:
+        """Part of the grid that was encoded."""
+        return 1.0 if self.extent is None else float(self.extent.double().mean())
 
     @property
     def weight(self) -> Tensor:
@@ -77,11 +104,27 @@ class Grid(TensorRecord):
         return tuple(axis for axis in axes if not bool((mask == mask.narrow(axis, 0, 1)).all()))
 
     @property
-    def extent(self) -> tuple[tuple[int, int], ...]:
-        """First acquired sample and the one behind the last, along each spatial axis, over all images."""
-        anywhere = self.mask.reshape(-1, *self.image_shape).any(0).nonzero()
-        low, high = anywhere.amin(0).tolist(), anywhere.amax(0).tolist()
-        return tuple((a, b + 1) for a, b in zip(low, high, strict=True))
+    def box(self) -> tuple[tuple[int, int], ...]:
+        """First sample that was encoded and the one behind the last, along each spatial axis."""
+        return box(torch.ones(self.image_shape) if self.extent is None else self.extent)
+
+    def encoded(self) -> str | None:
+        """What was encoded, in words; ``None``: everything."""
+        if self.extent is None:
+            return None
+        names = ("k2", "k1", "k0")[-self.spatial_dims :]
+        parts = [
+            f"{name} {first} to {behind - 1} of {n}"
+            for name, (first, behind), n in zip(names, self.box, self.image_shape, strict=True)
+            if behind - first < n
+        ]
+        filled = 1 - self.encoded_fraction
+        corners = not bool(self.extent[tuple(slice(*ends) for ends in self.box)].all())
+        return ", ".join([*parts, *(["corners left out"] if corners else [])]) + f"; the other {filled:.1%} zero-filled"
+
+    def with_mask(self, mask: Tensor) -> Grid:
+        """Other samples of the same extent."""
+        return Grid(mask, self.spatial_dims, self.extent)
 
     def shared(self) -> Tensor:
         """The one mask of all images, without leading axes.
@@ -102,5 +145,21 @@ class Grid(TensorRecord):
         return flat[0]
 
     def lattice(self) -> AliasLattice:
-        """Alias sets of regular sampling, see `alias_lattice`."""
-        return alias_lattice(self.shared())
+        """Alias sets of regular sampling, see `alias_lattice`; within the extent, where there is one."""
+        return alias_lattice(self.continued())
+
+    def continued(self) -> Tensor:
+        """The one mask of all images, continued beyond the extent as it began: regular spacing along each axis."""
+        mask = self.shared()
+        if self.extent is None:
+            return mask
+        lines = [mask.movedim(axis, -1).flatten(0, -2).any(0) for axis in range(self.spatial_dims)]
+        found = torch.ones_like(mask)
+        for axis, line in enumerate(lines):
+            places = line.nonzero().flatten().tolist()
+            spacing = places[1] - places[0] if len(places) > 1 else 1
+            index = torch.arange(len(line), device=mask.device)
+            row = (index - places[0]) % spacing == 0
+            found = found & row.reshape([-1 if i == axis else 1 for i in range(self.spatial_dims)])
+        # Samples of another pattern stay what they are, and are refused.
+        return found if bool((found & self.extent).equal(mask)) else mask

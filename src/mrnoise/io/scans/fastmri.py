@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from mrnoise.files.text import printable
 from mrnoise.io.scans.mrd_file import parse_header
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import as_tensor, noise_samples
+from mrnoise.sampling import Grid, encoded_extent
 
 
 def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
@@ -23,8 +25,8 @@ def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisitio
     ``kspace`` is (slice, coil, ky, kx), or (slice, ky, kx) for a single coil, as fastMRI names its axes.
     There the **last** axis is the phase encoding and the one before it the readout; the axes are kept as
     they are, so k0 is the phase encoding and the image has the orientation of the file. ``mask`` (kx,) is
-    spread over the readout. Samples that are zero in every coil and slice (padding of a partial
-    acquisition) count as not acquired.
+    spread over the readout. Samples that are zero in every coil and slice count as not acquired; columns before the
+    first and behind the last, the padding of a partial acquisition, as never encoded.
 
     fastMRI keeps the oversampling of the readout: k-space covers the encoded field of view, not the
     reconstructed one. It stays so here, and the voxel size is that of the whole grid: the encoded field of
@@ -65,11 +67,13 @@ def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisitio
         psi = estimate_noise_covariance(kspace, acquired)
     else:
         psi = noise.covariance(kspace.shape[1])
+    encoding = None if header is None else parse_header(header, path).encoding[0]
+    limits = (None, _encoded_columns(encoding, kspace.shape[-1]))
     return Acquisition(
         kspace=kspace,
         noise_covariance=psi,
-        mask=acquired,
-        geometry=_geometry(header, path, tuple(kspace.shape[-2:])),
+        sampling=Grid(acquired, extent=encoded_extent(acquired, limits=limits)),
+        geometry=_geometry(encoding, tuple(kspace.shape[-2:])),
         source=f"{printable(path.name)} (fastMRI)",
     )
 
@@ -96,8 +100,17 @@ def _columns(mask: np.ndarray, n: int, path: Path) -> torch.Tensor:
     return torch.from_numpy(mask.reshape(n).astype(bool))
 
 
-def _geometry(header: bytes | None, path: Path, shape: tuple[int, ...]) -> Geometry:
-    if header is None:
+def _encoded_columns(encoding: Any, n: int) -> tuple[int, int] | None:
+    """First phase encoding and the one behind the last, of n columns, by the encoding limits; ``None`` without them."""
+    limits = None if encoding is None else encoding.encodingLimits.kspace_encoding_step_1
+    if limits is None or int(encoding.encodedSpace.matrixSize.y) != n:
+        return None
+    first = n // 2 - int(limits.center)
+    return first, first + int(limits.maximum) + 1
+
+
+def _geometry(encoding: Any, shape: tuple[int, ...]) -> Geometry:
+    if encoding is None:
         return Geometry(measured=False)
-    fov = parse_header(header, path).encoding[0].encodedSpace.fieldOfView_mm
+    fov = encoding.encodedSpace.fieldOfView_mm
     return Geometry((fov.z, fov.x / shape[0], fov.y / shape[1]))

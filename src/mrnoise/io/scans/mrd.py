@@ -19,6 +19,7 @@ from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.scans.mrd_file import REVERSE, MrdFile, load_mrd, same_coils
 from mrnoise.io.scans.mrd_geometry import along_normal, mrd_geometry
 from mrnoise.io.scans.noise_scan import NoiseScan
+from mrnoise.sampling import Grid, encoded_extent
 
 COUNTERS = ("repetition", "set", "phase", "contrast", "slice")
 CHECK_MATRIX = "Check the encoded matrix size of the header."
@@ -94,7 +95,7 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     return Acquisition(
         kspace=kspace,
         noise_covariance=psi,
-        mask=mask,
+        sampling=Grid(mask, dims, encoded_extent(mask, dims)),
         averages=averages,
         calibration=_calibration(file, lines, kspace),
         geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),

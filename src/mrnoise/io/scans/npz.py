@@ -19,12 +19,13 @@ from mrnoise.files.atomic import replacing
 from mrnoise.files.opening import check_kind, reading
 from mrnoise.files.text import printable
 from mrnoise.io.scans.noise_scan import NoiseScan
-from mrnoise.sampling import Grid, Trajectory
+from mrnoise.sampling import Grid, Trajectory, encoded_extent
 
 ARRAYS = (
     "kspace",
     "noise",
     "mask",
+    "extent",
     "coil_maps",
     "voxel_size",
     "spatial_dims",
@@ -40,7 +41,8 @@ def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
 
     Arrays: ``kspace`` (..., coil, y, x), complex; optional ``noise`` (coil, sample), ``mask`` (y, x),
     ``coil_maps`` (coil, y, x), ``voxel_size`` in mm (z, y, x), ``spatial_dims``, 2 or 3, and ``axes``, the names of
-    the leading axes. With 3 the spatial axes are (z, y, x). Of a trajectory: ``trajectory`` (dimension, *samples) in
+    the leading axes. With 3 the spatial axes are (z, y, x). ``extent``, shaped as the mask of one image, says what was
+    encoded; without it, that is found from the samples. Of a trajectory: ``trajectory`` (dimension, *samples) in
     cycles per field of view, ``image_shape`` and optional ``density``, see `mrnoise.sampling.Trajectory`; ``kspace`` is
     (..., coil, *samples). Other arrays are ignored.
 
@@ -80,16 +82,17 @@ def read_npz(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
     else:
         # Too few axes are reported by Acquisition; any coil count will do until then.
         psi = noise.covariance(kspace.shape[-dims - 1] if kspace.ndim > dims else len(noise.samples))
+    sampling = trajectory or _grid(arrays, dims)
     return Acquisition(
         kspace=kspace,
         noise_covariance=psi,
-        mask=mask,  # None: what is not zero
+        mask=mask if sampling is None else None,  # None: what is not zero
         coil_maps=as_tensor(arrays["coil_maps"]) if "coil_maps" in arrays else None,
         geometry=_geometry(arrays, path),
         spatial_dims=dims,
         source=f"{printable(path.name)} (npz)",
         axes=[str(name) for name in np.atleast_1d(arrays["axes"])] if "axes" in arrays else None,
-        sampling=trajectory,
+        sampling=sampling,
     )
 
 
@@ -179,6 +182,14 @@ def _spatial_dims(arrays: dict[str, np.ndarray], path: Path) -> int:
     return int(value.item())
 
 
+def _grid(arrays: dict[str, np.ndarray], dims: int) -> Grid | None:
+    """The mask of the archive and what was encoded; ``None`` without a mask that could be one."""
+    if "mask" not in arrays or arrays["mask"].ndim < dims or not arrays["mask"].any():
+        return None
+    mask = as_tensor(arrays["mask"]).bool()
+    return Grid(mask, dims, as_tensor(arrays["extent"]) if "extent" in arrays else encoded_extent(mask, dims))
+
+
 def _trajectory(arrays: dict[str, np.ndarray], path: Path) -> Trajectory | None:
     if "trajectory" not in arrays:
         return None
@@ -220,7 +231,8 @@ def write_npz(acquisition: Acquisition, path: str | Path, noise: Tensor | None =
     }
     sampling = acquisition.sampling
     if isinstance(sampling, Grid):
-        arrays["mask"] = sampling.mask.numpy()
+        extent = torch.ones(sampling.image_shape, dtype=torch.bool) if sampling.extent is None else sampling.extent
+        arrays |= {"mask": sampling.mask.numpy(), "extent": extent.numpy()}
     else:
         arrays |= {"trajectory": sampling.coordinates.numpy(), "image_shape": np.array(sampling.image_shape)}
         if sampling.density is not None:

@@ -1,0 +1,123 @@
+"""What was encoded: never-encoded k-space is not undersampling."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Part of the box outside the convex hull of the samples from which on its corners count as left out; an ellipse leaves
+# out 0.21 of it, the hull of scattered samples up to a tenth.
+CORNERS = 0.15
+Limits = Sequence[tuple[int, int] | None]
+
+
+def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = None) -> Tensor:
+    """Region of k-space that was encoded, found from the samples of all images.
+
+    Of whole lines, along each axis from the first to the last of lines at one spacing, with a fully sampled block among
+    them or not: a gap at an edge that is no wider than the spacing is undersampling, a wider one was never encoded
+    (zero-padding, partial Fourier, an asymmetric echo). Lines at other distances, as of random patterns, do not tell;
+    there the header does, else the whole axis counts. Of samples scattered over two axes it is the convex hull where
+    that leaves out the corners or more, as elliptical scanning does, else everything.
+
+    Parameters
+    ----------
+    mask
+        Bool, (..., k1, k0) or (..., k2, k1, k0).
+    spatial_dims
+        2 or 3.
+    limits
+        What a header says of each axis, first sample and the one behind the last; ``None``: nothing.
+
+    Returns
+    -------
+    Tensor
+        Bool, the spatial shape of ``mask``.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> mask = equispaced((12, 8), 3)
+    >>> bool(encoded_extent(mask).all())  # rows 0, 3, 6 and 9: the two behind are undersampling
+    True
+    >>> mask[:6] = False
+    >>> encoded_extent(mask)[:, 0].int().tolist()  # half Fourier
+    [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    """
+    shape = tuple(mask.shape[-spatial_dims:])
+    acquired = mask.reshape(-1, *shape).any(0)
+    profiles = [acquired.movedim(axis, -1).reshape(-1, n).any(0) for axis, n in enumerate(shape)]
+    scattered = not bool((acquired == _product(profiles)).all())
+    ends = []
+    for n, profile, said in zip(shape, profiles, limits or [None] * spatial_dims, strict=True):
+        ends.append(_range(profile, said) if not scattered or said is not None else (0, n))
+    lines = [torch.arange(n, device=mask.device) for n in shape]
+    extent = _product([(line >= low) & (line < high) for line, (low, high) in zip(lines, ends, strict=True)])
+    varying = [axis for axis in range(spatial_dims) if not _constant(acquired, axis)]
+    return extent & _hull(acquired, varying, extent) if scattered and len(varying) == 2 else extent
+
+
+def _constant(acquired: Tensor, axis: int) -> bool:
+    return bool((acquired == acquired.narrow(axis, 0, 1)).all())
+
+
+def _product(profiles: Sequence[Tensor]) -> Tensor:
+    """What holds along every axis."""
+    dims = len(profiles)
+    shaped = [profile.reshape([-1 if i == axis else 1 for i in range(dims)]) for axis, profile in enumerate(profiles)]
+    return functools.reduce(operator.and_, shaped)
+
+
+def within(image: Tensor, extent: Tensor) -> Tensor:
+    """Fᴴ E F x: the part of an image (..., *spatial) that lies in a region E of k-space."""
+    axes = tuple(range(-extent.ndim, 0))
+    region = torch.fft.ifftshift(extent, dim=axes)
+    shifted = torch.fft.fftn(torch.fft.ifftshift(image, dim=axes), dim=axes)
+    return torch.fft.fftshift(torch.fft.ifftn(region * shifted, dim=axes), dim=axes)
+
+
+def box(extent: Tensor) -> tuple[tuple[int, int], ...]:
+    """First sample and the one behind the last, along each axis."""
+    places = extent.nonzero()
+    low, high = places.amin(0).tolist(), places.amax(0).tolist()
+    return tuple((a, b + 1) for a, b in zip(low, high, strict=True))
+
+
+def _range(acquired: Tensor, said: tuple[int, int] | None) -> tuple[int, int]:
+    """First index and the one behind the last that were encoded, of samples along an axis."""
+    n, places = len(acquired), acquired.nonzero().flatten().tolist()
+    first, behind = places[0], places[-1] + 1
+    gaps = [b - a - 1 for a, b in itertools.pairwise(places)]
+    widest = max(gaps, default=0)
+    narrower = [i for i, gap in enumerate(gaps) if 0 < gap < widest]
+    # Beside a fully sampled block they may be.
+    beside = all(0 in gaps[max(0, i - 1) : i + 2] for i in narrower)
+    if widest and not (len(narrower) <= 2 and beside and gaps.count(widest) > 2):
+        return (0, n) if said is None else (max(0, min(first, said[0])), min(n, max(behind, said[1])))
+    return 0 if first <= widest else first, n if n - behind <= widest else behind
+
+
+def _hull(acquired: Tensor, varying: Sequence[int], extent: Tensor) -> Tensor:
+    """Inside of the convex hull of the samples along two axes; everything where that is nearly the box."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    others = tuple(axis for axis in range(acquired.ndim) if axis not in varying)
+    plane = acquired.cpu().numpy().any(axis=others) if others else acquired.cpu().numpy()
+    region = extent.cpu().numpy().any(axis=others) if others else extent.cpu().numpy()
+    everything = torch.ones_like(acquired)
+    try:
+        hull = ConvexHull(np.argwhere(plane))
+    except (QhullError, ValueError):  # all on a line
+        return everything
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in plane.shape), indexing="ij"), -1)
+    inside = (grid @ hull.equations[:, :2].T + hull.equations[:, 2] <= 1e-9).all(-1)
+    if (inside & region).sum() > (1 - CORNERS) * region.sum():
+        return everything
+    shape = [n if axis in varying else 1 for axis, n in enumerate(acquired.shape)]
+    return everything & torch.from_numpy(inside).reshape(shape).to(acquired.device)

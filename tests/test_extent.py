@@ -1,0 +1,225 @@
+"""What was encoded: R, g and σ of a scan with never-encoded k-space are those of the same scan on its own matrix."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import grid_sample
+
+import mrnoise
+from mrnoise import Acquisition, InputError, noise_map
+from mrnoise.cli.scan import Undersampling
+from mrnoise.foreground import foreground
+from mrnoise.fourier import to_kspace
+from mrnoise.io.scans.npz import write_npz
+from mrnoise.reconstruction import CgSense, Sense
+from mrnoise.sampling import Grid, encoded_extent, equispaced, random_1d
+from mrnoise.simulation import simulate
+
+MATRIX, OWN = (64, 56), (40, 56)
+FULL = simulate(MATRIX, 6, snr=40, seed=1)
+EVERYTHING = torch.ones(MATRIX, dtype=torch.bool)
+
+
+def lines(first, behind, spacing=1, axis=0):
+    mask = torch.zeros(MATRIX, dtype=torch.bool)
+    mask.movedim(axis, 0)[first:behind:spacing] = True
+    return mask
+
+
+def disc(shape=MATRIX, squared=1.0):
+    y, x = (torch.linspace(-1, 1, n) for n in shape)
+    return y[:, None].square() + x.square() <= squared
+
+
+def scan(mask, full=FULL):
+    """As it is read: zeros say what was not acquired."""
+    return Acquisition(full.kspace * mask, full.noise_covariance, coil_maps=full.coil_maps)
+
+
+# -- what is found -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (lines(12, 52), lines(12, 52)),  # padding, or phase resolution
+        (lines(12, 52, 2), lines(12, 51)),  # from the first to the last line
+        (lines(24, 64), lines(24, 64)),  # partial Fourier
+        (lines(24, 64, 3), lines(24, 64)),
+        (lines(14, 56, axis=1), lines(14, 56, axis=1)),  # an asymmetric echo
+        (lines(12, 52) & lines(14, 56, axis=1), lines(12, 52) & lines(14, 56, axis=1)),
+        (lines(12, 52, 4) | lines(26, 38), lines(12, 49)),  # with calibration lines
+    ],
+)
+def test_along_lines(mask, expected):
+    assert torch.equal(encoded_extent(mask), expected)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        *(equispaced(MATRIX, r, offset=o) for r in (1, 2, 3, 5) for o in range(r)),
+        equispaced(MATRIX, 4, 12),
+        *(random_1d(MATRIX, 4, 8, seed) for seed in range(4)),
+    ],
+)
+def test_undersampling_is_not_taken_for_an_edge(mask):
+    assert bool(encoded_extent(mask).all())
+
+
+def test_corners_left_out():
+    inside = disc((48, 40))
+    found = encoded_extent(inside)
+    assert bool((found >= inside).all()) and float((found ^ inside).double().mean()) < 0.03
+    volume = inside[..., None].expand(48, 40, 6)
+    assert torch.equal(encoded_extent(volume, 3), found[..., None].expand(48, 40, 6))
+    undersampled = inside.clone()
+    undersampled[1::2] = False
+    assert float((encoded_extent(undersampled) ^ inside).double().mean()) < 0.05
+
+
+def test_of_random_lines_the_header_tells():
+    mask = torch.zeros(MATRIX, dtype=torch.bool)
+    mask[12:52] = random_1d((40, 56), 3, 8, 0)
+    assert bool(encoded_extent(mask).all())
+    assert torch.equal(encoded_extent(mask, limits=((12, 52), None)), lines(12, 52))
+
+
+def test_over_all_images():
+    """Frames that interleave are one scan."""
+    frames = torch.stack([lines(12, 52, 4), lines(14, 52, 4)])
+    assert torch.equal(encoded_extent(frames), lines(12, 51))
+
+
+def test_samples_outside_are_refused():
+    with pytest.raises(InputError, match="samples lie outside"):
+        Grid(EVERYTHING, extent=lines(12, 52))
+    assert Grid(EVERYTHING, extent=EVERYTHING).extent is None
+
+
+# -- what is made of it ---------------------------------------------------------------------------------------
+
+
+def resampled(values, shape):
+    """Smooth values on another grid of the same field of view."""
+    places = [(torch.arange(m) - m // 2) / m * n + n // 2 for n, m in zip(values.shape[-2:], shape, strict=True)]
+    y, x = torch.meshgrid(*places, indexing="ij")
+    grid = torch.stack([2 * x / (values.shape[-1] - 1) - 1, 2 * y / (values.shape[-2] - 1) - 1], -1)
+
+    def cubic(part):
+        flat = part.reshape(-1, 1, *part.shape[-2:]).float()
+        every = grid.float().expand(len(flat), -1, -1, -1)
+        return grid_sample(flat, every, "bicubic", "border", align_corners=True).reshape(*part.shape[:-2], *shape)
+
+    return torch.complex(cubic(values.real), cubic(values.imag)) if values.is_complex() else cubic(values)
+
+
+@pytest.mark.parametrize("reconstruction", [CgSense(1e-3), CgSense(1e-2), Sense()])
+@pytest.mark.parametrize("spacing", [1, 2])
+def test_padding_is_not_in_the_noise(reconstruction, spacing):
+    """σ, SNR and g within 2 %; 3 % where one of 40 lines lies beyond the last. It was R 1.6, g 1.6 and half the SNR."""
+    mask = equispaced(OWN, spacing)
+    first = MATRIX[0] // 2 - OWN[0] // 2
+    kspace = FULL.kspace[:, first : first + OWN[0]] * mask
+    own = Acquisition(kspace, FULL.noise_covariance, mask, resampled(FULL.coil_maps, OWN))
+    padded = torch.zeros_like(FULL.kspace)
+    padded[:, first : first + OWN[0]] = kspace
+    found = Acquisition(padded, FULL.noise_covariance, coil_maps=FULL.coil_maps)
+    assert found.acceleration == pytest.approx(own.acceleration, rel=0.03)
+    a, b = (noise_map(reconstruction, one, method="closed_form") for one in (own, found))
+    inside = foreground(a.image)
+    # Orthonormal transforms of different length.
+    sigma = resampled(b.std, OWN) * (MATRIX[0] / OWN[0]) ** 0.5
+    tolerance = 0.02 if spacing == 1 else 0.03
+    for found_map, expected in (
+        (sigma, a.std),
+        (resampled(b.snr, OWN), a.snr),
+        (resampled(b.g_factor, OWN), a.g_factor),
+    ):
+        assert float(found_map[inside].median() / expected[inside].median()) == pytest.approx(1, abs=tolerance)
+
+
+CASES = {
+    "partial Fourier": lines(16, 64),
+    "partial Fourier, R = 2": lines(16, 64, 2),
+    "asymmetric echo": lines(14, 56, axis=1),
+    "asymmetric echo, R = 2": lines(14, 56, axis=1) & lines(0, 64, 2),
+    "both": lines(16, 64) & lines(0, 44, axis=1),
+    "ellipse": disc(squared=0.9),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_against_dense_least_squares(name):
+    """cov = (BᴴΨ⁻¹B)⁻¹ of the unknown samples of the extent, written out; λ of 10⁻⁹ is none."""
+    small = simulate((16, 12), 4, snr=40, seed=2)
+    ratio = [16 / 64, 12 / 56]
+    mask = CASES[name][:: int(1 / ratio[0]), :: int(1 / ratio[1])][:16, :12].contiguous()
+    if "R = 2" in name:
+        mask = mask & (torch.arange(16)[:, None] % 2 == 0)
+    acq = Acquisition(small.kspace * mask, small.noise_covariance, coil_maps=small.coil_maps)
+    extent = torch.ones(16, 12, dtype=torch.bool) if acq.grid.extent is None else acq.grid.extent
+    unit = torch.eye(16 * 12, dtype=torch.complex128).reshape(-1, 16, 12)
+    images = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(unit, dim=(-2, -1)), norm="ortho"), dim=(-2, -1))
+    basis = images[extent.flatten()]  # images of the samples that were encoded
+    coils = to_kspace(small.coil_maps[None].to(basis) * basis[:, None])
+    white = small.noise_covariance.whiten(coils, -3)[..., mask].flatten(1).T
+    covariance = torch.linalg.inv(white.mH @ white)
+    flat = basis.flatten(1).T
+    expected = torch.einsum("vi,ij,vj->v", flat, covariance, flat.conj()).real.sqrt().reshape(16, 12)
+    double = acq.replace(kspace=acq.kspace.to(torch.complex128), coil_maps=acq.coil_maps.to(torch.complex128))
+    nm = noise_map(CgSense(1e-9, tolerance=1e-12, max_iterations=2000), double, method="exact")
+    torch.testing.assert_close(nm.std, expected, rtol=2e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_auto_is_right_and_no_noise_lies_where_nothing_was_measured(name):
+    """Against replicas of 400: floor 2.5 % a voxel, 0.1 % of the mean over the object."""
+    acq = scan(CASES[name])
+    nm = noise_map(CgSense(1e-3), acq, target_error=0.05)
+    replicas = noise_map(CgSense(1e-3), acq, method="monte_carlo", n_samples=400, seed=7)
+    inside = foreground(nm.image)
+    ratio = (nm.variance[inside].mean() / replicas.variance[inside].mean()) ** 0.5
+    assert float(ratio) == pytest.approx(1, abs=0.015)
+    assert float(to_kspace(nm.image)[~acq.grid.extent].abs().max()) < 1e-4 * float(to_kspace(nm.image).abs().max())
+    assert 0.95 < float(nm.g_factor[inside].median()) < 1.5
+    assert nm.provenance.sampling["encoded"] == acq.grid.encoded() and nm.acceleration == acq.acceleration
+
+
+@pytest.mark.parametrize("network", ["varnet", "modl", "unet", "n2r", "ssdu", "vortex"])
+def test_networks_invent_nothing_where_nothing_was_measured(network):
+    full = simulate((96, 80), 6, snr=40, seed=3)
+    mask = torch.zeros(96, 80, dtype=torch.bool)
+    mask[14:84] = True
+    acq = Acquisition(full.kspace * mask, full.noise_covariance)
+    image = mrnoise.linearization.image_of(mrnoise.networks.pretrained(network), acq)
+    kspace = to_kspace(image)
+    assert float(kspace[~mask].norm()) < 1e-5 * float(kspace.norm())
+
+
+def test_extent_goes_along(tmp_path):
+    acq = scan(lines(12, 52))
+    assert acq.undersample(lines(12, 52, 2)).acceleration == pytest.approx(2)
+    stack = Acquisition(torch.stack([acq.kspace] * 2), acq.noise_covariance, coil_maps=acq.coil_maps)
+    assert torch.equal(stack.at(slice=1).grid.extent, lines(12, 52))
+    for one in (acq, FULL.undersample(lines(26, 38))):  # of the second, all of k-space
+        write_npz(one, tmp_path / "scan.npz", noise=torch.randn(6, 999, dtype=torch.complex64))
+        back = mrnoise.read(tmp_path / "scan.npz")
+        assert back.acceleration == pytest.approx(one.acceleration)
+
+
+def test_undersampling_of_a_command_is_that_of_what_was_encoded():
+    mask = Undersampling(2.0, None, "equispaced", 0, 0).mask_of(scan(lines(12, 52)))
+    assert bool((lines(12, 52) >= mask).all()) and int(mask[:, 0].sum()) == 20
+
+
+def test_padded_columns_of_fastmri(tmp_path):
+    """R 1.21, g 1.59 and half the SNR before; of random lines the limits of the header tell."""
+    rng = np.random.default_rng(0)
+    kspace = np.zeros((2, 3, 24, 40), np.complex64)
+    kspace[..., 5:37] = rng.standard_normal((2, 3, 24, 32)) + 1j * rng.standard_normal((2, 3, 24, 32))
+    with h5py.File(tmp_path / "brain.h5", "w") as file:
+        file["kspace"] = kspace
+    acq = mrnoise.read(tmp_path / "brain.h5")
+    assert acq.acceleration == 1 and acq.grid.box == ((0, 24), (5, 37))
