@@ -62,17 +62,19 @@ class Undersampling:
         if any(first + m // 2 != n // 2 for (first, _), m, n in zip(ends, sizes, shape, strict=True)):
             return self.mask(shape)
         drawn = self.mask(sizes)
+        assert drawn is not None
         mask = torch.zeros(shape, dtype=torch.bool)
         mask[tuple(slice(*both) for both in ends)] = drawn
         return mask
 
-    def mask(self, shape: Sequence[int]) -> Tensor:
-        """Which samples are kept."""
+    def mask(self, shape: Sequence[int]) -> Tensor | None:
+        """Which samples are kept, or ``None`` for all."""
         from mrnoise.sampling import caipi, equispaced, sampling_mask
 
         if self.acceleration is not None:
             return sampling_mask(self.pattern, self.acceleration, shape, self.seed, self.calibration)
-        assert self.spacing is not None
+        if self.spacing is None:
+            return None
         numbers, along_lines = self.spacing.split(","), self.pattern == "equispaced"
         if len(numbers) > (1 if along_lines else 2) or not all(n.isdecimal() for n in numbers):
             raise InputError(

@@ -43,12 +43,12 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     Examples
     --------
     >>> from mrnoise.sampling import equispaced
-    >>> mask = equispaced((12, 8), 3)
-    >>> bool(encoded_extent(mask).all())  # rows 0, 3, 6 and 9: the two behind are undersampling
+    >>> mask = equispaced((18, 8), 3)
+    >>> bool(encoded_extent(mask).all())  # rows 0, 3, … 15: the two behind are undersampling
     True
-    >>> mask[:6] = False
-    >>> encoded_extent(mask)[:, 0].int().tolist()  # half Fourier
-    [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    >>> mask[:6] = False  # partial Fourier
+    >>> encoded_extent(mask)[:, 0].int().tolist()
+    [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
     """
     shape = tuple(mask.shape[-spatial_dims:])
     acquired = mask.reshape(-1, *shape).any(0)
@@ -95,10 +95,11 @@ def _range(acquired: Tensor, said: tuple[int, int] | None) -> tuple[int, int]:
     first, behind = places[0], places[-1] + 1
     gaps = [b - a - 1 for a, b in itertools.pairwise(places)]
     widest = max(gaps, default=0)
+    # One spacing, but for the two gaps beside one fully sampled block.
     narrower = [i for i, gap in enumerate(gaps) if 0 < gap < widest]
-    # Beside a fully sampled block they may be.
-    beside = all(0 in gaps[max(0, i - 1) : i + 2] for i in narrower)
-    if widest and not (len(narrower) <= 2 and beside and gaps.count(widest) > 2):
+    beside = len(narrower) <= 2 and all(0 in gaps[max(0, i - 1) : i + 2] for i in narrower)
+    blocks = sum(gap == 0 and (i == 0 or gaps[i - 1] > 0) for i, gap in enumerate(gaps))
+    if widest and not (beside and blocks <= 1 and gaps.count(widest) > 2):
         return (0, n) if said is None else (max(0, min(first, said[0])), min(n, max(behind, said[1])))
     return 0 if first <= widest else first, n if n - behind <= widest else behind
 

@@ -35,13 +35,13 @@ class Grid(TensorRecord):
     Examples
     --------
     >>> from mrnoise.sampling import encoded_extent, equispaced
-    >>> mask = equispaced((12, 8), 3)
+    >>> mask = equispaced((18, 8), 3)
     >>> Grid(mask).acceleration, Grid(mask).varying_axes
     (3.0, (-2,))
-    >>> mask[:6] = False  # half Fourier
-    >>> half = Grid(mask, extent=encoded_extent(mask))
-    >>> half.acceleration, half.box
-    (3.0, ((6, 12), (0, 8)))
+    >>> mask[:6] = False  # partial Fourier
+    >>> partial = Grid(mask, extent=encoded_extent(mask))
+    >>> partial.acceleration, partial.box
+    (3.0, ((6, 18), (0, 8)))
     """
 
     mask: Tensor
