@@ -60,6 +60,18 @@ def _rss(settings: Settings) -> Reconstruction:
     return RootSumOfSquares()
 
 
+def _homodyne(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import CgSense, Homodyne
+
+    return Homodyne(CgSense(settings.regularization))
+
+
+def _pocs(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import CgSense, Pocs
+
+    return Pocs(CgSense(settings.regularization))
+
+
 def _network(name: str) -> Callable[[Settings], Reconstruction]:
     def make(settings: Settings) -> Reconstruction:
         from mrnoise.networks import pretrained
@@ -77,6 +89,8 @@ RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]]
     "cg-sense": _cg_sense,
     "zero-filled": _zero_filled,
     "rss": _rss,
+    "homodyne": _homodyne,
+    "pocs": _pocs,
     **{name: _network(name) for name in TRAINED},
 }
 """Name → how it is made. Others come in by ``RECONSTRUCTIONS[name] = …``, or by an installed package whose entry points

@@ -2,6 +2,7 @@
 
 from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import Sense
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares, ZeroFilled
@@ -10,9 +11,11 @@ __all__ = [
     "CgSense",
     "Deepinv",
     "FastmriVarNet",
+    "Homodyne",
     "ImageNetwork",
     "KspaceNetwork",
     "KspaceToImage",
+    "Pocs",
     "Reconstruction",
     "RootSumOfSquares",
     "Sense",
