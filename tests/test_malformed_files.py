@@ -22,7 +22,7 @@ from mrnoise.checks import check_count, check_memory, check_seed
 from mrnoise.cli.region import read_mask
 from mrnoise.errors import InputError
 from mrnoise.files.opening import check_heaps, reading
-from mrnoise.io.scans.mrd_file import parse_header
+from mrnoise.io.scans.mrd_header import parse_header
 from mrnoise.io.scans.scan_file import read
 from small_maps import small_map
 from test_read_mrd import COILS, NY, OVERSAMPLED, header, line, noise_line, unit_noise, write
@@ -336,28 +336,27 @@ def test_mrd_lines_of_zeros(tmp_path, rng):
         lines["head"] = np.zeros(len(lines), lines["head"].dtype)
         lines["data"] = [np.zeros(0, np.float32)] * len(lines)
         file["dataset/data"][...] = lines
-    assert "numbers of coils, or none" in refused(read, path)
+    assert "hold no channel" in refused(read, path)
 
 
 LIMITS = "<kspace_encoding_step_1><minimum>0</minimum><maximum>9</maximum><center>{}</center></kspace_encoding_step_1>"
 SYSTEM = "<relativeReceiverNoiseBandwidth>{}</relativeReceiverNoiseBandwidth>"
-LABEL = "<coilLabel><coilNumber>{}</coilNumber><coilName>a</coilName></coilLabel>"
 
 
 @pytest.mark.parametrize("number", ["INF", "-INF", "NaN", "x", "", "9" * 30, "1e400"])
-@pytest.mark.parametrize("place", ["matrix", "field of view", "centre", "bandwidth", "coil"])
+@pytest.mark.parametrize("place", ["matrix", "field of view", "centre", "bandwidth"])
 def test_headers_with_numbers_that_are_none(tmp_path, rng, place, number):
     made = {
         "matrix": lambda: header(shape=(1, NY, number)),
         "field of view": lambda: header(fov=(5, 100, number)),
         "centre": lambda: header(limits=LIMITS.format(number)),
         "bandwidth": lambda: header(system=SYSTEM.format(number)),
-        "coil": lambda: header(system=LABEL.format(number) + LABEL.format(2)),
     }
     path = mrd(tmp_path / "a.h5", rng, made[place]())
-    if (place, number) in (("bandwidth", "NaN"), ("field of view", "9" * 30)):
-        return
-    refused(read, path)
+    if number == "" and place in ("centre", "bandwidth"):  # not given
+        read(path)
+    else:
+        refused(read, path)
 
 
 @pytest.mark.parametrize(
@@ -365,12 +364,10 @@ def test_headers_with_numbers_that_are_none(tmp_path, rng, place, number):
     [
         (header(shape=(1, NY, 10**9)), "too large for this computer"),
         (header(shape=(1, 10**9, OVERSAMPLED)), "too large for this computer"),
-        (header(shape=(10**9, NY, OVERSAMPLED)), "too large for this computer"),
         (header(shape=(1, NY, -4)), "matrix size"),
         (header(shape=(1, NY, 0)), "matrix size"),
         (header(recon_x=(12, 1)), "no voxel along the readout"),
         (header().replace("encodedSpace", "codedSpace"), "header of a.h5 cannot be used"),
-        (header().replace("<encodingLimits></encodingLimits>", ""), "header of a.h5 cannot be used"),
     ],
 )
 def test_headers_that_cannot_be_meant(tmp_path, rng, xml, words):

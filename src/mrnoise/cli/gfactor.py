@@ -21,6 +21,7 @@ def gfactor(
         Path | None, typer.Option(help="Map (.h5) of the fully sampled scan.", show_default=False)
     ] = None,
     noise: options.NoiseFile = None,
+    group: options.Group = None,
     regularization: options.Regularization = 0.0,
     acceleration: options.Acceleration = None,
     spacing: options.Spacing = None,
@@ -54,6 +55,7 @@ def gfactor(
         acquisition = load_scan(
             scan,
             noise,
+            group=group,
             slice_index=slice_index,
             coil_maps="fixed",
             undersampling=undersampling,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def info(
     scan: Annotated[Path | None, typer.Argument(help="Scan to describe.", show_default=False)] = None,
     noise: options.NoiseFile = None,
+    group: options.Group = None,
 ) -> None:
     """Versions, device and self-checks; with SCAN: its shape, sampling and noise covariance."""
     from rich.table import Table
@@ -27,18 +28,18 @@ def info(
     if scan is None:
         passed = _describe_installation(table)
     else:
-        _describe_scan(table, scan, noise)
+        _describe_scan(table, scan, noise, group)
     OUT.print(table)
     if not passed:
         raise typer.Exit(1)
 
 
-def _describe_scan(table: Table, scan: Path, noise: Path | None) -> None:
+def _describe_scan(table: Table, scan: Path, noise: Path | None, group: str | None) -> None:
     from mrnoise.io import read
     from mrnoise.mapping.provenance import of_scan
     from mrnoise.sampling import Grid
 
-    acquisition = read(scan, noise=noise)
+    acquisition = read(scan, noise=noise, group=group)
     sampling = acquisition.sampling
     if isinstance(sampling, Grid):
         names = ("k2", "k1", "k0")[-acquisition.spatial_dims :]

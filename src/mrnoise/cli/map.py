@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def map_(
     scan: options.ScanFile,
     noise: options.NoiseFile = None,
+    group: options.Group = None,
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
@@ -69,6 +70,7 @@ def map_(
     acquisition = load_scan(
         scan,
         noise,
+        group=group,
         slice_index=slice_index,
         coil_maps=coil_maps,
         undersampling=undersampling,

@@ -13,6 +13,10 @@ ScanFile = Annotated[Path, typer.Argument(help="Raw data: MRD (ISMRMRD), fastMRI
 NoiseFile = Annotated[
     Path | None, typer.Option("--noise", help="Separate noise scan, any of the same formats.", show_default=False)
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(help="HDF5 group of the scan, where an MRD file holds several.", show_default=False),
+]
 ReconstructionName = Annotated[
     str,
     typer.Option(

@@ -38,6 +38,7 @@ def patterns(
     patterns: Annotated[str, typer.Option(help="Comma-separated.")] = "equispaced,caipi,random_1d,random_2d,poisson",
     draws: Annotated[int, typer.Option(help="Masks of each random pattern.")] = 4,
     noise: options.NoiseFile = None,
+    group: options.Group = None,
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
@@ -69,7 +70,7 @@ def patterns(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
-    acquisition = _whole_scan(scan, noise, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, group, slice_index, coil_maps, device)
     region = read_region(roi, tuple(image_of(method, acquisition).shape))
     names = patterns.split(",")
     with ranking_progress() as progress:
@@ -122,6 +123,7 @@ def networks(
         ),
     ] = None,
     noise: options.NoiseFile = None,
+    group: options.Group = None,
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
     regularization: Regularization = 1e-2,
@@ -153,7 +155,7 @@ def networks(
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
-    acquisition = _whole_scan(scan, noise, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, group, slice_index, coil_maps, device)
     with ranking_progress() as progress:
         rows = rank_networks(
             methods,
@@ -190,13 +192,16 @@ def networks(
 # -- in and out ------------------------------------------------------------------------------------------------
 
 
-def _whole_scan(scan: Path, noise: Path | None, slice_index: int | None, coil_maps: str, device: str) -> Acquisition:
+def _whole_scan(
+    scan: Path, noise: Path | None, group: str | None, slice_index: int | None, coil_maps: str, device: str
+) -> Acquisition:
     """The scan as it was measured; the rankings undersample it."""
     from mrnoise.cli.scan import load_scan
 
     return load_scan(
         scan,
         noise,
+        group=group,
         slice_index=slice_index,
         coil_maps=coil_maps,
         device=device,

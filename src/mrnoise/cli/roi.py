@@ -34,6 +34,7 @@ def roi(
         float, typer.Option(help="Full width at half maximum in mm of the lesion at the voxel; 0: one voxel.")
     ] = 0.0,
     noise: options.NoiseFile = None,
+    group: options.Group = None,
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
@@ -81,6 +82,7 @@ def roi(
     acquisition = load_scan(
         scan,
         noise,
+        group=group,
         slice_index=slice_index,
         coil_maps=coil_maps,
         undersampling=undersampling,

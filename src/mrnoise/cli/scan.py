@@ -93,6 +93,7 @@ def load_scan(
     path: Path,
     noise: Path | None,
     *,
+    group: str | None = None,
     slice_index: int | None,
     coil_maps: str,
     undersampling: Undersampling | None = None,
@@ -113,7 +114,7 @@ def load_scan(
             received=coil_maps,
             remedy="Use fixed, the classical definition.",
         )
-    acquisition = read(path, noise=noise)
+    acquisition = read(path, noise=noise, group=group)
     for note in acquisition.notes:
         ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     if slice_index is not None:

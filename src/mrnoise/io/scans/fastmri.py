@@ -13,7 +13,7 @@ from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.errors import InputError
 from mrnoise.files.opening import array, opened_hdf5, text
 from mrnoise.files.text import printable
-from mrnoise.io.scans.mrd_file import parse_header
+from mrnoise.io.scans.mrd_header import parse_header
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import as_tensor, noise_samples
 from mrnoise.sampling import Grid, encoded_extent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,28 @@ import numpy as np
 import torch
 
 from mrnoise.errors import InputError
-from mrnoise.files.opening import get, opened_hdf5, reading, text
+from mrnoise.files.opening import get, opened_hdf5, text
 from mrnoise.files.text import printable
+from mrnoise.io.scans.mrd_header import Encoding, MrdHeader, parse_header
 from mrnoise.io.scans.noise_scan import NoiseScan
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
-# Navigation, phase correction, high-priority feedback, dummy, real-time feedback, surface coil correction,
-# phase stabilisation reference and phase stabilisation.
-NOT_IMAGING = (23, 24, 26, 27, 28, 29, 30, 31)
+SURFACE_COIL_CORRECTION = 29
+# Lines that are no part of an image, by flag.
+NOT_IMAGING = {
+    23: "navigation",
+    24: "phase correction",
+    26: "high-priority feedback",
+    27: "dummy scans",
+    28: "real-time feedback",
+    SURFACE_COIL_CORRECTION: "surface coil correction",
+    30: "phase stabilisation reference",
+    31: "phase stabilisation",
+}
 DEFAULT_BANDWIDTH = 0.793
-SCHEMA = "XML by the ISMRMRD schema, with matrix sizes and fields of view above zero"
-WRITE_HEADER = "Write the header with a tool of the ISMRMRD project."
 # What is read of the head of a line: kind of number and shape of each field.
-COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "repetition", "set", "phase", "contrast", "slice")
+STEPS = ("kspace_encode_step_1", "kspace_encode_step_2")
+COUNTERS = (*STEPS, "repetition", "set", "phase", "contrast", "slice", "average", "segment")
 WHOLE = ("active_channels", "number_of_samples", "center_sample", "discard_pre", "discard_post", "encoding_space_ref")
 PLACE = ("position", "read_dir", "phase_dir", "slice_dir")
 HEAD: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -39,26 +49,23 @@ class MrdFile:
     """Header, line heads (line,) and the samples of each line (coil, sample)."""
 
     path: Path
-    header: Any
+    header: MrdHeader
     heads: np.ndarray
     samples: list[np.ndarray]
 
+    @cached_property
+    def energy(self) -> np.ndarray:
+        """Σ |sample|² of each line over all coils."""
+        return np.array([np.vdot(line, line).real for line in self.samples])
+
+    def encoding(self, lines: np.ndarray) -> Encoding:
+        """The encoding space of these lines, which is one; that of the header where it has only one."""
+        encodings = self.header.encoding
+        return encodings[min(int(self.heads["encoding_space_ref"][lines[0]]), len(encodings) - 1)]
+
     def flagged(self, *flags: int) -> np.ndarray:
-        """Lines with any of these flags; MRD counts flags from 1."""
-        bits = np.uint64(sum(1 << (flag - 1) for flag in flags))
-        return np.asarray((self.heads["flags"] & bits) != 0)
-
-    def imaging(self) -> np.ndarray:
-        """Lines of the image: no noise, correction or feedback, no lines that only calibrate."""
-        return np.asarray(~(self.flagged(NOISE, *NOT_IMAGING) | self.only_calibration()))
-
-    def only_calibration(self) -> np.ndarray:
-        """Lines for coil maps that are not part of the image."""
-        return np.asarray(self.flagged(CALIBRATION) & ~self.flagged(CALIBRATION_AND_IMAGING))
-
-    def calibration(self) -> np.ndarray:
-        """All lines for coil maps, those of the image among them."""
-        return np.asarray(self.flagged(CALIBRATION, CALIBRATION_AND_IMAGING) & ~self.flagged(NOISE, *NOT_IMAGING))
+        """Lines with any of these flags."""
+        return flagged(self.heads["flags"], *flags)
 
     def dwell_us(self, lines: np.ndarray) -> float:
         """Dwell time of these lines in µs, 0 where the file gives none."""
@@ -94,12 +101,11 @@ class MrdFile:
     def labels(self, line: int) -> tuple[str, ...]:
         """Coil names in the order of the channels of this line, empty where the header names none.
 
-        Names are sorted by coil number. Where there are more names than channels, the channel mask says
-        which coils were active.
+        Names are in the order of the document, which is that of the channels: coilNumber is no index (the
+        stylesheet of Siemens fills it from a list in another order). Where there are more names than channels, the
+        channel mask says which coils were active.
         """
-        system = self.header.acquisitionSystemInformation
-        entries = sorted(system.coilLabel, key=lambda label: label.coilNumber) if system else []
-        names = tuple(str(label.coilName) for label in entries)
+        names = self.header.acquisitionSystemInformation.coilLabel
         n_coils = int(self.heads["active_channels"][line])
         if len(names) == n_coils:
             return names
@@ -109,18 +115,25 @@ class MrdFile:
             return tuple(names[number] for number in active)
         return ()
 
-    def noise_scan(self) -> NoiseScan | None:
+    def noise_scan(self, n_coils: int | None = None) -> NoiseScan | None:
         """The noise lines, ``None`` where there are none.
 
         The relative receiver noise bandwidth is 0.793 where the header names a vendor but gives no value,
         and 1 where it names no vendor: simulated noise is white.
+
+        Parameters
+        ----------
+        n_coils
+            Of lines with different numbers of channels those with this one are taken; else those of which there are
+            most.
         """
         lines = np.flatnonzero(self.flagged(NOISE))
         if not lines.size:
             return None
-        same_coils(self, lines)
+        found = lines
+        lines = self.with_channels(lines, n_coils)
         system = self.header.acquisitionSystemInformation
-        given = system.relativeReceiverNoiseBandwidth if system else None
+        given = system.relativeReceiverNoiseBandwidth
         if given is not None and not 0 < given <= 1.5:
             raise InputError(
                 f"relativeReceiverNoiseBandwidth in {self.path.name} makes no sense",
@@ -128,25 +141,47 @@ class MrdFile:
                 received=f"{given:g}",
                 remedy="Correct the header.",
             )
-        vendor = system.systemVendor if system else None
+        vendor = system.systemVendor
         if given is not None:
             bandwidth, source = float(given), "header"
         elif vendor:
             bandwidth, source = DEFAULT_BANDWIDTH, f"default, {vendor} gives none"
         else:
             bandwidth, source = 1.0, "no vendor named"
+        others = len(found) - len(lines)
         return NoiseScan(
             torch.from_numpy(np.concatenate([self.samples[i] for i in lines], axis=1)),
-            f"noise scan of {printable(self.path.name)}",
+            f"noise scan of {printable(self.path.name)}"
+            + (f", {others} of {len(found)} lines with other channels left out" if others else ""),
             self.dwell_us(lines),
             bandwidth,
             source,
             self.labels(int(lines[0])),
         )
 
+    def with_channels(self, lines: np.ndarray, n_coils: int | None) -> np.ndarray:
+        """Those of the lines with this number of channels; where there are none, with the most common one."""
+        channels = self.heads["active_channels"][lines]
+        numbers, times = np.unique(channels, return_counts=True)
+        if n_coils not in numbers:
+            n_coils = int(numbers[::-1][np.argmax(times[::-1])])
+        if not n_coils:
+            raise InputError(
+                f"the lines of {self.path.name} hold no channel",
+                expected="samples of at least one coil",
+                received="0 channels",
+                remedy="Convert the raw data again.",
+            )
+        return np.asarray(lines[channels == n_coils])
 
-def load_mrd(path: Path) -> MrdFile:
-    """Read a whole MRD file at once.
+
+def flagged(bits: np.ndarray, *flags: int) -> np.ndarray:
+    """Where any of these flags is set; MRD counts flags from 1."""
+    return np.asarray((bits & np.uint64(sum(1 << (flag - 1) for flag in flags))) != 0)
+
+
+def load_mrd(path: Path, group: str) -> MrdFile:
+    """Read a scan of an MRD file at once: the group with its header and lines.
 
     Raises
     ------
@@ -154,14 +189,14 @@ def load_mrd(path: Path) -> MrdFile:
         If the file is truncated, has no header, or a line holds another number of samples than it says.
     """
     with opened_hdf5(path) as file:
-        header, data = text(file, "dataset/xml"), get(file, "dataset/data")
+        header, data = text(file, f"{group}/xml"), get(file, f"{group}/data")
         lines: Any = np.zeros(0) if data is None or data.shape is None else np.asarray(data[()])
     _check_record(lines, path)
     if header is None:
         raise InputError(
             f"{path.name} has no MRD header",
-            expected="dataset/xml",
-            received="dataset/data only",
+            expected=f"{group}/xml",
+            received=f"{group}/data only",
             remedy="Write the XML header; matrix size and field of view are needed.",
         )
     heads = lines["head"]
@@ -179,49 +214,6 @@ def load_mrd(path: Path) -> MrdFile:
     return MrdFile(path, parse_header(header, path), heads, samples)
 
 
-def parse_header(text: bytes, path: Path) -> Any:
-    """ISMRMRD header from its XML, as `ismrmrd.xsd` gives it; what is read of it later are numbers."""
-    with reading(path, SCHEMA, WRITE_HEADER, problem=f"the ISMRMRD header of {path.name} cannot be used"):
-        # Within, because importing it has Python show all warnings from then on.
-        import ismrmrd.xsd
-
-        header = ismrmrd.xsd.CreateFromDocument(text)
-    if not header.encoding:
-        raise _bad_header(path, "a header without encoding")
-    for name in ("encodedSpace", "reconSpace"):
-        space = getattr(header.encoding[0], name)
-        sizes = [getattr(part, axis) for part in (space.matrixSize, space.fieldOfView_mm) for axis in "xyz"]
-        if not all(isinstance(size, int | float) and 0 < size < float("inf") for size in sizes):
-            raise _bad_header(path, f"matrix size and field of view of the {name} {sizes}")
-    numbers = [
-        (f"center of the {name}", limits.center)
-        for name in ("kspace_encoding_step_1", "kspace_encoding_step_2")
-        if (limits := getattr(header.encoding[0].encodingLimits, name)) is not None
-    ]
-    if system := header.acquisitionSystemInformation:
-        if (bandwidth := system.relativeReceiverNoiseBandwidth) is not None:
-            numbers.append(("relativeReceiverNoiseBandwidth", bandwidth))
-        numbers += [(f"coilNumber of {label.coilName}", label.coilNumber) for label in system.coilLabel]
-    # A value that is none of its type stays text.
-    for name, value in numbers:
-        if not isinstance(value, int | float) or not abs(value) < 2**31:
-            raise _bad_header(path, f"the {name} {value!r}")
-    return header
-
-
-def same_coils(file: MrdFile, lines: np.ndarray) -> int:
-    """Number of channels shared by these lines."""
-    counts = np.unique(file.heads["active_channels"][lines])
-    if len(counts) != 1 or not counts[0]:
-        raise InputError(
-            f"the lines of {file.path.name} have different numbers of coils, or none",
-            expected="the same coils in every line",
-            received=f"{counts.tolist()} channels",
-            remedy="Split the file by coil configuration.",
-        )
-    return int(counts[0])
-
-
 def _check_record(lines: np.ndarray, path: Path) -> None:
     """Raise unless ``lines`` are MRD acquisitions with all that is read of them."""
     names = lines.dtype.names or ()
@@ -235,7 +227,8 @@ def _check_record(lines: np.ndarray, path: Path) -> None:
     head = lines.dtype["head"]
     counters = head["idx"] if "idx" in (head.names or ()) else np.dtype([])
     fields = [(head, name, *wanted) for name, wanted in HEAD.items()]
-    for record, name, kinds, shape in [*fields, *((counters, name, "iu", ()) for name in COUNTERS)]:
+    numbers = [(counters, name, "iu", ()) for name in COUNTERS]
+    for record, name, kinds, shape in [*fields, *numbers, (counters, "user", "iu", (8,))]:
         found = record[name] if name in (record.names or ()) else None
         if found is None or found.base.kind not in kinds or found.shape != shape:
             raise InputError(
@@ -244,12 +237,3 @@ def _check_record(lines: np.ndarray, path: Path) -> None:
                 received="none" if found is None else str(found),
                 remedy="Convert the raw data with a tool of the ISMRMRD project.",
             )
-
-
-def _bad_header(path: Path, received: str) -> InputError:
-    return InputError(
-        f"the ISMRMRD header of {path.name} cannot be used",
-        expected=SCHEMA,
-        received=received,
-        remedy=WRITE_HEADER,
-    )

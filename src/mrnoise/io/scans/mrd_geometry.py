@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mrnoise.acquisition import Geometry
+from mrnoise.io.scans.mrd_header import Encoding
 
 # MRD gives patient coordinates to the left, posterior, superior; NIfTI to the right, anterior, superior.
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -17,7 +16,7 @@ def along_normal(heads: np.ndarray) -> np.ndarray:
     return np.asarray(heads["position"].astype(float) @ heads["slice_dir"][0].astype(float))
 
 
-def mrd_geometry(encoding: Any, shape: tuple[int, int, int], heads: np.ndarray) -> Geometry:
+def mrd_geometry(encoding: Encoding, shape: tuple[int, int, int], heads: np.ndarray) -> Geometry:
     """Geometry of an image (z, y, x) from its header and one line head for each slice.
 
     With read, phase and slice direction r, p, s (unit vectors) and c the position of the line head, the
@@ -33,7 +32,8 @@ def mrd_geometry(encoding: Any, shape: tuple[int, int, int], heads: np.ndarray) 
     encoding
         Encoding of the header: fields of view in mm.
     shape
-        (z, y, x), z the slices of a 2D scan or the partitions of a volume.
+        (z, y, x), z the slices of a 2D scan or the partitions of a volume. A slice is as thick as one of the
+        partitions that the header encodes.
     heads
         Line heads, one for each slice in the order of the image; one for a volume.
 
@@ -46,13 +46,14 @@ def mrd_geometry(encoding: Any, shape: tuple[int, int, int], heads: np.ndarray) 
     n_z, n_y, n_x = shape
     encoded, recon = encoding.encodedSpace, encoding.reconSpace
     width = min(encoded.fieldOfView_mm.x, recon.fieldOfView_mm.x)
-    size = np.array([width / n_x, encoded.fieldOfView_mm.y / n_y, encoded.fieldOfView_mm.z])
+    partitions = n_z if len(heads) == 1 and n_z > 1 else encoded.matrixSize.z
+    thickness = encoded.fieldOfView_mm.z / partitions
+    size = np.array([width / n_x, encoded.fieldOfView_mm.y / n_y, thickness])
     origin = np.array([n_x // 2, n_y // 2, 0.0])
     position = heads["position"][0].astype(float)
     axes = np.stack([heads[name][0].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")], axis=1)
     regular = bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-2))
     if len(heads) == 1:
-        size[2] /= n_z
         origin[2] = n_z // 2
     elif regular:
         steps = np.diff(heads["position"].astype(float), axis=0)

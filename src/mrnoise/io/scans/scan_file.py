@@ -11,21 +11,17 @@ from mrnoise.errors import InputError
 from mrnoise.files.opening import check_heaps, get, opened_hdf5, reading
 from mrnoise.io.scans.fastmri import noise_from_fastmri, read_fastmri
 from mrnoise.io.scans.mrd import read_mrd
-from mrnoise.io.scans.mrd_file import load_mrd
+from mrnoise.io.scans.mrd_groups import load_noise_group, mrd_groups
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import noise_from_npz, read_npz
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 
-READERS: dict[str, Callable[[Path, NoiseScan | None], Acquisition]] = {
-    "npz": read_npz,
-    "fastMRI": read_fastmri,
-    "MRD": read_mrd,
-}
+READERS: dict[str, Callable[[Path, NoiseScan | None], Acquisition]] = {"npz": read_npz, "fastMRI": read_fastmri}
 
 
-def read(path: str | Path, *, noise: str | Path | None = None) -> Acquisition:
+def read(path: str | Path, *, noise: str | Path | None = None, group: str | None = None) -> Acquisition:
     """Acquisition from a file: MRD (ISMRMRD), fastMRI HDF5 or npz.
 
     The format is told by the content, not by the name. See `read_mrd`, `read_fastmri` and `read_npz` for
@@ -39,6 +35,8 @@ def read(path: str | Path, *, noise: str | Path | None = None) -> Acquisition:
         File with a noise scan, of any of the three formats: noise lines of an MRD file, or an array
         ``noise`` (coil, ...). Its Ψ replaces what ``path`` itself says about noise. Between two MRD files
         coils are matched by name and Ψ is scaled to the bandwidth of the image lines.
+    group
+        HDF5 group of the scan in an MRD file, where several hold k-space.
 
     Returns
     -------
@@ -64,6 +62,15 @@ def read(path: str | Path, *, noise: str | Path | None = None) -> Acquisition:
     path = Path(path)
     form = _format(path)
     scan = None if noise is None else _noise_scan(Path(noise))
+    if form == "MRD":
+        return read_mrd(path, scan, group)
+    if group is not None:
+        raise InputError(
+            f"{path.name} has no MRD groups",
+            expected="an MRD file, where a group is named",
+            received=f"the group {group} of a file of the kind {form}",
+            remedy="Leave the group out.",
+        )
     if form not in READERS:
         raise InputError(
             f"{path.name} holds a noise scan, but no k-space",
@@ -78,7 +85,7 @@ def _noise_scan(path: Path) -> NoiseScan:
     form = _format(path)
     if form == "npz":
         return noise_from_npz(path)
-    scan = load_mrd(path).noise_scan() if form == "MRD" else noise_from_fastmri(path)
+    scan = load_noise_group(path).noise_scan() if form == "MRD" else noise_from_fastmri(path)
     if scan is None:
         raise InputError(
             f"{path.name} holds no noise scan",
@@ -115,13 +122,16 @@ def _format(path: Path) -> str:
 def _hdf5_format(path: Path) -> str:
     check_heaps(path)
     with opened_hdf5(path) as file:
-        for name, form in {"kspace": "fastMRI", "dataset/data": "MRD", "noise": "noise"}.items():
-            if get(file, name) is not None:
-                return form
+        if get(file, "kspace") is not None:
+            return "fastMRI"
+        if mrd_groups(file):
+            return "MRD"
+        if get(file, "noise") is not None:
+            return "noise"
         found = ", ".join(file) or "nothing"
     raise InputError(
         f"{path.name} is HDF5, but holds no k-space",
-        expected="kspace (fastMRI) or dataset/data with dataset/xml (MRD)",
+        expected="kspace (fastMRI), or a group with data and xml such as dataset (MRD)",
         received=found,
         remedy="Rename the array to kspace, or convert the raw data with a tool of the ISMRMRD project.",
     )
