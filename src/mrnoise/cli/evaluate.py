@@ -20,6 +20,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Also this fully sampled, measured slice, undersampled fourfold.", show_default=False),
     ] = None,
+    group: options.Group = None,
 ) -> None:
     """PSNR and SSIM on held-out scans, beside zero-filled and CG-SENSE; writes a model card beside each file."""
     from rich.table import Table
@@ -45,7 +46,7 @@ def evaluate(
     networks = {header["name"]: DeepReconstruction(network, header["name"]) for network, header in loaded.values()}
     with scan_progress("held-out scans") as progress:
         found = evaluate_networks(networks, anatomies[0], data, [int(r) for r in accelerations.split(",")], progress)
-    measured = None if scan is None else (scan.name, evaluate_scan(networks, read(scan)))
+    measured = None if scan is None else (scan.name, evaluate_scan(networks, read(scan, group=group)))
     for name, tables in filter(None, [("held-out scans", found), measured]):
         for acceleration, patterns in tables.items():
             table = Table(title=f"{name}, R = {acceleration}: PSNR (dB)", title_justify="left", title_style="bold")

@@ -88,6 +88,8 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None, group: str | None
     if noise is None and elsewhere is not None:
         noise = load_mrd(path, elsewhere).noise_scan(n_coils)
         notes.append(f"The noise scan is that of the group {printable(elsewhere)}.")
+    if noise is None and file.header.noise_measurement:
+        notes.append(f"The header names measurement {printable(file.header.noise_measurement)} as its noise scan.")
     if noise is None:  # the mean of N lines has the noise of one line over √N
         weighted = kspace * counts.clamp_min(1).sqrt().unsqueeze(-dims - 1)
         psi = estimate_noise_covariance(weighted, mask, spatial_dims=dims)

@@ -51,16 +51,18 @@ def calibration_kspace(
                 f"{len(lines)} calibration lines of encoding space {other} were left out: another field of view.",
             ]
         encodings = [phase_encoding(file, lines, axis) for axis in (1, 2)]
-        notes.append(f"Calibration lines of encoding space {other}, {len(lines)}, are the source of coil maps.")
+        notes.append(f"Calibration lines of encoding space {other}, {len(lines)}, go into the coil maps only.")
+    if image_is_volume != (encodings[1].size > 1):
+        partitions = "one partition of a volume" if image_is_volume else "several partitions"
+        return None, [*notes, f"{len(lines)} calibration lines were left out: {partitions}."]
     found = readouts(file, lines)
+    notes += found.notes
     # Number the slices as the image does.
     rank = dict(zip(numbers[image].tolist(), numbered(file, image, "slice").tolist(), strict=True))
     slices = np.array([rank[n] for n in numbers[lines].tolist()])
     rows = [encoding.rows(file, lines) for encoding in encodings]
     mean, _ = sort_lines(file, found, [slices], [max(rank.values()) + 1], rows, encodings)
     dims = 3 if image_is_volume else 2
-    if image_is_volume != (encodings[1].size > 1):
-        return None, [f"{len(lines)} calibration lines were left out: {'one' if dims == 3 else 'several'} partitions."]
     return _centred(mean, kspace.shape[-dims:]).expand(kspace.shape).contiguous(), notes
 
 

@@ -66,6 +66,11 @@ def ramp_sampling(file: MrdFile, lines: np.ndarray) -> RampSampling | None:
     counts = np.unique(file.heads["number_of_samples"][lines])
     dwell, n, total = file.dwell_us(lines) or timing.get("dwellTime", 0.0), int(counts[-1]), up + flat + down
     size, length = encoding.encodedSpace.matrixSize.x, n * dwell
+    delay = timing.get("acqDelayTime", -1.0)
+    if not 0 <= delay <= total - length:
+        delay = (total - length) / 2
+    if length > 0 and delay >= up and delay + length <= up + flat:
+        return None
     if len(counts) > 1 or not 0 < length <= total or flat < 0 or n <= size:
         raise InputError(
             f"the readout of {file.path.name} does not fit the trapezoid of its header",
@@ -73,11 +78,6 @@ def ramp_sampling(file: MrdFile, lines: np.ndarray) -> RampSampling | None:
             received=f"{counts.tolist()} samples of {dwell:g} µs",
             remedy="Check trajectoryDescription, encoded matrix and sample_time_us, or regrid the data first.",
         )
-    delay = timing.get("acqDelayTime", -1.0)
-    if not 0 <= delay <= total - length:
-        delay = (total - length) / 2
-    if delay >= up and delay + length <= up + flat:
-        return None
 
     def area(time: np.ndarray) -> np.ndarray:
         rising, falling = np.minimum(time, up), np.maximum(time - up - flat, 0)

@@ -92,10 +92,15 @@ class System:
 
 @dataclass(frozen=True)
 class MrdHeader:
-    """What is read of a header, by the names of its schema. ``notes`` tell what had to be filled or corrected."""
+    """What is read of a header, by the names of its schema.
+
+    ``noise_measurement`` is the measurement with the noise scan that it depends on; ``notes`` tell what had to be
+    filled or corrected.
+    """
 
     encoding: tuple[Encoding, ...]
     acquisitionSystemInformation: System
+    noise_measurement: str | None
     notes: tuple[str, ...]
 
 
@@ -113,8 +118,10 @@ def parse_header(text: bytes, path: Path) -> MrdHeader:
     found = tuple(reader.encoding(element) for element in _children(root, "encoding"))
     if not found:
         raise reader.bad("a header without encoding")
-    system = _child(root, "acquisitionSystemInformation")
-    return MrdHeader(found, reader.system(system), tuple(dict.fromkeys(reader.notes)))
+    system = reader.system(_child(root, "acquisitionSystemInformation"))
+    needed = _children(_child(root, "measurementInformation"), "measurementDependency")
+    noise = next((_text(one, "measurementID") for one in needed if _text(one, "dependencyType") == "Noise"), None)
+    return MrdHeader(found, system, noise, tuple(dict.fromkeys(reader.notes)))
 
 
 @dataclass
@@ -190,7 +197,7 @@ class _Reader:
         if min(x, y, z) < 1 or min(width, height) <= 0 or depth < 0:
             raise self.bad(sizes)
         if max(width, height, depth) < SMALLEST_FOV_MM:
-            self.notes.append(f"The field of view of the {name}, {width:g} × {height:g}, was taken as metres.")
+            self.notes.append("Fields of view below 1 mm along every axis were taken as metres.")
             width, height, depth = 1e3 * width, 1e3 * height, 1e3 * depth
         return Space(Matrix(x, y, z), FieldOfView(width, height, depth))
 

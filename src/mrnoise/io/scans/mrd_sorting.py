@@ -19,6 +19,8 @@ from mrnoise.io.scans.mrd_readout import CHECK_MATRIX, Readouts
 SAME_SIGNAL = 0.5
 # Part of the signal that is left in their mean.
 IN_PHASE = 0.9
+# Lines that are compared at a time.
+AT_ONCE = 1024
 
 
 def numbered(file: MrdFile, lines: np.ndarray, name: str) -> np.ndarray:
@@ -39,14 +41,14 @@ def out_of_phase(places: np.ndarray, numbers: np.ndarray, values: Tensor) -> boo
     """
     _, first, which = np.unique(places, return_index=True, return_inverse=True)
     later = np.flatnonzero(numbers != numbers[first[which]])
-    if not later.size:
-        return False
-    a, b = values[first[which[later]]].flatten(1), values[later].flatten(1)
-    common = (a.conj() * b).sum(1)
-    common = common[
-        common.abs() > SAME_SIGNAL * torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
-    ]
-    return bool(common.real.sum() < IN_PHASE * common.abs().sum())
+    real = total = 0.0
+    for part in np.array_split(later, -(-later.size // AT_ONCE)) if later.size else []:
+        a, b = values[first[which[part]]].flatten(1), values[part].flatten(1)
+        most = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
+        common = (a.conj() * b).sum(1)
+        common = common[common.abs() > SAME_SIGNAL * most]
+        real, total = real + float(common.real.sum()), total + float(common.abs().sum())
+    return real < IN_PHASE * total
 
 
 def sort_lines(
