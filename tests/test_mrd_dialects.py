@@ -11,7 +11,7 @@ from mrnoise.cli.main import app
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_image, to_kspace
 from mrnoise.io.scans.mrd_groups import load_scan_group
-from mrnoise.io.scans.mrd_phase_encoding import encoded_rows
+from mrnoise.io.scans.mrd_phase_encoding import phase_encoding
 from mrnoise.io.scans.mrd_roles import roles
 from mrnoise.io.scans.scan_file import read
 from mrnoise.mapping.run import noise_map
@@ -24,6 +24,11 @@ UNCUT = (OVERSAMPLED, 240)
 
 
 @pytest.fixture
+def encoded_rows(file, lines, axis):
+    found = phase_encoding(file, lines, axis)
+    return found.first, found.last
+
+
 def rng():
     return np.random.default_rng(8)
 

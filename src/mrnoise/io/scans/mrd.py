@@ -15,7 +15,7 @@ from mrnoise.io.scans.mrd_calibration import calibration_kspace
 from mrnoise.io.scans.mrd_file import MrdFile, load_mrd
 from mrnoise.io.scans.mrd_geometry import mrd_geometry
 from mrnoise.io.scans.mrd_groups import load_scan_group
-from mrnoise.io.scans.mrd_phase_encoding import phase_encoding
+from mrnoise.io.scans.mrd_phase_encoding import PhaseEncoding, phase_encoding
 from mrnoise.io.scans.mrd_readout import readouts
 from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS, roles
 from mrnoise.io.scans.mrd_sorting import numbered, out_of_phase, sort_lines
@@ -104,7 +104,7 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None, group: str | None
     return Acquisition(
         kspace=kspace,
         noise_covariance=psi,
-        sampling=Grid(mask, dims, encoded_extent(mask, dims)),
+        sampling=_sampling(mask, dims, encodings),
         averages=averages,
         calibration=calibration,
         geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),
@@ -170,6 +170,12 @@ def _counters(
             "In doubt: lines of one place are out of phase, and no counter tells them apart. They are averaged."
         )
     return names, counters, notes
+
+
+def _sampling(mask: Tensor, dims: int, encodings: list[PhaseEncoding]) -> Grid:
+    """With what was encoded, by lines and limits."""
+    limits = [(encoding.first, encoding.last + 1) for encoding in reversed(encodings[: dims - 1])]
+    return Grid(mask, dims, encoded_extent(mask, dims, [*limits, None]))
 
 
 def _shared(counts: Tensor, dims: int) -> Tensor:

@@ -78,12 +78,6 @@ def phase_encoding(file: MrdFile, lines: np.ndarray, axis: int) -> PhaseEncoding
     return PhaseEncoding(axis, size, centre, max(first, 0), min(last, size - 1), tuple(notes))
 
 
-def encoded_rows(file: MrdFile, lines: np.ndarray, axis: int) -> tuple[int, int]:
-    """First and last row of the grid that was encoded along k1 (axis 1) or k2 (axis 2), by limits and lines."""
-    encoding = phase_encoding(file, lines, axis)
-    return encoding.first, encoding.last
-
-
 def _centre(file: MrdFile, lines: np.ndarray, axis: int, middle: int, within: tuple[int, int]) -> tuple[int, list[str]]:
     """The encoding step in the centre of k-space, and what is to say about it."""
     limit = getattr(file.encoding(lines).encodingLimits, f"kspace_encoding_step_{axis}")
