@@ -23,12 +23,12 @@ CALIBRATION = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION
 UNCUT = (OVERSAMPLED, 240)
 
 
-@pytest.fixture
 def encoded_rows(file, lines, axis):
     found = phase_encoding(file, lines, axis)
     return found.first, found.last
 
 
+@pytest.fixture
 def rng():
     return np.random.default_rng(8)
 

@@ -138,7 +138,7 @@ class Pocs(Reconstruction):
     >>> scan = Acquisition(kspace, full.noise_covariance, coil_maps=full.coil_maps)
     >>> nm = noise_map(Pocs(), scan, method="monte_carlo", n_samples=50)
     >>> nm.image.dtype, round(float(nm.estimate.impropriety.median()), 1)
-    (torch.complex64, 0.3)
+    (torch.complex64, 0.4)
     """
 
     inner: Reconstruction = field(default_factory=CgSense)
