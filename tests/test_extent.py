@@ -12,6 +12,7 @@ from mrnoise.cli.scan import Undersampling
 from mrnoise.foreground import foreground
 from mrnoise.fourier import to_kspace
 from mrnoise.io.scans.npz import write_npz
+from mrnoise.linearization import image_of
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.sampling import Grid, encoded_extent, equispaced, random_1d
 from mrnoise.simulation import simulate
@@ -193,7 +194,7 @@ def test_networks_invent_nothing_where_nothing_was_measured(network):
     mask = torch.zeros(96, 80, dtype=torch.bool)
     mask[14:84] = True
     acq = Acquisition(full.kspace * mask, full.noise_covariance)
-    image = mrnoise.linearization.image_of(mrnoise.networks.pretrained(network), acq)
+    image = image_of(mrnoise.networks.pretrained(network), acq)
     kspace = to_kspace(image)
     assert float(kspace[~mask].norm()) < 1e-5 * float(kspace.norm())
 

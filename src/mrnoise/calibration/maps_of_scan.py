@@ -6,6 +6,8 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.espirit_maps import espirit
+from mrnoise.calibration.interleaved import interleaved_calibration
+from mrnoise.errors import InputError
 
 
 def whitened_coil_maps(acquisition: Acquisition, kspace: Tensor) -> Tensor:
@@ -45,7 +47,8 @@ def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | N
 def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     """Acquisition with ESPIRiT maps of its own calibration lines, held fixed from here on.
 
-    The separate calibration lines where there are some, else the fully sampled centre of k-space. The maps are
+    The separate calibration lines where there are some, else the fully sampled centre of k-space, else that of the mean
+    of a series whose images interleave. The maps are
     estimated from whitened data and given back in the units of the coils, so that
     ψ Σ_c |(Ψ^{-1/2} S)_c|² = 1 inside the object, ψ the mean coil variance.
 
@@ -75,10 +78,16 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     >>> round(float(mapped.whiten(mapped.coil_maps)[:, 16, 12].norm()), 3)
     1.0
     """
+    if acquisition.calibration is None:
+        try:
+            maps = whitened_coil_maps(acquisition, acquisition.kspace)
+        except InputError:
+            series = interleaved_calibration(acquisition)
+            if series is None:
+                raise
+            acquisition = series
     lines = acquisition.calibration
-    if lines is None:
-        maps = whitened_coil_maps(acquisition, acquisition.kspace)
-    else:
+    if lines is not None:
         maps = _espirit(acquisition, lines, (lines != 0).any(acquisition.coil_axis))
     psi = acquisition.noise_covariance
     return acquisition.replace(coil_maps=psi.colour(maps, acquisition.coil_axis) / psi.mean_variance**0.5)

@@ -73,6 +73,7 @@ def map_(
         group=group,
         slice_index=slice_index,
         coil_maps=coil_maps,
+        reconstruction=method_of,
         undersampling=undersampling,
         device=device,
     )

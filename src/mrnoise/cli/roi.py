@@ -85,6 +85,7 @@ def roi(
         group=group,
         slice_index=slice_index,
         coil_maps=coil_maps,
+        reconstruction=method,
         undersampling=undersampling,
         device=device,
     )

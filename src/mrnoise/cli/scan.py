@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mrnoise.acquisition import Acquisition
+    from mrnoise.reconstruction import KspaceToImage, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,19 @@ def load_scan(
     group: str | None = None,
     slice_index: int | None,
     coil_maps: str,
+    reconstruction: Reconstruction | KspaceToImage | None = None,
     undersampling: Undersampling | None = None,
     device: str = "cpu",
 ) -> Acquisition:
     """Read a scan, choose a slice, find its coil maps, undersample it, move it to a device; in this order.
 
-    Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling.
+    Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling. A reconstruction that
+    does without them goes on where the scan has no calibration lines.
     """
     from mrnoise.calibration import with_coil_maps
     from mrnoise.cli.display import ERR
     from mrnoise.io import read
+    from mrnoise.reconstruction.protocol import as_reconstruction
 
     if coil_maps not in ("fixed", "propagated"):
         raise InputError(
@@ -115,8 +119,6 @@ def load_scan(
             remedy="Use fixed, the classical definition.",
         )
     acquisition = read(path, noise=noise, group=group)
-    for note in acquisition.notes:
-        ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     if slice_index is not None:
         slices = list(acquisition.slices())
         if not 0 <= slice_index < len(slices):
@@ -130,7 +132,16 @@ def load_scan(
     if coil_maps == "propagated":
         acquisition = acquisition.replace(coil_maps=None)
     elif acquisition.coil_maps is None and acquisition.n_coils > 1:
-        acquisition = with_coil_maps(acquisition)
+        try:
+            acquisition = with_coil_maps(acquisition)
+        except InputError as error:
+            method = None if reconstruction is None else as_reconstruction(reconstruction)
+            if method is None or (method.needs_coil_maps and not method.estimates_coil_maps):
+                raise
+            without = f"no coil maps, hence no g-factor: {error.problem} ({error.received})"
+            acquisition = acquisition.replace(notes=(*acquisition.notes, without))
+    for note in acquisition.notes:
+        ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     mask = None if undersampling is None else undersampling.mask_of(acquisition)
     if mask is not None:
         acquisition = acquisition.undersample(mask)

@@ -41,6 +41,8 @@ class Reconstruction:
     """Whether the image has the intensity of the SENSE image; without it, there is no g-factor."""
     estimates_coil_maps: bool = False
     """Whether the coil maps of the acquisition are ignored, because it has its own."""
+    needs_coil_maps: bool = True
+    """Whether it cannot do without the coil maps of the acquisition, or calibration lines for them."""
     joint: tuple[str, ...] = ()
     """Names of the leading axes of an acquisition that it needs whole; along the others images are independent."""
 
@@ -70,6 +72,8 @@ class WholeKspace(Reconstruction):
     """
 
     function: KspaceToImage
+
+    needs_coil_maps = False
 
     def joint_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
         """Every leading axis."""

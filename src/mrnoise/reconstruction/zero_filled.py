@@ -80,6 +80,7 @@ class RootSumOfSquares(Reconstruction):
     """
 
     unit_gain = False  # the coils are not weighted by their maps
+    needs_coil_maps = False
 
     def bind(self, acquisition: Acquisition) -> BoundRootSumOfSquares:
         """Return kspace (..., coil, k1, k0) → real image (..., y, x)."""
