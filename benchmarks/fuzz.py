@@ -567,9 +567,11 @@ def use_map(path: Path) -> None:
 
 def use_region(path: Path) -> None:
     """As ``--region``."""
+    from mrnoise.acquisition.geometry import Geometry
+    from mrnoise.acquisition.image_grid import ImageGrid
     from mrnoise.cli.region import region
 
-    region(str(path), (NY, NX))
+    region(str(path), ImageGrid((NY, NX), 2, (), Geometry(measured=False)))
 
 
 # -- the command line ------------------------------------------------------------------------------------------

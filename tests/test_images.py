@@ -85,7 +85,7 @@ def test_names_stay_in_maps_and_files(tmp_path):
     mrnoise.save(nm, tmp_path / "map.h5")
     assert read_noise_map(tmp_path / "map.h5").axes == nm.axes == ("frame", "slice")
     mrnoise.save(nm, tmp_path / "map.nii.gz")
-    assert '"leading_axes": [\n    "frame",\n    "slice"\n  ]' in (tmp_path / "map_std.json").read_text()
+    assert '"axes": [\n    "x",\n    "y",\n    "z",\n    "frame"\n  ]' in (tmp_path / "map_std.json").read_text()
 
 
 def test_names_that_do_not_fit_are_refused():

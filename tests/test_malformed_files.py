@@ -18,10 +18,12 @@ import pytest
 import torch
 
 from mrnoise import read_noise_map, save
+from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.checks import check_count, check_memory, check_seed
-from mrnoise.cli.region import read_mask
 from mrnoise.errors import InputError
 from mrnoise.files.opening import check_heaps, reading
+from mrnoise.io import read_mask
 from mrnoise.io.scans.mrd_header import parse_header
 from mrnoise.io.scans.scan_file import read
 from small_maps import small_map
@@ -45,6 +47,10 @@ def mrd(path, rng, xml=None, **options):
     return write(path, lines, header() if xml is None else xml)
 
 
+def mask_reader(path):
+    return read_mask(path, ImageGrid((6, 8), 2, (), Geometry()))
+
+
 def whole(kind, path, rng):
     """A file without fault, and its reader."""
     if kind == "npz":
@@ -66,11 +72,11 @@ def whole(kind, path, rng):
     mask[2:4, 3:5] = 1
     if kind == "npy":
         np.save(path.with_suffix(".npy"), mask)
-        return path.with_suffix(".npy"), read_mask
+        return path.with_suffix(".npy"), mask_reader
     import nibabel
 
     nibabel.Nifti1Image(mask, np.eye(4)).to_filename(path.with_suffix(f".{kind}"))
-    return path.with_suffix(f".{kind}"), read_mask
+    return path.with_suffix(f".{kind}"), mask_reader
 
 
 def refused(reader, path):
@@ -428,7 +434,7 @@ def test_maps_whose_record_is_none(tmp_path, text):
 )
 def test_masks_of_another_kind(tmp_path, mask):
     np.save(tmp_path / "a.npy", mask)
-    assert "the mask" in refused(read_mask, tmp_path / "a.npy")
+    assert "the mask" in refused(mask_reader, tmp_path / "a.npy")
 
 
 # -- the door, and checks of numbers ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.image_grid import DEFAULT_AXES, ImageGrid
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
 from mrnoise.devices import checked_device
 from mrnoise.errors import InputError
@@ -19,9 +20,6 @@ from mrnoise.sampling.extent import encoded_extent
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.tensor_record import TensorRecord
-
-# Of leading axes without names, the last first.
-DEFAULT_AXES = ("slice", "frame", "echo", "set", "phase")
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -171,6 +169,11 @@ class Acquisition(TensorRecord):
         return self.batch_shape + self.spatial_shape
 
     @property
+    def image_grid(self) -> ImageGrid:
+        """Which axis of this image is which, and where its voxels lie."""
+        return ImageGrid(self.image_shape, self.spatial_dims, self.axes, self.geometry)
+
+    @property
     def acceleration(self) -> float:
         """Net acceleration R; on a grid all encoded samples over acquired samples, calibration lines counted."""
         return self.sampling.acceleration
@@ -266,12 +269,14 @@ class Acquisition(TensorRecord):
         sampling = self.sampling
         if isinstance(sampling, Grid) and sampling.mask.ndim > dims:
             sampling = sampling.with_mask(sampling.mask[place])
+        below = index.get("slice", 0) if dims == 2 else 0
         return self.replace(
             kspace=part(self.kspace, samples + 1),
             sampling=sampling,
             coil_maps=part(self.coil_maps, dims + 1),
             averages=part(self.averages, samples),
             calibration=part(self.calibration, samples + 1),
+            geometry=self.geometry.cropped((below, 0, 0)),
             axes=tuple(axis for axis in self.axes if axis not in index),
         )
 

@@ -20,13 +20,12 @@ def compare(
     from rich.table import Table
 
     from mrnoise.cli.display import OUT
-    from mrnoise.cli.region import read_mask
     from mrnoise.foreground import foreground
-    from mrnoise.io import read_noise_map
+    from mrnoise.io import read_mask, read_noise_map
     from mrnoise.result.ratio import compare as compare_maps
 
     a, b = read_noise_map(first), read_noise_map(second)
-    inside = read_mask(mask) if mask is not None else foreground(b.image)
+    inside = read_mask(mask, b.image_grid) if mask is not None else foreground(b.image)
     found = compare_maps(a, b, inside)
     table = Table(title=f"{first.name} against {second.name}", title_justify="left", title_style="bold")
     table.add_column("σ, total complex")

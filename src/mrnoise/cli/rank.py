@@ -64,6 +64,7 @@ def patterns(
     from mrnoise.cli.region import region as read_region
     from mrnoise.figures.rankings import pattern_figure
     from mrnoise.linearization import image_of
+    from mrnoise.mapping.assembly import grid_of
     from mrnoise.mapping.provenance import of_scan
     from mrnoise.ranking import rank_patterns
     from mrnoise.reconstruction.protocol import as_reconstruction
@@ -71,7 +72,7 @@ def patterns(
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
     acquisition = _whole_scan(scan, noise, group, slice_index, coil_maps, device)
-    region = read_region(roi, tuple(image_of(method, acquisition).shape))
+    region = read_region(roi, grid_of(acquisition, image_of(method, acquisition)))
     names = patterns.split(",")
     with ranking_progress() as progress:
         rows = rank_patterns(
@@ -162,7 +163,7 @@ def networks(
             acquisition,
             acceleration,
             pattern=pattern,
-            roi=None if roi is None else read_region(roi, acquisition.image_shape),
+            roi=None if roi is None else read_region(roi, acquisition.image_grid),
             n_repeats=repeats,
             n_samples=samples,
             sampling_seed=sampling_seed,

@@ -11,15 +11,17 @@ from mrnoise.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mrnoise.acquisition.image_grid import ImageGrid
+
 NUMBER = r"(\d+(?:\.\d+)?)"
 CIRCLE = re.compile(rf"circle:{NUMBER},{NUMBER},{NUMBER}")
 BOX = re.compile(r"box:(\d+),(\d+),(\d+),(\d+)")
 
 
-def region(text: str, shape: tuple[int, ...]) -> Tensor:
+def region(text: str, grid: ImageGrid) -> Tensor:
     """Bool image from ``circle:Y,X,RADIUS``, ``box:Y0,X0,Y1,X1`` (voxels, end excluded) or a mask file.
 
-    Circles and boxes are in-plane and hold for every slice.
+    Circles and boxes are in-plane and hold for every slice; for masks see `mrnoise.io.read_mask`.
 
     Raises
     ------
@@ -28,6 +30,9 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
     """
     import torch
 
+    from mrnoise.io import read_mask
+
+    shape = grid.shape
     y, x = torch.meshgrid(torch.arange(shape[-2]), torch.arange(shape[-1]), indexing="ij")
     if circle := CIRCLE.fullmatch(text):
         cy, cx, radius = map(float, circle.groups())
@@ -36,20 +41,13 @@ def region(text: str, shape: tuple[int, ...]) -> Tensor:
         y0, x0, y1, x1 = (min(int(edge), max(shape)) for edge in box.groups())
         inside = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
     elif Path(text).suffix:
-        inside = read_mask(Path(text))
+        inside = read_mask(Path(text), grid)
     else:
         raise InputError(
             "invalid region",
             expected="circle:Y,X,RADIUS or box:Y0,X0,Y1,X1 in voxels, or a mask file",
             received=text,
             remedy="For example circle:64,64,5.",
-        )
-    if tuple(inside.shape) not in (shape, shape[-2:]):
-        raise InputError(
-            "mask does not fit the image",
-            expected=f"{shape} or {shape[-2:]}",
-            received=str(tuple(inside.shape)),
-            remedy="Draw the mask on the reconstructed image.",
         )
     if not bool(inside.any()):
         raise InputError(
@@ -82,37 +80,3 @@ def voxel(text: str, shape: tuple[int, ...], inside: Tensor | None) -> tuple[int
             remedy="Voxels are counted from 0, in the order of the image axes: Y,X or SLICE,Y,X.",
         )
     return index
-
-
-def read_mask(path: Path) -> Tensor:
-    """Bool image from .npy, .npz (one array) or NIfTI; NIfTI axes (x, y, z) become (z, y, x).
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
-    import numpy as np
-    import torch
-
-    from mrnoise.files.opening import check_kind, reading
-
-    with reading(path, "a mask: a .npy, .npz or NIfTI image", "Save the mask as a bool array with numpy.save."):
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                values = archive[archive.files[0]]
-        else:
-            import nibabel
-
-            values = np.asarray(nibabel.load(path).dataobj).T  # type: ignore[attr-defined]
-    values = check_kind(values, "the mask", path)
-    if not np.isfinite(values).all():
-        raise InputError(
-            "the mask holds values that are no numbers",
-            expected="zero outside, something else inside",
-            received=f"{int((~np.isfinite(values)).sum())} of {values.size} values NaN or infinite in {path}",
-            remedy="Save the mask as a bool array with numpy.save.",
-        )
-    return torch.from_numpy(np.ascontiguousarray(values != 0)).squeeze()

@@ -73,6 +73,7 @@ def roi(
     from mrnoise.files.record import to_json
     from mrnoise.files.text import printable
     from mrnoise.linearization import image_of
+    from mrnoise.mapping.assembly import grid_of
     from mrnoise.measurement import measure
     from mrnoise.report import measurement_page
 
@@ -89,9 +90,9 @@ def roi(
         undersampling=undersampling,
         device=device,
     )
-    shape = tuple(image_of(method, acquisition).shape)
-    inside, outside = (None if text is None else read_region(text, shape) for text in (region, background))
-    place = None if voxel is None else read_voxel(voxel, shape, inside)
+    grid = grid_of(acquisition, image_of(method, acquisition))
+    inside, outside = (None if text is None else read_region(text, grid) for text in (region, background))
+    place = None if voxel is None else read_voxel(voxel, grid.shape, inside)
     with measurement_progress(reconstruction) as progress:
         found = measure(
             method,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.closed_form.sense import fully_sampled_std
 from mrnoise.estimators import Choice, Estimate, Linearity
 from mrnoise.estimators.choice.linearity import join as join_linearity
@@ -72,6 +73,12 @@ def geometry_of(acquisition: Acquisition, image: Tensor) -> Geometry:
     """Geometry of an image whose matrix is that of k-space or its central part."""
     before = [n // 2 - m // 2 for n, m in zip(acquisition.spatial_shape, _spatial(acquisition, image), strict=True)]
     return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
+
+
+def grid_of(acquisition: Acquisition, image: Tensor) -> ImageGrid:
+    """Grid of such an image."""
+    geometry = geometry_of(acquisition, image)
+    return ImageGrid(tuple(image.shape), acquisition.spatial_dims, acquisition.axes, geometry)
 
 
 def reference_std_of(images: Images, image: Tensor) -> Tensor | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.errors import InputError
 from mrnoise.estimators.choice.linearity import Linearity
 from mrnoise.estimators.estimate import Estimate
@@ -75,6 +76,11 @@ class NoiseMap:
     linearity: Linearity | None = None
     axes: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def image_grid(self) -> ImageGrid:
+        """Which of its axes is which, and where its voxels lie."""
+        return ImageGrid(tuple(self.image.shape), self.spatial_dims, self.axes, self.geometry)
 
     # -- noise -------------------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ MEASURED_CODE, ASSUMED_CODE = 1, 2
 def write_nifti(noise_map: NoiseMap, path: Path) -> list[Path]:
     """Write ``<stem>_<quantity>.nii.gz`` and ``.json`` for every quantity the map has.
 
-    Image axes (…, z, y, x) become (x, y, z, …); a value that is not finite is stored as NaN. A quantity that an
-    earlier map of the same name had and this one lacks is removed, so that the files always belong together.
+    Axes are (x, y, z), z the slices, then that of time, then all others, named in the JSON file. A value that is not
+    finite is stored as NaN. A quantity that an earlier map of the same name had and this one lacks is removed, so that
+    the files always belong together.
 
     Returns
     -------
@@ -52,11 +53,10 @@ def _finite_float32(array: np.ndarray) -> np.ndarray:
 def _nifti_image(noise_map: NoiseMap, name: str, array: np.ndarray) -> Any:
     import nibabel
 
-    volume = array.T if array.ndim > 2 else array.T[:, :, None]
-    nx, ny, nz = volume.shape[:3]
-    affine = noise_map.geometry.affine_for((nz, ny, nx))
-    image: Any = cast(Any, nibabel.Nifti1Image)(volume, affine)  # nibabel is only partly typed
-    code = MEASURED_CODE if noise_map.geometry.measured else ASSUMED_CODE
+    grid = noise_map.image_grid
+    affine = grid.affine
+    image: Any = cast(Any, nibabel.Nifti1Image)(grid.volumes(array).T, affine)  # nibabel is only partly typed
+    code = MEASURED_CODE if grid.placed else ASSUMED_CODE
     image.set_sform(affine, code)
     image.set_qform(affine, code)
     if not np.allclose(image.get_qform(), affine, atol=1e-4 * np.abs(affine).max()):
@@ -74,7 +74,7 @@ def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any
         "quantity": name,
         "units": quantity.unit,
         "definition": quantity.definition,
-        "leading_axes": list(noise_map.axes),
+        "axes": ["x", "y", "z", *reversed(noise_map.image_grid.other_axes)],
         "method": noise_map.method,
         "why": provenance.why,
         "n_samples": noise_map.n_samples,
@@ -83,7 +83,7 @@ def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any
         "linearity": None if noise_map.linearity is None else noise_map.linearity.sentence,
         "interrupted": noise_map.estimate.interrupted,
         "acceleration": noise_map.acceleration,
-        "geometry_measured": noise_map.geometry.measured,
+        "geometry_measured": noise_map.image_grid.placed,
         "summary": _summary(array),
         "versions": provenance.versions,
         "created": provenance.created,
