@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.files.atomic import remove_with_others, replacing
 from mrnoise.files.record import to_json, to_numpy
 from mrnoise.result.noise_map import NoiseMap
@@ -36,26 +37,21 @@ def write_nifti(noise_map: NoiseMap, path: Path) -> list[Path]:
     targets = [path.with_name(f"{stem}_{name}{end}") for name in maps for end in (ending, ".json")]
     with replacing(*targets) as partial:
         for (name, value), image_path, json_path in zip(maps.items(), partial[::2], partial[1::2], strict=True):
-            array = _finite_float32(to_numpy(value))
-            _nifti_image(noise_map, name, array).to_filename(image_path)
-            json_path.write_text(to_json(_sidecar(noise_map, name, array), indent=2) + "\n", encoding="utf-8")
+            array, grid = finite_float32(to_numpy(value)), noise_map.image_grid
+            words = f"{name}, {noise_map.method}, {noise_map.n_samples} samples"
+            nifti_image(grid.volumes(array), grid, words).to_filename(image_path)
+            json_path.write_text(to_json(sidecar(noise_map, name, array), indent=2) + "\n", encoding="utf-8")
     gone = [name for name in drawn if name not in maps]
     remove_with_others(*(path.with_name(f"{stem}_{name}{end}") for name in gone for end in (ending, ".json")))
     return targets
 
 
-def _finite_float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    return np.where(np.isfinite(values), values, np.float32(np.nan))
-
-
-def _nifti_image(noise_map: NoiseMap, name: str, array: np.ndarray) -> Any:
+def nifti_image(volumes: np.ndarray, grid: ImageGrid, description: str) -> Any:
+    """A NIfTI image of an array (…, z, y, x) on the grid of an image."""
     import nibabel
 
-    grid = noise_map.image_grid
     affine = grid.affine
-    image: Any = cast(Any, nibabel.Nifti1Image)(grid.volumes(array).T, affine)  # nibabel is only partly typed
+    image: Any = cast(Any, nibabel.Nifti1Image)(volumes.T, affine)  # nibabel is only partly typed
     code = MEASURED_CODE if grid.placed else ASSUMED_CODE
     image.set_sform(affine, code)
     image.set_qform(affine, code)
@@ -63,11 +59,19 @@ def _nifti_image(noise_map: NoiseMap, name: str, array: np.ndarray) -> Any:
         # A quaternion cannot hold shear.
         image.set_qform(affine, 0)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"mrnoise {name}, {noise_map.method}, {noise_map.n_samples} samples"[:79].encode()
+    image.header["descrip"] = f"mrnoise {description}"[:79].encode()
     return image
 
 
-def _sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any]:
+def finite_float32(array: np.ndarray) -> np.ndarray:
+    """As it is stored: what is not finite becomes NaN."""
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
+def sidecar(noise_map: NoiseMap, name: str, array: np.ndarray) -> dict[str, Any]:
+    """What the file of a quantity holds, and how it was made."""
     quantity = quantities()[name]
     provenance = noise_map.provenance
     return {
