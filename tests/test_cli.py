@@ -62,6 +62,7 @@ def test_help_names_every_command_and_needs_no_torch():
         "gfactor",
         "roi",
         "compare",
+        "export",
         "rank",
         "simulate",
         "train",

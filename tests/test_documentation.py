@@ -159,6 +159,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/choices.md",
         "docs/reproduction.md",
         "docs/estimators.md",
+        "docs/export.md",
     ],
 )
 def test_links_lead_somewhere(page):

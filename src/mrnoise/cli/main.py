@@ -12,6 +12,7 @@ import typer
 from mrnoise.cli.compare import compare
 from mrnoise.cli.demo import demo
 from mrnoise.cli.evaluate import evaluate
+from mrnoise.cli.export import export
 from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
@@ -35,6 +36,7 @@ app.command(name="map")(map_)
 app.command(name="gfactor")(gfactor)
 app.command(name="roi")(roi)
 app.command(name="compare")(compare)
+app.command(name="export")(export)
 app.add_typer(rank, name="rank")
 app.command(name="simulate")(simulate)
 app.command(name="train")(train)

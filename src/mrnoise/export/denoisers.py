@@ -104,7 +104,7 @@ def nordic(noise_map: NoiseMap, folder: str | PathLike[str], *, seed: int = 0) -
                 "magnitude.nii.gz": "image units, noise volume last",
                 "phase.nii.gz": "radians, noise volume last",
             },
-            "sigma": "the g-factor map of KSP is std/√2, σ of one real channel in image units, so that KSP divided by it "
+            "sigma": "the g-factor map of KSP is std/√2, σ of one real channel in image units: KSP divided by it "
             "has noise of standard deviation 1 in each real channel; it is not the g-factor of mrnoise",
             "noise_volume": f"drawn from σ with seed {seed}, uncorrelated between voxels",
         },

@@ -79,7 +79,7 @@ class Series:
                 f"{tool} takes complex images",
                 expected="a map of a complex reconstruction",
                 received=f"an image of type {self.image.dtype}",
-                remedy="Map a reconstruction that keeps the phase, such as cg-sense, or export for dwidenoise2 or mppca.",
+                remedy="Map a reconstruction that keeps the phase, such as cg-sense.",
             )
 
     def check_volumes(self, tool: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,17 +33,32 @@ def write_nifti(noise_map: NoiseMap, path: Path) -> list[Path]:
     """
     ending = ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
     stem = path.name[: -len(ending)]
+    return write_quantities(noise_map, lambda name: path.with_name(f"{stem}_{name}{ending}"), ending)
+
+
+def write_quantities(
+    noise_map: NoiseMap,
+    path_of: Callable[[str], Path],
+    ending: str,
+    more: Callable[[str, str, str], Mapping[str, Any]] = lambda name, unit, definition: {},
+) -> list[Path]:
+    """Write each quantity where ``path_of`` says; ``more`` gives what its JSON file says besides."""
     drawn = [name for name, quantity in quantities().items() if quantity.style is not None]
     maps = {name: value for name in drawn if (value := noise_map.quantity(name)) is not None}
-    targets = [path.with_name(f"{stem}_{name}{end}") for name in maps for end in (ending, ".json")]
+
+    def both(names: Iterable[str]) -> list[Path]:
+        paths = [path_of(name) for name in names]
+        return [p for path in paths for p in (path, path.with_name(path.name.removesuffix(ending) + ".json"))]
+
+    targets, grid = both(maps), noise_map.image_grid
     with replacing(*targets) as partial:
         for (name, value), image_path, json_path in zip(maps.items(), partial[::2], partial[1::2], strict=True):
-            array, grid = finite_float32(to_numpy(value)), noise_map.image_grid
+            array, quantity = finite_float32(to_numpy(value)), quantities()[name]
             words = f"{name}, {noise_map.method}, {noise_map.n_samples} samples"
             nifti_image(grid.volumes(array), grid, words).to_filename(image_path)
-            json_path.write_text(to_json(sidecar(noise_map, name, array), indent=2) + "\n", encoding="utf-8")
-    gone = [name for name in drawn if name not in maps]
-    remove_with_others(*(path.with_name(f"{stem}_{name}{end}") for name in gone for end in (ending, ".json")))
+            record = {**more(name, quantity.unit, quantity.definition), **sidecar(noise_map, name, array)}
+            json_path.write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+    remove_with_others(*both(name for name in drawn if name not in maps))
     return targets
 
 
