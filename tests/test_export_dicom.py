@@ -121,9 +121,10 @@ def test_a_parametric_map_has_the_values_at_their_places(tmp_path, plane):
         assert (quantity.CodeValue, quantity.CodingSchemeDesignator) == (name, "99MRNOISE")
 
 
-def test_highdicom_reads_it(tmp_path):
+@pytest.mark.parametrize("plane", PLANES)
+def test_highdicom_reads_it(tmp_path, plane):
     highdicom = pytest.importorskip("highdicom")
-    nm = placed()
+    nm = placed(PLANES[plane])
     export.dicom(nm, tmp_path, reference=reference(tmp_path / "ref.dcm"))
     volume = highdicom.pm.ParametricMap.from_dataset(pydicom.dcmread(tmp_path / "std.dcm")).get_volume()
     values = volume.array

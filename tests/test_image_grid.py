@@ -203,6 +203,14 @@ def test_masks_that_cannot_be_brought_to_the_image_are_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.ones((17, 22, 5, 3)), OBLIQUE), tmp_path / "frames.nii")
     with pytest.raises(InputError, match="mask does not fit the image"):
         read_mask(tmp_path / "frames.nii", nm.image_grid)
+    flat = np.diag([1.0, 0, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(mask.get_fdata(), mask.affine), tmp_path / "flat.nii")
+    damaged = nibabel.load(tmp_path / "flat.nii")
+    damaged.header.set_sform(flat, 1)
+    damaged.header["qform_code"] = 0
+    nibabel.Nifti1Image(damaged.get_fdata(), None, damaged.header).to_filename(tmp_path / "flat.nii.gz")
+    with pytest.raises(InputError, match="the mask lies nowhere"):
+        read_mask(tmp_path / "flat.nii.gz", nm.image_grid)
     # A scan without a place, and a mask in the scanner.
     nowhere = named(("slice",), 2, Geometry(measured=False)).image_grid
     nibabel.save(mask, tmp_path / "mask.nii")

@@ -75,5 +75,6 @@ def check_format(path: Path) -> None:
             "unknown output format",
             expected=f"a path that ends in {', '.join(SUFFIXES)}",
             received=str(path),
-            remedy="Choose .h5 to keep everything, .nii.gz for other programs, .html to look at it.",
+            remedy="Choose .h5 to keep everything, .nii.gz for other programs, .html to look at it; "
+            "for DICOM, BIDS and denoisers mrnoise export.",
         )

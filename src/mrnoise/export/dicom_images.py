@@ -25,6 +25,7 @@ SCHEME = "99MRNOISE"
 UCUM = {"1": ("1", "no units"), "rad": ("rad", "radian"), "image units": ("[arb'U]", "arbitrary unit")}
 # The only function of a window that may be narrower than 1 (PS3.3 C.11.2.1.3).
 WINDOW = "LINEAR_EXACT"
+NARROWEST = 1e-6
 # Of int16. Values above so many medians are cut, else a few of them would leave the others without digits.
 LEVELS, CUT_ABOVE = 32767, 100
 
@@ -142,10 +143,8 @@ def parametric_map(volume: Volume, who: Dataset) -> Dataset:
         _item(PixelSpacing=_decimals(volume.spacing), SliceThickness=thickness, SpacingBetweenSlices=thickness)
     ]
     shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=_decimals(volume.orientation))]
-    window = {"WindowCenter": (low + high) / 2, "WindowWidth": max(high - low, 1e-6)}
-    shared.FrameVOILUTSequence = [
-        _item(VOILUTFunction=WINDOW, **{name: f"{value:.9g}" for name, value in window.items()})
-    ]
+    centre, width = _decimals([(low + high) / 2, max(high - low, NARROWEST)])
+    shared.FrameVOILUTSequence = [_item(WindowCenter=centre, WindowWidth=width, VOILUTFunction=WINDOW)]
     shared.PixelValueTransformationSequence = [_item(RescaleIntercept=0, RescaleSlope=1, RescaleType="US")]
     shared.RealWorldValueMappingSequence = [mapping]
     shared.ParametricMapFrameTypeSequence = [_item(FrameType=image.ImageType)]
@@ -163,12 +162,12 @@ def parametric_map(volume: Volume, who: Dataset) -> Dataset:
 def mr_images(volume: Volume, who: Dataset) -> list[Dataset]:
     """MR images, one a slice: int16 with one slope for the series; 0 where there is no value."""
     values = np.where(np.isfinite(volume.values), volume.values, 0).astype(float)
-    positive = values[values > 0]
-    top = min(values.max(), CUT_ABOVE * float(np.median(positive))) if positive.size else 0.0
+    sizes = np.abs(values[values != 0])
+    top = min(float(sizes.max()), CUT_ABOVE * float(np.median(sizes))) if sizes.size else 0.0
     # As the file will have it: a decimal string of at most 16 characters.
     slope = float(f"{top / LEVELS:.9e}") if top > 0 else 1.0
-    stored = np.clip(np.rint(values / slope), 0, LEVELS).astype("<i2")
-    without, cut = int((~np.isfinite(volume.values)).sum()), int((values > slope * (LEVELS + 0.5)).sum())
+    stored = np.clip(np.rint(values / slope), -LEVELS, LEVELS).astype("<i2")
+    without, cut = int((~np.isfinite(volume.values)).sum()), int((sizes > slope * (LEVELS + 0.5)).sum())
     comment = f"{volume.quantity.definition}; {without} voxels without a value are 0, {cut} above {top:.4g} are cut"
     found = []
     for z, plane in enumerate(stored):
@@ -186,9 +185,9 @@ def mr_images(volume: Volume, who: Dataset) -> list[Dataset]:
         image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 1
         image.RescaleIntercept, image.RescaleSlope, image.RescaleType = "0", f"{slope:.9e}", "US"
         image.VOILUTFunction = WINDOW
-        image.WindowCenter, image.WindowWidth = f"{top / 2:.9e}", f"{max(top, 1e-6):.9e}"
+        image.WindowCenter, image.WindowWidth = _decimals([top / 2, max(top, NARROWEST)])
         mapping = _mapping(volume, slope)
-        mapping.add_new("RealWorldValueFirstValueMapped", "SS", 0)
+        mapping.add_new("RealWorldValueFirstValueMapped", "SS", -LEVELS)
         mapping.add_new("RealWorldValueLastValueMapped", "SS", LEVELS)
         image.RealWorldValueMappingSequence = [mapping]
         image.add_new("PixelData", "OW", plane.tobytes())

@@ -76,7 +76,16 @@ def read_mask(path: str | PathLike[str], grid: ImageGrid) -> Tensor:
         )
     inside = values != 0
     if place is not None:
-        return torch.from_numpy(_resampled(inside, place, grid, path))
+        if not np.isfinite(place).all() or abs(np.linalg.det(place)) < np.finfo(float).tiny:
+            raise InputError(
+                "the mask lies nowhere",
+                expected="an affine that can be inverted",
+                received=f"{place.tolist()} in {path}",
+                remedy=DRAW_AGAIN,
+            )
+        # Numbers of a damaged file can be of any size.
+        with np.errstate(all="ignore"):
+            return torch.from_numpy(_resampled(inside, place, grid, path))
     if path.suffix not in (".npy", ".npz") and inside.shape == grid.volumes_shape:
         inside = grid.from_volumes(inside)
     return torch.from_numpy(_as_array(inside, grid))
@@ -95,8 +104,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         # Analyze files do not say which side is left.
         stated = not isinstance(image, nibabel.AnalyzeImage)
     affine = np.asarray(image.affine, dtype=float)
-    usable = np.isfinite(affine).all() and np.linalg.det(affine) != 0 and not np.array_equal(affine, np.eye(4))
-    return values, affine if stated and usable else None
+    return values, affine if stated and not np.array_equal(affine, np.eye(4)) else None
 
 
 def _as_array(inside: np.ndarray, grid: ImageGrid) -> np.ndarray:
