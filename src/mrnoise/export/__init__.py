@@ -1,7 +1,9 @@
 """Maps in the conventions of other programs."""
 
 from mrnoise.export.bids_dataset import bids
-from mrnoise.export.denoisers import dwidenoise2, mppca, nordic, snraware
 from mrnoise.export.dicom_series import dicom, dicom_mr
+from mrnoise.export.nordic_series import nordic
+from mrnoise.export.pca_series import dwidenoise2, mppca
+from mrnoise.export.snraware_input import snraware
 
 __all__ = ["bids", "dicom", "dicom_mr", "dwidenoise2", "mppca", "nordic", "snraware"]
