@@ -117,7 +117,10 @@ def test_c7_affine(tmp_path):
     mrnoise.save(noise_map(coil_image, acq, n_samples=3), tmp_path / "a.nii.gz")
     stored = nibabel.load(tmp_path / "a_std.nii.gz")
     np.testing.assert_allclose(stored.affine, affine)
-    assert stored.shape[:2] == (SHAPE[1], SHAPE[0])  # (x, y)
+    assert stored.shape == (SHAPE[1], SHAPE[0], 1)  # (x, y, z)
+    echoes = acq.replace(kspace=acq.kspace.expand(3, *acq.kspace.shape), axes=("echo",))
+    mrnoise.save(noise_map(lambda k: to_image(k).sum(-3), echoes, method="sketch", n_samples=3), tmp_path / "b.nii.gz")
+    assert nibabel.load(tmp_path / "b_std.nii.gz").shape == (SHAPE[1], SHAPE[0], 1, 3)
 
 
 def test_c8_variance_is_total():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrnoise.errors import InputError
-from mrnoise.files.opening import opened_hdf5, reading, text
+from mrnoise.files.opening import check_heaps, opened_hdf5, reading, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -111,6 +111,7 @@ def _from_mrd(path: Path) -> Dataset:
     from pydicom import Dataset
 
     expected = "an MRD file with a header"
+    check_heaps(path)
     with opened_hdf5(path, expected) as file:
         groups = [group for group in file if f"{group}/xml" in file]
         header = text(file[groups[0]], "xml") if groups else None

@@ -101,5 +101,6 @@ def nordic(noise_map: NoiseMap, folder: str | PathLike[str], *, seed: int = 0) -
             "sigma": "the g-factor map of KSP is std/√2, σ of one real channel in image units: KSP divided by it "
             "has noise of standard deviation 1 in each real channel; it is not the g-factor of mrnoise",
             "noise_volume": f"drawn from σ with seed {seed}, uncorrelated between voxels",
+            "without_value": "image 0, g-factor map 1, noise of standard deviation 1 in each real channel",
         },
     )

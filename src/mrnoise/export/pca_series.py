@@ -60,7 +60,7 @@ def dwidenoise2(noise_map: NoiseMap, folder: str | PathLike[str]) -> list[Path]:
         {
             "for": "dwidenoise2 of MRtrix3",
             "run": "dwidenoise2 dwi.nii.gz out.nii.gz -noise_in noise.nii.gz -schedule apriori",
-            "files": {"dwi.nii.gz": "image units", "noise.nii.gz": "image units"},
+            "files": {"dwi.nii.gz": "image units", "noise.nii.gz": "image units, 0 where there is no σ"},
             "sigma": "noise.nii.gz is std, the total over real and imaginary channel, √2 times that of one channel"
             if series.is_complex
             else "noise.nii.gz is magnitude_std, σ of one real channel, above SNR 3 that of |x|",
@@ -122,7 +122,7 @@ def mppca(noise_map: NoiseMap, folder: str | PathLike[str]) -> list[Path]:
         files,
         {
             "for": "MP-PCA: dipy localpca and mppca (magnitude), MRtrix3 dwidenoise (complex or magnitude)",
-            "files": dict.fromkeys(files, "image units"),
+            "files": dict.fromkeys(files, "image units, σ 0 where there is none"),
             "sigma": sigma,
         },
     )

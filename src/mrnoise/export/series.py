@@ -67,7 +67,7 @@ class Series:
                 f"σ differs by up to {100 * self.spread:.0f} % between volumes; the map is its root mean square"
             )
         if missing := int((self.std == 0).sum()):
-            found.append(f"{missing} of {self.std.size} voxels have no σ: 0 in the maps of σ")
+            found.append(f"{missing} of {self.std.size} voxels have no σ")
         if not self.grid.placed:
             found.append("the scan gave no position: the affine is assumed")
         return found
