@@ -19,7 +19,7 @@ SHAPE = (48, 40)
 FULL = simulate(SHAPE, 5, snr=60, seed=1)
 MASKS = torch.stack([equispaced(SHAPE, 4, offset=offset) for offset in range(4)])
 SERIES = FULL.replace(
-    kspace=torch.stack([FULL.kspace * mask * (1 + 0.05 * i) for i, mask in enumerate(MASKS)]),
+    kspace=torch.stack([FULL.kspace * mask * (1 + 0.01 * i) for i, mask in enumerate(MASKS)]),
     mask=MASKS,
     coil_maps=None,
     axes=("frame",),

@@ -160,6 +160,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/reproduction.md",
         "docs/estimators.md",
         "docs/export.md",
+        "docs/formats.md",
     ],
 )
 def test_links_lead_somewhere(page):

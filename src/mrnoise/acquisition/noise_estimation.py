@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.noise_covariance import NoiseCovariance, noise_covariance_from_scan
 from mrnoise.errors import InputError
+from mrnoise.units import unit_of
 
 # Voxels along each axis of a block of the image: 64 voxels in 2D and in 3D.
 BLOCK = {2: 8, 3: 4}
@@ -86,14 +87,16 @@ def estimate_noise_covariance(kspace: Tensor, mask: Tensor | None = None, *, spa
     1.0
     """
     samples, acquired = _checked(kspace, mask, spatial_dims)
+    unit = unit_of(samples)
+    samples = samples / unit
     n_coils = samples.shape[1]
     needed = SAMPLES_PER_COIL * n_coils
     periphery = _periphery(samples, acquired)
     background = _background(samples, acquired, LARGEST_RATIO * _energy(periphery))
     if background.shape[1] >= needed:
-        return noise_covariance_from_scan(background, "estimated from the image background")
+        return noise_covariance_from_scan(background * unit, "estimated from the image background")
     if periphery.shape[1] >= needed:
-        return noise_covariance_from_scan(periphery, "estimated from the k-space periphery (upper bound)")
+        return noise_covariance_from_scan(periphery * unit, "estimated from the k-space periphery (upper bound)")
     raise InputError(
         "too few samples to estimate the noise covariance from",
         expected=f"at least {needed} samples of noise for {n_coils} coils",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mrnoise.calibration.eigenvector import dominant_eigenvector, virtual_coil
 from mrnoise.errors import InputError
+from mrnoise.units import unit_of
 
 CHUNK = 2**21  # matrix entries of one block of voxels, the working memory
 
@@ -59,6 +60,7 @@ def walsh(coil_images: Tensor, *, window: int = 7, crop: float = 0.05, spatial_d
     _check(coil_images, window, crop, spatial_dims)
     if coil_images.ndim > spatial_dims + 1:
         return torch.stack([walsh(x, window=window, crop=crop, spatial_dims=spatial_dims) for x in coil_images])
+    coil_images = coil_images / unit_of(coil_images)
     reference = virtual_coil(coil_images.flatten(1))
     volume = coil_images if spatial_dims == 3 else coil_images[:, None]
     parts = []

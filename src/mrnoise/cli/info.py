@@ -17,6 +17,7 @@ def info(
     scan: Annotated[Path | None, typer.Argument(help="Scan to describe.", show_default=False)] = None,
     noise: options.NoiseFile = None,
     group: options.Group = None,
+    axes: options.Axes = None,
 ) -> None:
     """Versions, device and self-checks; with SCAN: its shape, sampling and noise covariance."""
     from rich.table import Table
@@ -28,18 +29,18 @@ def info(
     if scan is None:
         passed = _describe_installation(table)
     else:
-        _describe_scan(table, scan, noise, group)
+        _describe_scan(table, scan, noise, group, axes)
     OUT.print(table)
     if not passed:
         raise typer.Exit(1)
 
 
-def _describe_scan(table: Table, scan: Path, noise: Path | None, group: str | None) -> None:
+def _describe_scan(table: Table, scan: Path, noise: Path | None, group: str | None, axes: str | None) -> None:
     from mrnoise.io import read
     from mrnoise.mapping.provenance import of_scan
     from mrnoise.sampling import Grid
 
-    acquisition = read(scan, noise=noise, group=group)
+    acquisition = read(scan, noise=noise, group=group, axes=axes)
     sampling = acquisition.sampling
     if isinstance(sampling, Grid):
         names = ("k2", "k1", "k0")[-acquisition.spatial_dims :]
@@ -51,12 +52,16 @@ def _describe_scan(table: Table, scan: Path, noise: Path | None, group: str | No
         acquired += (
             f"of view, image {sampling.image_shape}, density {'given' if sampling.density is not None else 'none'}"
         )
+    table.add_row("file", acquisition.source)
     table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} ({', '.join([*acquisition.axes, 'coil', *names])})")
     table.add_row("sampling", f"{acquired}, R = {acquisition.acceleration:.3f}")
     if isinstance(sampling, Grid) and (encoded := sampling.encoded()) is not None:
         resolution = of_scan(acquisition).sampling or {}
         mm = " × ".join(f"{size:.3g}" for size in resolution["resolution_mm"])
         table.add_row("encoded", f"{encoded}; R counts what was encoded; resolution {mm} mm")
+    if acquisition.averages is not None:
+        counts = acquisition.averages[sampling.weight > 0]
+        table.add_row("averages", f"{float(counts.min()):g} to {float(counts.max()):g} of each sample")
     table.add_row("coil maps", "in the file" if acquisition.coil_maps is not None else "none")
     size = ", ".join(f"{v:.3g}" for v in acquisition.geometry.voxel_size)
     known = "" if acquisition.geometry.measured else "; assumed, the file gives none"

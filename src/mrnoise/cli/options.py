@@ -9,13 +9,26 @@ import typer
 
 from mrnoise.catalogue import reconstruction_names
 
-ScanFile = Annotated[Path, typer.Argument(help="Raw data: MRD (ISMRMRD), fastMRI HDF5 or npz.", show_default=False)]
+ScanFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Raw data: MRD (ISMRMRD), or arrays in HDF5 (fastMRI), npz, npy, MATLAB or BART files.", show_default=False
+    ),
+]
 NoiseFile = Annotated[
     Path | None, typer.Option("--noise", help="Separate noise scan, any of the same formats.", show_default=False)
 ]
 Group = Annotated[
     str | None,
     typer.Option(help="HDF5 group of the scan, where an MRD file holds several.", show_default=False),
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        help="Of an array of k-space whose axes cannot be told: their names in the order of the file, such as "
+        "slice,ky,kx,coil; of slice, frame, echo, set, phase, average, coil, kz, ky, kx.",
+        show_default=False,
+    ),
 ]
 ReconstructionName = Annotated[
     str,

@@ -39,6 +39,7 @@ def patterns(
     draws: Annotated[int, typer.Option(help="Masks of each random pattern.")] = 4,
     noise: options.NoiseFile = None,
     group: options.Group = None,
+    axes: options.Axes = None,
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
@@ -71,7 +72,7 @@ def patterns(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
-    acquisition = _whole_scan(scan, noise, group, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, group, axes, slice_index, coil_maps, device)
     region = read_region(roi, grid_of(acquisition, image_of(method, acquisition)))
     names = patterns.split(",")
     with ranking_progress() as progress:
@@ -125,6 +126,7 @@ def networks(
     ] = None,
     noise: options.NoiseFile = None,
     group: options.Group = None,
+    axes: options.Axes = None,
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
     regularization: Regularization = 1e-2,
@@ -156,7 +158,7 @@ def networks(
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
-    acquisition = _whole_scan(scan, noise, group, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, group, axes, slice_index, coil_maps, device)
     with ranking_progress() as progress:
         rows = rank_networks(
             methods,
@@ -194,7 +196,13 @@ def networks(
 
 
 def _whole_scan(
-    scan: Path, noise: Path | None, group: str | None, slice_index: int | None, coil_maps: str, device: str
+    scan: Path,
+    noise: Path | None,
+    group: str | None,
+    axes: str | None,
+    slice_index: int | None,
+    coil_maps: str,
+    device: str,
 ) -> Acquisition:
     """The scan as it was measured; the rankings undersample it."""
     from mrnoise.cli.scan import load_scan
@@ -203,6 +211,7 @@ def _whole_scan(
         scan,
         noise,
         group=group,
+        axes=axes,
         slice_index=slice_index,
         coil_maps=coil_maps,
         device=device,

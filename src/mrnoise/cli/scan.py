@@ -98,6 +98,7 @@ def load_scan(
     slice_index: int | None,
     coil_maps: str,
     reconstruction: Reconstruction | KspaceToImage | None = None,
+    axes: str | None = None,
     undersampling: Undersampling | None = None,
     device: str = "cpu",
 ) -> Acquisition:
@@ -118,7 +119,7 @@ def load_scan(
             received=coil_maps,
             remedy="Use fixed, the classical definition.",
         )
-    acquisition = read(path, noise=noise, group=group)
+    acquisition = read(path, noise=noise, group=group, axes=axes)
     if slice_index is not None:
         slices = list(acquisition.slices())
         if not 0 <= slice_index < len(slices):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.encoding.lines import on_lines
+from mrnoise.units import unit_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class NormalEquations:
         """Every leading index is its own system with its own stopping point."""
         spatial = tuple(range(self.coil_axis + 1, 0))
         b = self.within(b)
+        unit = unit_of(b, spatial)
+        b = b / unit
         x = torch.zeros_like(b)
         r, p = b, b
         rs = _norm2(r, spatial)
@@ -89,7 +92,7 @@ class NormalEquations:
             r = r - step * hp
             previous, rs = rs, torch.where(active, _norm2(r, spatial), rs)
             p = torch.where(active, r + (rs / previous.clamp_min(1e-38)) * p, p)
-        return x
+        return unit * x
 
 
 class _Solve(torch.autograd.Function):

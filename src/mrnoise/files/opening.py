@@ -25,6 +25,8 @@ MOST_PACKED = 1032
 NUMBERS = "biufc"
 # Signature and version of a global heap collection (HDF5 file format specification, III.E).
 GLOBAL_HEAP = b"GCOL\1\0\0\0"
+# Groups within groups in which arrays are looked for.
+DEPTH = 3
 CONVERT_AGAIN = "The file may be truncated: copy or convert it again."
 
 
@@ -121,6 +123,23 @@ def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
     return found
 
 
+def datasets(group: h5py.Group, depth: int = DEPTH) -> dict[str, tuple[int, ...]]:
+    """Shapes of the datasets of a group and the groups in it, by their names; ``a/b`` lies in group a."""
+    import h5py
+
+    found: dict[str, tuple[int, ...]] = {}
+    for name in group:
+        try:
+            part = group.get(name)
+        except RuntimeError:  # links that go round in circles
+            continue
+        if isinstance(part, h5py.Dataset):
+            found[name] = part.shape or ()
+        elif isinstance(part, h5py.Group) and depth > 1:
+            found |= {f"{name}/{inner}": shape for inner, shape in datasets(part, depth - 1).items()}
+    return found
+
+
 def array(group: h5py.Group, name: str, kinds: str = NUMBERS) -> np.ndarray | None:
     """The values of a dataset, ``None`` where there is none.
 
@@ -132,8 +151,20 @@ def array(group: h5py.Group, name: str, kinds: str = NUMBERS) -> np.ndarray | No
     found = get(group, name)
     if found is None:
         return None
-    values = np.asarray(found[()]) if found.shape is not None else np.array(None)
-    return check_kind(values, name, Path(group.file.filename), kinds)
+    path = Path(group.file.filename)
+    try:
+        values = np.asarray(found[()]) if found.shape is not None else np.array(None)
+    except OSError as error:
+        if not any(word in str(error) for word in ("filter", "plugin")):
+            raise
+        raise InputError(
+            f"{name} in {path.name} is compressed by a filter that HDF5 does not have here",
+            expected="no compression, or gzip, shuffle, lzf",
+            received=" ".join(str(error).split()),
+            remedy="Where the file comes from, run h5repack -f NONE on it; or install hdf5plugin and set "
+            "HDF5_PLUGIN_PATH to its folder plugins.",
+        ) from error
+    return check_kind(values, name, path, kinds)
 
 
 def check_kind(values: np.ndarray, name: str, path: Path, kinds: str = NUMBERS) -> np.ndarray:

@@ -18,6 +18,7 @@ from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.sampling.extent import within
+from mrnoise.units import unit_of
 
 # How far below 1 the median norm of coil maps may be, and how far above any; and what is not divided by.
 UNIT, TINY = 0.02, 1e-30
@@ -224,9 +225,10 @@ def intensity(kspace: Tensor) -> Tensor:
     >>> round(float(intensity(3 * kspace) / intensity(kspace)), 3)
     3.0
     """
-    images = fourier.to_image(kspace)
+    unit = unit_of(kspace)
+    images = fourier.to_image(kspace / unit)
     power = (images.real.square() + images.imag.square()).sum(-3)
-    return (power.square().sum() / power.sum()).sqrt()
+    return unit * (power.square().sum() / power.sum()).sqrt()
 
 
 def calibration_window(mask: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.units import unit_of
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ class BoundRootSumOfSquares(Bound):
 
     def __call__(self, kspace: Tensor) -> Tensor:
         """√Σ_c |Fᴴ y_c|², (..., coil, k1, k0) → (..., y, x)."""
-        images = fourier.to_image(kspace, self.acquisition.spatial_dims)
+        unit = unit_of(kspace)
+        images = fourier.to_image(kspace / unit, self.acquisition.spatial_dims)
         power = (images.real.square() + images.imag.square()).sum(self.acquisition.coil_axis)
         # √ has no derivative at zero; there the image and its first-order noise are zero.
         present = power > 0
-        return torch.where(present, torch.where(present, power, 1.0).sqrt(), 0.0)
+        return unit * torch.where(present, torch.where(present, power, 1.0).sqrt(), 0.0)

@@ -1,26 +1,28 @@
-"""HDF5 files of the fastMRI kind: an array ``kspace`` and an ISMRMRD header."""
+"""HDF5 files of arrays: those of the fastMRI kind, with an ISMRMRD header, and others."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from mrnoise.acquisition import Acquisition, Geometry
-from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
-from mrnoise.errors import InputError
-from mrnoise.files.opening import array, opened_hdf5, text
-from mrnoise.files.text import printable
+from mrnoise.acquisition import Geometry
+from mrnoise.files.opening import array, datasets, opened_hdf5, text
+from mrnoise.io.scans.axis_order import Evidence
+from mrnoise.io.scans.complex_arrays import KINDS
 from mrnoise.io.scans.mrd_header import parse_header
-from mrnoise.io.scans.noise_scan import NoiseScan
-from mrnoise.io.scans.npz import as_tensor, noise_samples
-from mrnoise.sampling import Grid, encoded_extent
+from mrnoise.io.scans.scan_arrays import ScanArrays, chosen_arrays, unused
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HEADER = "ismrmrd_header"
+# Images that are part of fastMRI files.
+IMAGES = ("reconstruction_rss", "reconstruction_esc")
 
 
-def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisition:
-    """Acquisition from a fastMRI HDF5 file.
+def fastmri_arrays(path: Path) -> ScanArrays:
+    """Arrays of an HDF5 file.
 
     ``kspace`` is (slice, coil, ky, kx), or (slice, ky, kx) for a single coil, as fastMRI names its axes.
     There the **last** axis is the phase encoding and the one before it the readout; the axes are kept as
@@ -30,87 +32,75 @@ def read_fastmri(path: str | Path, noise: NoiseScan | None = None) -> Acquisitio
 
     fastMRI keeps the oversampling of the readout: k-space covers the encoded field of view, not the
     reconstructed one. It stays so here, and the voxel size is that of the whole grid: the encoded field of
-    view over the length of each axis (readout along y, phase encoding along x). The file says nothing of
-    position and orientation, nor of gaps between slices.
-
-    Parameters
-    ----------
-    path
-        The file.
-    noise
-        Noise scan to use instead of the file's own array ``noise`` (coil, ...). Without either, Ψ is
-        estimated from k-space.
+    view over the length of each axis. The file says nothing of position and orientation, nor of gaps between slices.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or an array does not fit.
+        If the file cannot be read or none of its arrays is k-space.
     """
-    path = Path(path)
     with opened_hdf5(path) as file:
-        values, mask, header = array(file, "kspace"), array(file, "mask"), text(file, "ismrmrd_header")
-        samples = array(file, "noise") if noise is None else None
-    if samples is not None:
-        noise = _scan(samples, path)
-    if values is None or values.ndim not in (3, 4) or not values.size or not np.iscomplexobj(values):
-        raise InputError(
-            f"kspace in {path.name} has the wrong shape or type",
-            expected="complex, (slice, coil, ky, kx) or (slice, ky, kx), no axis empty",
-            received="no array" if values is None else f"{values.dtype}, shape {values.shape}",
-            remedy="Add the missing axis, or save the array in an npz archive, which takes any leading axes.",
-        )
-    kspace = as_tensor(values if values.ndim == 4 else values[:, None])
-    acquired = (kspace != 0).any(dim=1).any(dim=0)
-    if mask is not None:
-        acquired = acquired & _columns(mask, kspace.shape[-1], path)
-    if noise is None:
-        psi = estimate_noise_covariance(kspace, acquired)
-    else:
-        psi = noise.covariance(kspace.shape[1])
-    encoding = None if header is None else parse_header(header, path).encoding[0]
-    limits = (None, _encoded_columns(encoding, kspace.shape[-1]))
-    return Acquisition(
-        kspace=kspace,
-        noise_covariance=psi,
-        sampling=Grid(acquired, extent=encoded_extent(acquired, limits=limits)),
-        geometry=_geometry(encoding, tuple(kspace.shape[-2:])),
-        source=f"{printable(path.name)} (fastMRI)",
+        found = datasets(file)
+        chosen = chosen_arrays(found, path)
+        chosen.pop("axes", None)
+        loaded = {ours: array(file, name, KINDS) for ours, name in chosen.items()}
+        header = text(file, HEADER)
+    values = {name: some for name, some in loaded.items() if some is not None}
+    said = None if header is None else parse_header(header, path)
+    shape = found[chosen["kspace"]]
+    notes = unused(found, chosen, (HEADER, *IMAGES))
+    if said is not None and _turned(shape, said.encoding[0].encodedSpace.matrixSize.x):
+        notes += ("the readout of the header is the last axis, the phase encoding the one before",)
+    return ScanArrays(
+        values,
+        path,
+        "HDF5" if said is None else "fastMRI",
+        documented=(("slice", "ky", "kx"), ("slice", "coil", "ky", "kx")),
+        evidence=_evidence(said, shape, {name: found[name] for name in IMAGES if name in found}),
+        geometry=None if said is None else partial(_geometry, said.encoding[0].encodedSpace),
+        columns=True,
+        limits=(None, None if said is None else _encoded_columns(said.encoding[0], shape[-1])),
+        notes=notes,
     )
 
 
-def noise_from_fastmri(path: Path) -> NoiseScan | None:
-    """The array ``noise`` (coil, ...) of an HDF5 file, ``None`` where there is none."""
+def fastmri_noise(path: Path) -> np.ndarray | None:
+    """The array ``noise`` of an HDF5 file, ``None`` where there is none."""
     with opened_hdf5(path) as file:
-        samples = array(file, "noise")
-    return None if samples is None else _scan(samples, path)
+        return array(file, "noise", KINDS)
 
 
-def _scan(samples: np.ndarray, path: Path) -> NoiseScan:
-    return NoiseScan(noise_samples(samples, path), f"noise scan of {printable(path.name)}")
+def _evidence(header: Any, shape: tuple[int, ...], images: dict[str, tuple[int, ...]]) -> Evidence:
+    """What header and images say of the axes; numbers that no axis has are left aside: coils may have been combined."""
+    slices = {name: size[0] for name, size in images.items() if len(size) == 3 and size[0] in shape}
+    if header is None:
+        return Evidence(slices=slices, flat=bool(slices))
+    system, matrix = header.acquisitionSystemInformation, header.encoding[0].encodedSpace.matrixSize
+    channels = system.receiverChannels if system else None
+    coils = {"the header": int(channels)} if channels in shape else {}
+    if not coils and len(shape) == 3:
+        coils = {"the header": 1}
+    # The phase encoding may be padded or cut, the readout is as long as it was measured.
+    readout = {"the readout of the header": (int(matrix.x),)} if matrix.x in shape else {}
+    return Evidence(coils, slices, readout, flat=matrix.z == 1)
 
 
-def _columns(mask: np.ndarray, n: int, path: Path) -> torch.Tensor:
-    if mask.size != n:
-        raise InputError(
-            f"mask in {path.name} does not fit its k-space",
-            expected=f"{n} values, one for each kx",
-            received=f"shape {mask.shape}",
-            remedy="fastMRI masks choose columns, the last axis of kspace.",
-        )
-    return torch.from_numpy(mask.reshape(n).astype(bool))
+def _geometry(encoded: Any, shape: tuple[int, ...]) -> Geometry:
+    """Readout along y and phase encoding along x, as in fastMRI, unless the header fits the other way round only."""
+    fov = encoded.fieldOfView_mm
+    along = (fov.y, fov.x) if _turned(shape, encoded.matrixSize.x) else (fov.x, fov.y)
+    return Geometry((fov.z, along[0] / shape[0], along[1] / shape[1]))
+
+
+def _turned(shape: tuple[int, ...], readout: int) -> bool:
+    """Whether the readout of the header is as long as the last axis, and not as the one before."""
+    return len(shape) > 1 and shape[-1] == readout != shape[-2]
 
 
 def _encoded_columns(encoding: Any, n: int) -> tuple[int, int] | None:
     """First phase encoding and the one behind the last, of n columns, by the encoding limits; ``None`` without them."""
-    limits = None if encoding is None else encoding.encodingLimits.kspace_encoding_step_1
-    if limits is None or int(encoding.encodedSpace.matrixSize.y) != n:
+    limits = encoding.encodingLimits.kspace_encoding_step_1
+    if limits is None or None in (limits.center, limits.maximum) or int(encoding.encodedSpace.matrixSize.y) != n:
         return None
     first = n // 2 - int(limits.center)
     return first, first + int(limits.maximum) + 1
-
-
-def _geometry(encoding: Any, shape: tuple[int, ...]) -> Geometry:
-    if encoding is None:
-        return Geometry(measured=False)
-    fov = encoding.encodedSpace.fieldOfView_mm
-    return Geometry((fov.z, fov.x / shape[0], fov.y / shape[1]))

@@ -3,40 +3,71 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from mrnoise.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.files.opening import check_heaps, get, opened_hdf5, reading
-from mrnoise.io.scans.fastmri import noise_from_fastmri, read_fastmri
+from mrnoise.files.opening import check_heaps, opened_hdf5, reading
+from mrnoise.files.text import printable
+from mrnoise.io.scans.axis_order import parsed_axes
+from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise
+from mrnoise.io.scans.fastmri import fastmri_arrays, fastmri_noise
+from mrnoise.io.scans.matlab import START as MATLAB
+from mrnoise.io.scans.matlab import matlab_arrays, matlab_noise
 from mrnoise.io.scans.mrd import read_mrd
+from mrnoise.io.scans.mrd2 import START as STREAM
+from mrnoise.io.scans.mrd2 import as_version1
 from mrnoise.io.scans.mrd_groups import load_noise_group, mrd_groups
 from mrnoise.io.scans.noise_scan import NoiseScan
-from mrnoise.io.scans.npz import noise_from_npz, read_npz
+from mrnoise.io.scans.npz import npy_array, npy_arrays, npz_arrays, npz_noise
+from mrnoise.io.scans.scan_arrays import ScanArrays
+from mrnoise.io.scans.scan_of_arrays import scan_of, scan_of_noise
 
-ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
-HDF5_START = b"\x89HDF\r\n\x1a\n"
+MRD, MRD2 = "MRD", "MRD v2"
+# Readers of arrays: of a scan, and of a noise scan, by the name of the format.
+ARRAYS: dict[str, tuple[Callable[[Path], ScanArrays], Callable[[Path], np.ndarray | None]]] = {
+    "npz": (npz_arrays, npz_noise),
+    "npy": (npy_arrays, npy_array),
+    "HDF5": (fastmri_arrays, fastmri_noise),
+    "MATLAB": (matlab_arrays, matlab_noise),
+    "BART": (bart_arrays, bart_noise),
+}
+FORMATS = "MRD (ISMRMRD HDF5, or a stream of version 2), fastMRI or other HDF5, npz, npy, MATLAB, BART (.cfl with .hdr)"
+# How files start; HDF5 may have something before it, as MATLAB files have.
+STARTS = {b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"\x93NUMPY": "npy", MATLAB: "MATLAB", STREAM: MRD2}
 
-READERS: dict[str, Callable[[Path, NoiseScan | None], Acquisition]] = {"npz": read_npz, "fastMRI": read_fastmri}
 
+def read(
+    path: str | Path,
+    *,
+    noise: str | Path | None = None,
+    group: str | None = None,
+    axes: str | Sequence[str] | None = None,
+) -> Acquisition:
+    """Acquisition from a file: MRD (ISMRMRD), or arrays in HDF5 (fastMRI), npz, npy, MATLAB or BART files.
 
-def read(path: str | Path, *, noise: str | Path | None = None, group: str | None = None) -> Acquisition:
-    """Acquisition from a file: MRD (ISMRMRD), fastMRI HDF5 or npz.
-
-    The format is told by the content, not by the name. See `read_mrd`, `read_fastmri` and `read_npz` for
-    what each takes from the file and how axes are ordered.
+    The format is told by the content; only BART's, which has no mark, by the name. See `read_mrd`, `fastmri_arrays`,
+    `npz_arrays`, `matlab_arrays` and `bart_arrays` for what each takes from the file and how axes are ordered. Streams
+    of MRD version 2 need mrnoise[mrd2].
 
     Parameters
     ----------
     path
         File with k-space.
     noise
-        File with a noise scan, of any of the three formats: noise lines of an MRD file, or an array
-        ``noise`` (coil, ...). Its Ψ replaces what ``path`` itself says about noise. Between two MRD files
+        File with a noise scan, of any of these formats: noise lines of an MRD file, or an array ``noise`` (coil, ...),
+        in BART and npy files the only one. Its Ψ replaces what ``path`` itself says about noise. Between two MRD files
         coils are matched by name and Ψ is scaled to the bandwidth of the image lines.
     group
         HDF5 group of the scan in an MRD file, where several hold k-space.
+    axes
+        Names of all axes of an array, as they lie in the file: "slice,ky,kx,coil", of slice, frame, echo, set, phase,
+        average, coil, kz, ky and kx. Images are those of the order (..., coil, [kz,] ky, kx); averages are averaged.
+        ``None``: those that file or format give, or that follow from a noise scan, a mask or coil maps beside it.
 
     Returns
     -------
@@ -60,78 +91,86 @@ def read(path: str | Path, *, noise: str | Path | None = None, group: str | None
     ((16, 12), 4, 'noise scan of head.npz, 1000 samples')
     """
     path = Path(path)
+    names = None if axes is None else parsed_axes(axes)
     form = _format(path)
     scan = None if noise is None else _noise_scan(Path(noise))
-    if form == "MRD":
-        return read_mrd(path, scan, group)
-    if group is not None:
+    if group is not None and form in ARRAYS:
         raise InputError(
             f"{path.name} has no MRD groups",
             expected="an MRD file, where a group is named",
             received=f"the group {group} of a file of the kind {form}",
             remedy="Leave the group out.",
         )
-    if form not in READERS:
+    if form in ARRAYS:
+        return scan_of(ARRAYS[form][0](path), scan, names)
+    if names is not None:
         raise InputError(
-            f"{path.name} holds a noise scan, but no k-space",
-            expected="an array kspace",
-            received="an array noise",
-            remedy="Give this file as noise= and the scan as path.",
+            f"{path.name} is an MRD file, which says itself where each line belongs",
+            expected="names of axes for a file of arrays",
+            received=",".join(names),
+            remedy="Leave --axes out.",
         )
-    return READERS[form](path, scan)
+    if form == MRD:
+        return read_mrd(path, scan, group)
+    with tempfile.TemporaryDirectory() as folder:
+        new, notes = as_version1(path, Path(folder))
+        acquisition = read_mrd(new, scan, group)
+    said = (*acquisition.notes, *notes)
+    return acquisition.replace(source=f"{printable(path.name)} ({MRD2})", notes=said)
 
 
 def _noise_scan(path: Path) -> NoiseScan:
     form = _format(path)
-    if form == "npz":
-        return noise_from_npz(path)
-    scan = load_noise_group(path).noise_scan() if form == "MRD" else noise_from_fastmri(path)
+    if form in ARRAYS:
+        samples = ARRAYS[form][1](path)
+        scan = None if samples is None else scan_of_noise(samples, path)
+    elif form == MRD:
+        scan = load_noise_group(path).noise_scan()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            scan = load_noise_group(as_version1(path, Path(folder))[0]).noise_scan()
     if scan is None:
         raise InputError(
             f"{path.name} holds no noise scan",
             expected="an array noise (coil, ...), or MRD lines flagged as noise",
-            received="MRD lines without the noise flag" if form == "MRD" else "an HDF5 file without it",
+            received="an HDF5 file without it" if form in ARRAYS else "MRD lines without the noise flag",
             remedy="Give the noise scan taken with this scan, or leave noise= out to estimate Ψ from k-space.",
         )
     return scan
 
 
 def _format(path: Path) -> str:
-    """Format by content: "npz", "MRD", "fastMRI", or "noise" for HDF5 with an array noise alone."""
+    """Format by content: MRD of version 1 or 2, or one of `ARRAYS`."""
     if not os.path.isfile(path):  # whatever the name
         raise InputError(
             f"there is no file {path}",
-            expected="an MRD, fastMRI HDF5 or npz file",
+            expected=FORMATS,
             received="a folder" if os.path.isdir(path) else "a path that does not exist",
             remedy="Check the path.",
         )
     with reading(path, "a file that can be read", "Check the permissions of the file."), path.open("rb") as file:
         start = file.read(8)
-    if start.startswith(ZIP_STARTS):
-        return "npz"
-    if start == HDF5_START:
-        return _hdf5_format(path)
+    for mark, form in STARTS.items():
+        if start.startswith(mark):
+            return form
+    import h5py
+
+    if h5py.is_hdf5(path):
+        check_heaps(path)
+        with opened_hdf5(path) as file:
+            return MRD if "kspace" not in file and mrd_groups(file) else "HDF5"
+    if path.suffix in SUFFIXES:
+        return "BART"
+    if path.suffix == ".dat":
+        raise InputError(
+            f"{path.name} is not read as it is",
+            expected=FORMATS,
+            received="a .dat file, as Siemens scanners write raw data (twix)",
+            remedy="Convert it with siemens_to_ismrmrd; convert the noise adjustment in the same file too (-z 1).",
+        )
     raise InputError(
         f"{path.name} is of no known format",
-        expected="MRD (ISMRMRD HDF5), fastMRI HDF5 or npz",
+        expected=FORMATS,
         received=f"{path.stat().st_size} bytes that start with {start!r}",
         remedy="Convert vendor raw data with a tool of the ISMRMRD project.",
-    )
-
-
-def _hdf5_format(path: Path) -> str:
-    check_heaps(path)
-    with opened_hdf5(path) as file:
-        if get(file, "kspace") is not None:
-            return "fastMRI"
-        if mrd_groups(file):
-            return "MRD"
-        if get(file, "noise") is not None:
-            return "noise"
-        found = ", ".join(file) or "nothing"
-    raise InputError(
-        f"{path.name} is HDF5, but holds no k-space",
-        expected="kspace (fastMRI), or a group with data and xml such as dataset (MRD)",
-        received=found,
-        remedy="Rename the array to kspace, or convert the raw data with a tool of the ISMRMRD project.",
     )
