@@ -227,7 +227,7 @@ def test_sigpy_writes_npy(tmp_path, noise):
     np.save(tmp_path / "n.npy", noise)
     scan = read(tmp_path / "k.npy", noise=tmp_path / "n.npy")
     same(scan, kspace)
-    assert scan.notes == ("axes recognized as coil, ky, kx: 5 coils by the noise scan",)
+    assert scan.notes[0] == "axes recognized as coil, ky, kx: 5 coils by the noise scan"
     image = RootSumOfSquares().bind(scan)(scan.kspace)
     assert torch.allclose(image, torch.from_numpy(np.linalg.norm(images, axis=0)).to(image.dtype), atol=1e-4)
 

@@ -336,8 +336,8 @@ def test_bandwidth_ratio_of_a_real_noise_scan(shared):
 def test_scaling_agrees_with_whitening_to_unit_variance_per_real_channel(rng):
     """Whitening with W = √(2 T B / T_noise) L⁻¹ gives noise of SD 1 in each real channel: W Ψ Wᴴ = 2 I."""
     scan = NoiseScan(torch.from_numpy(unit_noise(rng, COILS, 500)), "scan", 4.0, 0.8)
-    psi = scan.covariance(COILS, dwell_us=10.0)
-    unscaled = scan.covariance(COILS)
+    psi = scan.covariance(dwell_us=10.0)
+    unscaled = scan.covariance()
     whitening = (2 * 10 * 0.8 / 4) ** 0.5 * torch.linalg.inv(unscaled.factor)
     assert torch.allclose(whitening @ psi.matrix @ whitening.mH, 2 * torch.eye(COILS, dtype=torch.complex128))
 
@@ -411,8 +411,8 @@ def bad_files(folder, rng):
     yield "too long", lines(), header((1, NY, 16)), "does not fit the encoded matrix.*24 samples"
     yield "off centre", lines(centre=2), header(), "does not fit the encoded matrix.*centre at 2"
     yield "NaN", lines(line(nan)), header(), "NaN"
-    yield "noise coils", [noise_line(rng), line(nan[:2] * 0 + 1)], header(), "coil count.*2 coils.*3 in"
-    yield "dwell", lines(line(nan * 0, dwell=9)), header(), "dwell times.*5 to 9"
+    yield "noise coils", [noise_line(rng), line(np.ones((2, OVERSAMPLED)))], header(), "coil count.*2 coils.*3 in"
+    yield "dwell", lines(line(np.ones((COILS, OVERSAMPLED)), dwell=9)), header(), "dwell times.*5 to 9"
     yield "short noise", [noise_line(rng, n=2), *lines()[1:]], header(), "too few noise samples"
     mad = "<relativeReceiverNoiseBandwidth>-1</relativeReceiverNoiseBandwidth>"
     yield "bandwidth", lines(), header(system=mad), "makes no sense.*-1"
@@ -433,7 +433,7 @@ def test_missing_and_repeated_labels_are_explained(tmp_path, rng):
         path = write(tmp_path / f"{number}.h5", data, header(system=labels(*names)))
         with pytest.raises(InputError, match="coils of the noise scan do not match"):
             read(path, noise=noise)
-    with pytest.raises(InputError, match="holds no noise scan"):
+    with pytest.raises(InputError, match="holds no image lines"):
         read(noise, noise=path)
 
 

@@ -108,7 +108,7 @@ def test_fastmri_axes_mask_padding_and_voxel_size(tmp_path, rng):
     assert torch.equal(acq.kspace, torch.from_numpy(values * wanted))
     # Rows: readout, 400 mm over 40 samples with oversampling. Columns: 168 mm over 56.
     assert acq.geometry.voxel_size == pytest.approx((4.5, 10, 3))
-    assert "periphery" in acq.noise_covariance.source
+    assert "background of the readouts" in acq.noise_covariance.source
 
 
 def test_fastmri_single_coil_without_header(tmp_path, rng):

@@ -280,6 +280,39 @@ class Acquisition(TensorRecord):
             axes=tuple(axis for axis in self.axes if axis not in index),
         )
 
+    def select_coils(self, coils: Sequence[int]) -> Acquisition:
+        """The scan as these coils measured it, in this order, counted from 0.
+
+        Raises
+        ------
+        InputError
+            If there is no such coil, or none is left.
+
+        Examples
+        --------
+        >>> scan = Acquisition(torch.randn(4, 8, 6, dtype=torch.complex64), torch.eye(4))
+        >>> scan.select_coils([0, 3]).n_coils
+        2
+        """
+        if not coils or any(not 0 <= coil < self.n_coils for coil in coils):
+            raise InputError(
+                "no such coils",
+                expected=f"some of 0 to {self.n_coils - 1}",
+                received=str(list(coils)),
+                remedy="Coils are counted from 0.",
+            )
+        index = torch.tensor(coils, device=self.kspace.device)
+
+        def part(values: Tensor | None, axis: int) -> Tensor | None:
+            return None if values is None else values.index_select(axis, index)
+
+        return self.replace(
+            kspace=part(self.kspace, self.coil_axis),
+            noise_covariance=self.noise_covariance.select(list(coils)),
+            coil_maps=part(self.coil_maps, -self.spatial_dims - 1),
+            calibration=part(self.calibration, self.coil_axis),
+        )
+
     def slices(self) -> Iterator[Acquisition]:
         """The independent images one by one, without leading axes."""
         for place in itertools.product(*(range(n) for n in self.batch_shape)):

@@ -12,6 +12,10 @@ from mrnoise.errors import InputError
 from mrnoise.tensor_record import TensorRecord
 
 HERMITIAN_TOLERANCE = 1e-4
+# A coil with less than this part of the largest variance is dead.
+DEAD = 1e-12
+# Two coils with 1 - |correlation|² below this are one: noise of single precision is no reason to differ by more.
+COPY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +80,16 @@ class NoiseCovariance(TensorRecord):
         # Below this an eigenvalue is zero as far as double precision can tell.
         floor = matrix.shape[0] * torch.finfo(torch.float64).eps * float(eigenvalues.abs().max())
         if float(eigenvalues[0]) <= floor:
+            faulty = faulty_coils(matrix)
+            named = "".join(f"; coil {i} is {what}" for i, what in faulty.items())
             raise InputError(
                 "noise covariance is not positive definite",
                 expected="all eigenvalues positive",
                 received=f"eigenvalue 0 of {len(eigenvalues)} = {float(eigenvalues[0]):.3g} "
-                f"(largest {float(eigenvalues[-1]):.3g})",
-                remedy="Remove dead or duplicated coils, or measure more noise samples than coils.",
+                f"(largest {float(eigenvalues[-1]):.3g}){named}",
+                remedy=f"Leave these coils out: --drop-coils {','.join(map(str, faulty))}, or --drop-coils auto."
+                if faulty
+                else "Measure more noise samples than coils; combined or virtual coils depend on each other.",
             )
         object.__setattr__(self, "matrix", matrix)
 
@@ -161,6 +169,33 @@ class NoiseCovariance(TensorRecord):
             "largest_eigenvalue": float(self.eigenvalues[-1]),
             "largest_correlation": self.largest_correlation,
         }
+
+
+def faulty_coils(matrix: Tensor) -> dict[int, str]:
+    """Coils that alone make a covariance singular, counted from 0, and what is wrong with each.
+
+    Parameters
+    ----------
+    matrix
+        (coil, coil), Hermitian.
+
+    Returns
+    -------
+    dict
+        "dead" for a coil without variance, "a copy of coil i" for one that is proportional to an earlier one.
+
+    Examples
+    --------
+    >>> faulty_coils(torch.tensor([[2.0, 0, 2.0], [0, 0, 0], [2.0, 0, 2.0]]))
+    {1: 'dead', 2: 'a copy of coil 0'}
+    """
+    variance = matrix.diagonal().real
+    found = dict.fromkeys((variance <= DEAD * variance.max()).nonzero().flatten().tolist(), "dead")
+    copies = matrix.abs().square() > (1 - COPY) * variance[:, None] * variance
+    for first, second in copies.triu(1).nonzero().tolist():
+        if first not in found:
+            found.setdefault(second, f"a copy of coil {first}")
+    return dict(sorted(found.items()))
 
 
 def _along(matrix: Tensor, values: Tensor, axis: int) -> Tensor:

@@ -12,12 +12,16 @@ from mrnoise.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mrnoise.acquisition import Acquisition
+
 
 def info(
     scan: Annotated[Path | None, typer.Argument(help="Scan to describe.", show_default=False)] = None,
     noise: options.NoiseFile = None,
     group: options.Group = None,
     axes: options.Axes = None,
+    noise_covariance: options.NoiseCovarianceFile = None,
+    drop_coils: options.DropCoils = None,
 ) -> None:
     """Versions, device and self-checks; with SCAN: its shape, sampling and noise covariance."""
     from rich.table import Table
@@ -29,18 +33,27 @@ def info(
     if scan is None:
         passed = _describe_installation(table)
     else:
-        _describe_scan(table, scan, noise, group, axes)
+        from mrnoise.cli.scan import coils
+        from mrnoise.io import read
+
+        found = read(
+            scan,
+            noise=noise,
+            noise_covariance=noise_covariance,
+            drop_coils=coils(drop_coils),
+            group=group,
+            axes=axes,
+        )
+        _describe_scan(table, found)
     OUT.print(table)
     if not passed:
         raise typer.Exit(1)
 
 
-def _describe_scan(table: Table, scan: Path, noise: Path | None, group: str | None, axes: str | None) -> None:
-    from mrnoise.io import read
+def _describe_scan(table: Table, acquisition: Acquisition) -> None:
     from mrnoise.mapping.provenance import of_scan
     from mrnoise.sampling import Grid
 
-    acquisition = read(scan, noise=noise, group=group, axes=axes)
     sampling = acquisition.sampling
     if isinstance(sampling, Grid):
         names = ("k2", "k1", "k0")[-acquisition.spatial_dims :]

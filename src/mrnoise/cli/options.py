@@ -30,6 +30,21 @@ Axes = Annotated[
         show_default=False,
     ),
 ]
+NoiseCovarianceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--noise-covariance",
+        help="Instead of a noise scan: Ψ, coil × coil, in squared units of k-space (.npy, .npz, or text with commas).",
+        show_default=False,
+    ),
+]
+DropCoils = Annotated[
+    str | None,
+    typer.Option(
+        help="Coils to leave out, counted from 0, such as 3,7; or auto: those that are dead or copies of another.",
+        show_default=False,
+    ),
+]
 ReconstructionName = Annotated[
     str,
     typer.Option(

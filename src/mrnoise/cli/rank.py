@@ -38,6 +38,8 @@ def patterns(
     patterns: Annotated[str, typer.Option(help="Comma-separated.")] = "equispaced,caipi,random_1d,random_2d,poisson",
     draws: Annotated[int, typer.Option(help="Masks of each random pattern.")] = 4,
     noise: options.NoiseFile = None,
+    noise_covariance: options.NoiseCovarianceFile = None,
+    drop_coils: options.DropCoils = None,
     group: options.Group = None,
     axes: options.Axes = None,
     reconstruction: options.ReconstructionName = "cg-sense",
@@ -72,7 +74,7 @@ def patterns(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
-    acquisition = _whole_scan(scan, noise, group, axes, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, slice_index, coil_maps, device)
     region = read_region(roi, grid_of(acquisition, image_of(method, acquisition)))
     names = patterns.split(",")
     with ranking_progress() as progress:
@@ -125,6 +127,8 @@ def networks(
         ),
     ] = None,
     noise: options.NoiseFile = None,
+    noise_covariance: options.NoiseCovarianceFile = None,
+    drop_coils: options.DropCoils = None,
     group: options.Group = None,
     axes: options.Axes = None,
     weights: options.Weights = "brain",
@@ -158,7 +162,7 @@ def networks(
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
-    acquisition = _whole_scan(scan, noise, group, axes, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, slice_index, coil_maps, device)
     with ranking_progress() as progress:
         rows = rank_networks(
             methods,
@@ -198,6 +202,8 @@ def networks(
 def _whole_scan(
     scan: Path,
     noise: Path | None,
+    noise_covariance: Path | None,
+    drop_coils: str | None,
     group: str | None,
     axes: str | None,
     slice_index: int | None,
@@ -210,6 +216,8 @@ def _whole_scan(
     return load_scan(
         scan,
         noise,
+        noise_covariance=noise_covariance,
+        drop_coils=drop_coils,
         group=group,
         axes=axes,
         slice_index=slice_index,

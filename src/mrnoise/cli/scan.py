@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mrnoise.errors import InputError
 
@@ -90,10 +90,35 @@ class Undersampling:
         return caipi(shape, (first, last), calibration=calibration)
 
 
+def coils(text: str | None) -> list[int] | Literal["auto"]:
+    """Coils to leave out: none, "auto" or numbers with commas between them.
+
+    Raises
+    ------
+    InputError
+        If the text is something else.
+    """
+    if text is None:
+        return []
+    if text == "auto":
+        return "auto"
+    numbers = [number.strip() for number in text.split(",")]
+    if not all(number.isdecimal() and len(number) < 10 for number in numbers):
+        raise InputError(
+            "cannot read the coils to leave out",
+            expected="numbers with commas between them, or auto",
+            received=f"--drop-coils {text}",
+            remedy="For example: --drop-coils 3,7",
+        )
+    return [int(number) for number in numbers]
+
+
 def load_scan(
     path: Path,
     noise: Path | None,
     *,
+    noise_covariance: Path | None = None,
+    drop_coils: str | None = None,
     group: str | None = None,
     slice_index: int | None,
     coil_maps: str,
@@ -119,7 +144,14 @@ def load_scan(
             received=coil_maps,
             remedy="Use fixed, the classical definition.",
         )
-    acquisition = read(path, noise=noise, group=group, axes=axes)
+    acquisition = read(
+        path,
+        noise=noise,
+        noise_covariance=noise_covariance,
+        drop_coils=coils(drop_coils),
+        group=group,
+        axes=axes,
+    )
     if slice_index is not None:
         slices = list(acquisition.slices())
         if not 0 <= slice_index < len(slices):

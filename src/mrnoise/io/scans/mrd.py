@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mrnoise.acquisition import Acquisition, Geometry
-from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.errors import InputError
 from mrnoise.files.text import printable
+from mrnoise.io.scans.given_noise import NOTHING_GIVEN, GivenNoise
 from mrnoise.io.scans.mrd_calibration import calibration_kspace
 from mrnoise.io.scans.mrd_file import MrdFile, load_mrd
 from mrnoise.io.scans.mrd_geometry import mrd_geometry
@@ -19,7 +20,6 @@ from mrnoise.io.scans.mrd_phase_encoding import PhaseEncoding, phase_encoding
 from mrnoise.io.scans.mrd_readout import readouts
 from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS, roles
 from mrnoise.io.scans.mrd_sorting import numbered, out_of_phase, sort_lines
-from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.sampling import Grid, encoded_extent
 
 # What an acquisition calls the axis of each counter.
@@ -28,7 +28,7 @@ AXES = {"repetition": "frame", "contrast": "echo"}
 AVERAGED = ("average", "segment")
 
 
-def read_mrd(path: str | Path, noise: NoiseScan | None = None, group: str | None = None) -> Acquisition:
+def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | None = None) -> Acquisition:
     """Acquisition from an MRD HDF5 file with Cartesian or echo-planar lines.
 
     K-space is (frame, set, phase, echo, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a volume; frames are
@@ -52,8 +52,8 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None, group: str | None
     path
         The file.
     noise
-        Noise scan to use instead of the noise lines of the file, of the group of the scan or of another one. Without
-        any, Ψ is estimated from k-space. The scaling to the bandwidth of the lines is that of `bandwidth_factor`.
+        What to use instead of the noise lines of the file, of the group of the scan or of another one. Without any, Ψ
+        is estimated from k-space. The scaling to the bandwidth of the lines is that of `bandwidth_factor`.
     group
         HDF5 group of the scan, where several hold k-space.
 
@@ -83,27 +83,20 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None, group: str | None
         notes.append(f"{missing} of {counts.flatten(-dims)[..., 0].numel()} images have no lines.")
     counts = _shared(counts, dims)
     mask, averages = counts > 0, counts if float(counts.max()) > 1 else None
-    n_coils, labels, dwell = int(kspace.shape[-dims - 1]), file.labels(int(lines[0])), file.dwell_us(lines)
-    noise = noise or file.noise_scan(n_coils)
-    if noise is None and elsewhere is not None:
-        noise = load_mrd(path, elsewhere).noise_scan(n_coils)
-        notes.append(f"The noise scan is that of the group {printable(elsewhere)}.")
-    if noise is None and file.header.noise_measurement:
+    own = file.noise_scans()
+    if not own and elsewhere is not None:
+        own = load_mrd(path, elsewhere).noise_scans()
+        if not (noise.scans or noise.covariance is not None):
+            notes.append(f"The noise scan is that of the group {printable(elsewhere)}.")
+    if not (own or noise.scans or noise.covariance is not None) and file.header.noise_measurement:
         notes.append(f"The header names measurement {printable(file.header.noise_measurement)} as its noise scan.")
-    if noise is None:  # the mean of N lines has the noise of one line over √N
-        weighted = kspace * counts.clamp_min(1).sqrt().unsqueeze(-dims - 1)
-        psi = estimate_noise_covariance(weighted, mask, spatial_dims=dims)
-    else:
-        psi = noise.covariance(n_coils, dwell, labels)
-        if found.noise != 1:
-            psi = psi.scaled(found.noise, f"{found.noise:.3g} after regridding, where fewest samples were averaged")
     calibration = None
     if chosen.calibration.size:
         calibration, said = calibration_kspace(file, lines, chosen.calibration, encodings, kspace)
         notes += said
-    return Acquisition(
+    acquisition = Acquisition(
         kspace=kspace,
-        noise_covariance=psi,
+        noise_covariance=torch.eye(int(kspace.shape[-dims - 1])),
         sampling=_sampling(mask, dims, encodings),
         averages=averages,
         calibration=calibration,
@@ -113,6 +106,12 @@ def read_mrd(path: str | Path, noise: NoiseScan | None = None, group: str | None
         source=f"{printable(path.name)} (MRD)",
         notes=tuple(dict.fromkeys(notes)),
     )
+    dwell, labels = file.dwell_us(lines), file.labels(int(lines[0]))
+    settled = noise.settled(acquisition, own, dwell_us=dwell, labels=labels)
+    if found.noise == 1 or noise.covariance is not None or not (noise.scans or own):
+        return settled
+    words = f"{found.noise:.3g} after regridding, where fewest samples were averaged"
+    return settled.replace(noise_covariance=settled.noise_covariance.scaled(found.noise, words))
 
 
 def _checked(file: MrdFile, lines: np.ndarray) -> list[str]:

@@ -14,6 +14,7 @@ from mrnoise.errors import InputError
 from mrnoise.files.opening import get, opened_hdf5, text
 from mrnoise.files.text import printable
 from mrnoise.io.scans.mrd_header import Encoding, MrdHeader, parse_header
+from mrnoise.io.scans.noise_lines import clean_samples, copied, no_noise
 from mrnoise.io.scans.noise_scan import NoiseScan
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
@@ -115,23 +116,48 @@ class MrdFile:
             return tuple(names[number] for number in active)
         return ()
 
-    def noise_scan(self, n_coils: int | None = None) -> NoiseScan | None:
-        """The noise lines, ``None`` where there are none.
+    def noise_scans(self, *, unflagged: bool = False) -> tuple[NoiseScan, ...]:
+        """The noise lines, one scan for each number of channels and dwell time; none where there are no such lines.
 
-        The relative receiver noise bandwidth is 0.793 where the header names a vendor but gives no value,
-        and 1 where it names no vendor: simulated noise is white.
+        Samples that a line discards are left out. The relative receiver noise bandwidth is 0.793 where the header names
+        a vendor but gives no value, and 1 where it names no vendor: simulated noise is white.
 
         Parameters
         ----------
-        n_coils
-            Of lines with different numbers of channels those with this one are taken; else those of which there are
-            most.
+        unflagged
+            Where no line is flagged as noise, take those of the image: they were acquired without excitation.
         """
-        lines = np.flatnonzero(self.flagged(NOISE))
+        flagged = self.flagged(NOISE)
+        lines = np.flatnonzero(flagged)
+        notes: tuple[str, ...] = ()
+        if not lines.size and unflagged:
+            lines = np.flatnonzero(~self.flagged(*NOT_IMAGING))
+            notes = (f"no line of {printable(self.path.name)} is flagged as noise: its {lines.size} lines were taken",)
         if not lines.size:
-            return None
-        found = lines
-        lines = self.with_channels(lines, n_coils)
+            return ()
+        bandwidth, bandwidth_source = self._noise_bandwidth()
+        image = [torch.from_numpy(self.samples[i]) for i in np.flatnonzero(~flagged)] if flagged.any() else []
+        source, scans = f"noise scan of {printable(self.path.name)}", []
+        keys = np.stack([self.heads["active_channels"][lines], self.heads["sample_time_us"][lines]], 1)
+        for key in np.unique(keys, axis=0):
+            group = lines[(keys == key).all(1) | np.isnan(keys).any(1)]
+            dwell, kept = self.dwell_us(group), [self._kept(i) for i in group]
+            whole = [torch.from_numpy(self.samples[i]) for i in group]
+            fault = copied(whole, image) or no_noise(kept)
+            samples, left_out = clean_samples(kept, source)
+            labels = self.labels(int(group[0]))
+            scans.append(
+                NoiseScan(samples, source, dwell, bandwidth, bandwidth_source, labels, notes + left_out, fault)
+            )
+        return tuple(scans)
+
+    def _kept(self, line: int) -> torch.Tensor:
+        """Samples of a line without those that it discards."""
+        first, last = int(self.heads["discard_pre"][line]), int(self.heads["discard_post"][line])
+        return torch.from_numpy(self.samples[line][:, first : max(self.samples[line].shape[1] - last, first)])
+
+    def _noise_bandwidth(self) -> tuple[float, str]:
+        """Relative receiver noise bandwidth of the header, and where it is from."""
         system = self.header.acquisitionSystemInformation
         given = system.relativeReceiverNoiseBandwidth
         if given is not None and not 0 < given <= 1.5:
@@ -143,21 +169,8 @@ class MrdFile:
             )
         vendor = system.systemVendor
         if given is not None:
-            bandwidth, source = float(given), "header"
-        elif vendor:
-            bandwidth, source = DEFAULT_BANDWIDTH, f"default, {vendor} gives none"
-        else:
-            bandwidth, source = 1.0, "no vendor named"
-        others = len(found) - len(lines)
-        return NoiseScan(
-            torch.from_numpy(np.concatenate([self.samples[i] for i in lines], axis=1)),
-            f"noise scan of {printable(self.path.name)}"
-            + (f", {others} of {len(found)} lines with other channels left out" if others else ""),
-            self.dwell_us(lines),
-            bandwidth,
-            source,
-            self.labels(int(lines[0])),
-        )
+            return float(given), "header"
+        return (DEFAULT_BANDWIDTH, f"default, {vendor} gives none") if vendor else (1.0, "no vendor named")
 
     def with_channels(self, lines: np.ndarray, n_coils: int | None) -> np.ndarray:
         """Those of the lines with this number of channels; where there are none, with the most common one."""

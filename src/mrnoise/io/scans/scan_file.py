@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from mrnoise.acquisition import Acquisition
 from mrnoise.errors import InputError
@@ -15,7 +17,9 @@ from mrnoise.files.opening import check_heaps, opened_hdf5, reading
 from mrnoise.files.text import printable
 from mrnoise.io.scans.axis_order import parsed_axes
 from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise
+from mrnoise.io.scans.covariance_file import read_covariance
 from mrnoise.io.scans.fastmri import fastmri_arrays, fastmri_noise
+from mrnoise.io.scans.given_noise import GivenNoise
 from mrnoise.io.scans.matlab import START as MATLAB
 from mrnoise.io.scans.matlab import matlab_arrays, matlab_noise
 from mrnoise.io.scans.mrd import read_mrd
@@ -25,7 +29,7 @@ from mrnoise.io.scans.mrd_groups import load_noise_group, mrd_groups
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import npy_array, npy_arrays, npz_arrays, npz_noise
 from mrnoise.io.scans.scan_arrays import ScanArrays
-from mrnoise.io.scans.scan_of_arrays import scan_of, scan_of_noise
+from mrnoise.io.scans.scan_of_arrays import noise_scan, scan_of
 
 MRD, MRD2 = "MRD", "MRD v2"
 # Readers of arrays: of a scan, and of a noise scan, by the name of the format.
@@ -45,6 +49,8 @@ def read(
     path: str | Path,
     *,
     noise: str | Path | None = None,
+    noise_covariance: str | Path | Tensor | None = None,
+    drop_coils: Sequence[int] | Literal["auto"] = (),
     group: str | None = None,
     axes: str | Sequence[str] | None = None,
 ) -> Acquisition:
@@ -61,13 +67,20 @@ def read(
     noise
         File with a noise scan, of any of these formats: noise lines of an MRD file, or an array ``noise`` (coil, ...),
         in BART and npy files the only one. Its Ψ replaces what ``path`` itself says about noise. Between two MRD files
-        coils are matched by name and Ψ is scaled to the bandwidth of the image lines.
+        coils are matched by name and Ψ is scaled to the bandwidth of the image lines. Where no line of an MRD file is
+        flagged as noise, those of its image are taken: they were acquired without excitation.
     group
         HDF5 group of the scan in an MRD file, where several hold k-space.
     axes
         Names of all axes of an array, as they lie in the file: "slice,ky,kx,coil", of slice, frame, echo, set, phase,
         average, coil, kz, ky and kx. Images are those of the order (..., coil, [kz,] ky, kx); averages are averaged.
         ``None``: those that file or format give, or that follow from a noise scan, a mask or coil maps beside it.
+    noise_covariance
+        Ψ instead of a noise scan: a (coil, coil) tensor, or a file that holds one (.npy, .npz, or text with commas),
+        total complex variance in squared units of this k-space. It is taken as it is.
+    drop_coils
+        Coils to leave out of k-space, Ψ and coil maps, counted from 0, or "auto" for those that are dead or copies of
+        another. ``notes`` says which.
 
     Returns
     -------
@@ -78,7 +91,7 @@ def read(
     Raises
     ------
     InputError
-        If a file is missing, of another format, damaged, or does not fit.
+        If a file is missing, of another format, damaged, or does not fit, or if two sources of Ψ are given.
 
     Examples
     --------
@@ -93,7 +106,19 @@ def read(
     path = Path(path)
     names = None if axes is None else parsed_axes(axes)
     form = _format(path)
-    scan = None if noise is None else _noise_scan(Path(noise))
+    if noise is not None and noise_covariance is not None:
+        raise InputError(
+            "noise scan and noise covariance exclude each other",
+            expected="one of the two",
+            received=f"{noise} and {noise_covariance if isinstance(noise_covariance, str | Path) else 'a tensor'}",
+            remedy="Leave out the one that is not of this scan.",
+        )
+    scans = () if noise is None else _noise_scans(Path(noise))
+    matrix, source = noise_covariance, "given"
+    if isinstance(matrix, str | Path):
+        file = Path(matrix)
+        matrix, source = read_covariance(file), f"given by {printable(file.name)}"
+    given = GivenNoise(scans, matrix, source, drop_coils)
     if group is not None and form in ARRAYS:
         raise InputError(
             f"{path.name} has no MRD groups",
@@ -102,7 +127,7 @@ def read(
             remedy="Leave the group out.",
         )
     if form in ARRAYS:
-        return scan_of(ARRAYS[form][0](path), scan, names)
+        return scan_of(ARRAYS[form][0](path), given, names)
     if names is not None:
         raise InputError(
             f"{path.name} is an MRD file, which says itself where each line belongs",
@@ -111,32 +136,33 @@ def read(
             remedy="Leave --axes out.",
         )
     if form == MRD:
-        return read_mrd(path, scan, group)
+        return read_mrd(path, given, group)
     with tempfile.TemporaryDirectory() as folder:
         new, notes = as_version1(path, Path(folder))
-        acquisition = read_mrd(new, scan, group)
+        acquisition = read_mrd(new, given, group)
     said = (*acquisition.notes, *notes)
     return acquisition.replace(source=f"{printable(path.name)} ({MRD2})", notes=said)
 
 
-def _noise_scan(path: Path) -> NoiseScan:
+def _noise_scans(path: Path) -> tuple[NoiseScan, ...]:
     form = _format(path)
+    scans: tuple[NoiseScan, ...]
     if form in ARRAYS:
         samples = ARRAYS[form][1](path)
-        scan = None if samples is None else scan_of_noise(samples, path)
+        scans = () if samples is None else (noise_scan(samples, path),)
     elif form == MRD:
-        scan = load_noise_group(path).noise_scan()
+        scans = load_noise_group(path).noise_scans(unflagged=True)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            scan = load_noise_group(as_version1(path, Path(folder))[0]).noise_scan()
-    if scan is None:
+            scans = load_noise_group(as_version1(path, Path(folder))[0]).noise_scans(unflagged=True)
+    if not scans:
         raise InputError(
             f"{path.name} holds no noise scan",
-            expected="an array noise (coil, ...), or MRD lines flagged as noise",
-            received="an HDF5 file without it" if form in ARRAYS else "MRD lines without the noise flag",
+            expected="an array noise (coil, ...), or MRD lines of noise",
+            received="an HDF5 file without it" if form in ARRAYS else "MRD without lines of noise or image",
             remedy="Give the noise scan taken with this scan, or leave noise= out to estimate Ψ from k-space.",
         )
-    return scan
+    return scans
 
 
 def _format(path: Path) -> str:

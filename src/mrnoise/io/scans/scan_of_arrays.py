@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from mrnoise.acquisition import Acquisition, NoiseCovariance
+from mrnoise.acquisition import Acquisition
 from mrnoise.acquisition.acquisition import DEFAULT_AXES
-from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.errors import InputError
 from mrnoise.files.opening import check_kind
 from mrnoise.files.text import printable
 from mrnoise.io.scans.axis_layout import Layout, averaged, line_mask, same_for_all
 from mrnoise.io.scans.axis_order import SPATIAL, Evidence, axis_order, plausible
 from mrnoise.io.scans.complex_arrays import alternating, as_tensor, noise_samples, numbers, paired
+from mrnoise.io.scans.given_noise import GivenNoise
+from mrnoise.io.scans.noise_lines import clean_samples, copied, no_noise
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.scan_arrays import ScanArrays, geometry_of, spatial_dims
 from mrnoise.io.scans.trajectory_arrays import along_trajectory
@@ -24,7 +27,7 @@ from mrnoise.sampling import Grid, encoded_extent
 from mrnoise.sampling.extent import Limits
 
 
-def scan_of(arrays: ScanArrays, noise: NoiseScan | None, axes: tuple[str, ...] | None) -> Acquisition:
+def scan_of(arrays: ScanArrays, noise: GivenNoise, axes: tuple[str, ...] | None) -> Acquisition:
     """Acquisition from the arrays of a file.
 
     Parameters
@@ -32,8 +35,7 @@ def scan_of(arrays: ScanArrays, noise: NoiseScan | None, axes: tuple[str, ...] |
     arrays
         What the file holds.
     noise
-        Noise scan to use instead of its own. Without either, and without ``noise_covariance``, Ψ is estimated from
-        k-space.
+        What to use instead of its own ``noise`` or ``noise_covariance``. Without any, Ψ is estimated from k-space.
     axes
         Names of all axes of k-space; ``None``: those of the file, else what `axis_order` finds.
 
@@ -44,10 +46,9 @@ def scan_of(arrays: ScanArrays, noise: NoiseScan | None, axes: tuple[str, ...] |
     """
     path = arrays.path
     values = {name: numbers(array, name, path) for name, array in arrays.values.items() if name != "axes"}
-    if noise is None and "noise" in values:
-        noise = scan_of_noise(values["noise"], path)
+    noise = _with_own_covariance(noise, values, path)
     if "trajectory" in values:
-        return along_trajectory(values, arrays, noise, axes)
+        return _settled(along_trajectory(values, arrays, axes), noise, values, path)
     raw = _complex(values["kspace"], axes or arrays.axes, path)
     names, note = _names(raw.shape, values, arrays, noise, axes)
     layout = Layout(names, raw.shape)
@@ -67,9 +68,10 @@ def scan_of(arrays: ScanArrays, noise: NoiseScan | None, axes: tuple[str, ...] |
     maps = values.get("coil_maps")
     extent = as_tensor(layout.arranged(values["extent"])) if "extent" in values else None
     sampling = _sampling(kspace, mask, extent, arrays.limits, dims)
-    return Acquisition(
+    acquisition = Acquisition(
         kspace=kspace,
-        noise_covariance=_covariance(kspace, mask, averages, dims, noise, values),
+        # Too few axes are reported by Acquisition; any coil count will do until then.
+        noise_covariance=torch.eye(kspace.shape[coil] if kspace.ndim >= -coil else 1),
         mask=mask if sampling is None else None,
         sampling=sampling,
         averages=averages,
@@ -80,11 +82,34 @@ def scan_of(arrays: ScanArrays, noise: NoiseScan | None, axes: tuple[str, ...] |
         axes=layout.leading,
         notes=notes,
     )
+    return _settled(acquisition, noise, values, path)
 
 
-def scan_of_noise(values: np.ndarray, path: Path) -> NoiseScan:
-    """Noise scan from an array (coil, ...), or (sample, coil)."""
-    return NoiseScan(noise_samples(numbers(values, "noise", path), path), f"noise scan of {printable(path.name)}")
+def noise_scan(values: np.ndarray, path: Path, scan: Acquisition | None = None) -> NoiseScan:
+    """Noise scan from an array (coil, ..., sample), or (sample, coil); ``scan`` is what it must not repeat."""
+    values = numbers(values, "noise", path)
+    flat = noise_samples(values, path)
+    # Lines of the array, where the coils come first.
+    length = values.shape[-1] if len(flat) == len(values) else flat.shape[1]
+    lines = list(flat.unflatten(1, (-1, length)).movedim(1, 0))
+    image: tuple[Tensor, ...] = ()
+    if scan is not None:
+        kspace = scan.kspace.movedim(scan.coil_axis, -2)
+        image = tuple(kspace.reshape(-1, *kspace.shape[-2:]))
+    source = f"noise scan of {printable(path.name)}"
+    samples, left_out = clean_samples(lines, source)
+    return NoiseScan(samples, source, notes=left_out, fault=copied(lines, image) or no_noise(lines))
+
+
+def _with_own_covariance(noise: GivenNoise, values: Mapping[str, np.ndarray], path: Path) -> GivenNoise:
+    """With the ``noise_covariance`` of the file, where nothing else is given."""
+    if noise.scans or noise.covariance is not None or "noise" in values or "noise_covariance" not in values:
+        return noise
+    return replace(noise, covariance=as_tensor(values["noise_covariance"]), source=f"given in {printable(path.name)}")
+
+
+def _settled(acquisition: Acquisition, noise: GivenNoise, values: Mapping[str, np.ndarray], path: Path) -> Acquisition:
+    return noise.settled(acquisition, (noise_scan(values["noise"], path, acquisition),) if "noise" in values else ())
 
 
 def _complex(kspace: np.ndarray, axes: tuple[str, ...] | None, path: Path) -> np.ndarray:
@@ -110,12 +135,12 @@ def _names(
     shape: tuple[int, ...],
     values: Mapping[str, np.ndarray],
     arrays: ScanArrays,
-    noise: NoiseScan | None,
+    noise: GivenNoise,
     axes: tuple[str, ...] | None,
 ) -> tuple[tuple[str, ...], str | None]:
     given = axes or arrays.axes or _of_file(len(shape), values, arrays)
     if given is None:
-        evidence = _evidence(values, arrays.evidence, noise)
+        evidence = _evidence(values, arrays.evidence, noise, arrays.path)
         return axis_order(shape, arrays.path.name, evidence, arrays.documented, arrays.kind, arrays.fastest_first)
     if len(given) != len(shape) or len(set(given)) != len(given):
         raise InputError(
@@ -146,10 +171,14 @@ def _of_file(n: int, values: Mapping[str, np.ndarray], arrays: ScanArrays) -> tu
     return (*reversed(DEFAULT_AXES[: n - len(last)]), *last)
 
 
-def _evidence(values: Mapping[str, np.ndarray], of_format: Evidence, noise: NoiseScan | None) -> Evidence:
+def _evidence(values: Mapping[str, np.ndarray], of_format: Evidence, noise: GivenNoise, path: Path) -> Evidence:
     coils, spatial, whole = dict(of_format.coils), dict(of_format.spatial), dict(of_format.whole)
-    if noise is not None:
-        coils["the noise scan"] = len(noise.samples)
+    if noise.scans:
+        coils["the noise scan"] = noise.scans[0].n_coils
+    elif "noise" in values:
+        coils["the noise scan"] = len(noise_samples(values["noise"], path))
+    elif noise.covariance is not None:
+        coils["the noise covariance"] = len(noise.covariance)
     elif "noise_covariance" in values:
         coils["noise_covariance"] = len(np.atleast_1d(values["noise_covariance"]))
     if "mask" in values and 0 < len(lengths := [n for n in values["mask"].shape if n != 1]) <= 2:
@@ -194,20 +223,3 @@ def _sampling(
     fits = limits is not None and len(limits) == dims
     found = encoded_extent(acquired, dims, limits if fits else None) if extent is None else extent
     return Grid(acquired, dims, found)
-
-
-def _covariance(
-    kspace: Tensor,
-    mask: Tensor | None,
-    averages: Tensor | None,
-    dims: int,
-    noise: NoiseScan | None,
-    values: Mapping[str, np.ndarray],
-) -> NoiseCovariance:
-    if noise is not None:
-        return noise.covariance(int(kspace.shape[-dims - 1]))
-    if "noise_covariance" in values:
-        return NoiseCovariance(as_tensor(values["noise_covariance"]))
-    if averages is not None:  # the mean of N samples has the noise of one over √N
-        kspace = kspace * averages.clamp_min(1).sqrt().unsqueeze(-dims - 1)
-    return estimate_noise_covariance(kspace, mask, spatial_dims=dims)

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mrnoise.acquisition import Acquisition, Geometry
 from mrnoise.errors import InputError
 from mrnoise.files.text import printable
 from mrnoise.io.scans.complex_arrays import as_tensor
-from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.scan_arrays import ScanArrays, geometry_of
 from mrnoise.sampling import Trajectory
 
 
-def along_trajectory(
-    values: Mapping[str, np.ndarray], arrays: ScanArrays, noise: NoiseScan | None, axes: tuple[str, ...] | None
-) -> Acquisition:
-    """Acquisition from ``kspace`` (..., coil, *samples) and ``trajectory`` (dimension, *samples)."""
+def along_trajectory(values: Mapping[str, np.ndarray], arrays: ScanArrays, axes: tuple[str, ...] | None) -> Acquisition:
+    """Acquisition from ``kspace`` (..., coil, *samples) and ``trajectory`` (dimension, *samples), its Ψ to be found."""
     path = arrays.path
     if axes is not None:
         raise InputError(
@@ -29,19 +27,12 @@ def along_trajectory(
             remedy="Leave --axes out.",
         )
     trajectory = _trajectory(values, path)
-    if noise is None:
-        raise InputError(
-            f"{path.name} says nothing of the noise of its trajectory",
-            expected="an array noise (coil, sample), or a noise scan given beside it",
-            received="neither",
-            remedy="Give --noise: Ψ is estimated from k-space on a grid only.",
-        )
     kspace, coil = as_tensor(values["kspace"]), -trajectory.sample_ndim - 1
     maps, names = values.get("coil_maps"), arrays.values.get("axes")
     return Acquisition(
         kspace=kspace,
         # Too few axes are reported by Acquisition; any coil count will do until then.
-        noise_covariance=noise.covariance(kspace.shape[coil] if kspace.ndim >= -coil else len(noise.samples)),
+        noise_covariance=torch.eye(kspace.shape[coil] if kspace.ndim >= -coil else 1),
         coil_maps=None if maps is None else as_tensor(maps),
         geometry=geometry_of(values, path) or Geometry(measured=False),
         source=f"{printable(path.name)} ({arrays.kind})",
