@@ -57,6 +57,12 @@ def test_a_series_through_the_command_line(tmp_path, name):
     )
     assert done.exit_code == 0, done.output
     assert mrnoise.read_noise_map(tmp_path / "m.h5").image.shape == (4, *SHAPE)
+    one = ["map", str(tmp_path / "cine.npz"), "--slice", "1", "-r", name, "-n", "4", "-m", "monte_carlo"]
+    done = CliRunner().invoke(app, [*one, "-o", str(tmp_path / "one.h5")])
+    assert done.exit_code == 0, done.output
+    torch.testing.assert_close(
+        mrnoise.read_noise_map(tmp_path / "one.h5").image, mrnoise.read_noise_map(tmp_path / "m.h5").image[1]
+    )
 
 
 def test_what_needs_no_maps_does_without(tmp_path):

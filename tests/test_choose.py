@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mrnoise
-from mrnoise import estimators, noise_map
+from mrnoise import InputError, estimators, noise_map
 from mrnoise.estimators import Auto, Choice, ClosedForm, Exact, MonteCarlo, Nonlinear, Probe, Sketch, Sublattice
 from mrnoise.estimators.choice import auto
 from mrnoise.fourier import to_image
@@ -118,3 +118,13 @@ def test_a_lattice_is_not_taken_for_what_is_not_linear():
     nm = noise_map(hard_threshold, REGULAR, target_error=0.1)
     assert nm.method == "monte_carlo" and "the reconstruction is not" in nm.provenance.why
     assert noise_map(lambda k: to_image(k).sum(-3), REGULAR, target_error=0.1).method == "lattice"
+
+
+def test_a_callable_over_a_stack_has_no_alias_sets():
+    """It ended in a traceback: colours of one image for several."""
+    echoes = simulate(SHAPE, 1).replace(coil_maps=None)
+    echoes = echoes.replace(kspace=echoes.kspace.expand(3, *echoes.kspace.shape), axes=("echo",))
+    nm = noise_map(lambda k: to_image(k).sum(-3), echoes, n_samples=3)
+    assert nm.method == "sketch" and nm.std.shape == (3, *SHAPE)
+    with pytest.raises(InputError, match="alias sets are those of one image"):
+        noise_map(lambda k: to_image(k).sum(-3), echoes, method="lattice", n_samples=3)

@@ -132,10 +132,8 @@ def load_scan(
     Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling. A reconstruction that
     does without them goes on where the scan has no calibration lines.
     """
-    from mrnoise.calibration import with_coil_maps
     from mrnoise.cli.display import ERR
     from mrnoise.io import read
-    from mrnoise.reconstruction.protocol import as_reconstruction
 
     if coil_maps not in ("fixed", "propagated"):
         raise InputError(
@@ -152,6 +150,7 @@ def load_scan(
         group=group,
         axes=axes,
     )
+    whole = acquisition
     if slice_index is not None:
         slices = list(acquisition.slices())
         if not 0 <= slice_index < len(slices):
@@ -165,17 +164,35 @@ def load_scan(
     if coil_maps == "propagated":
         acquisition = acquisition.replace(coil_maps=None)
     elif acquisition.coil_maps is None and acquisition.n_coils > 1:
-        try:
-            acquisition = with_coil_maps(acquisition)
-        except InputError as error:
-            method = None if reconstruction is None else as_reconstruction(reconstruction)
-            if method is None or (method.needs_coil_maps and not method.estimates_coil_maps):
-                raise
-            without = f"no coil maps, hence no g-factor: {error.problem} ({error.received})"
-            acquisition = acquisition.replace(notes=(*acquisition.notes, without))
+        acquisition = _with_coil_maps(acquisition, whole, slice_index, reconstruction)
     for note in acquisition.notes:
         ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     mask = None if undersampling is None else undersampling.mask_of(acquisition)
     if mask is not None:
         acquisition = acquisition.undersample(mask)
     return acquisition if device == "cpu" else acquisition.to(device)
+
+
+def _with_coil_maps(
+    acquisition: Acquisition,
+    whole: Acquisition,
+    slice_index: int | None,
+    reconstruction: Reconstruction | KspaceToImage | None,
+) -> Acquisition:
+    """With maps of its own calibration lines, else of the series that it is one of, else without if that will do."""
+    from mrnoise.calibration import with_coil_maps
+    from mrnoise.calibration.interleaved import interleaved_calibration
+    from mrnoise.reconstruction.protocol import as_reconstruction
+    from mrnoise.sampling import Grid
+
+    try:
+        return with_coil_maps(acquisition)
+    except InputError as error:
+        series = interleaved_calibration(whole) if isinstance(whole.sampling, Grid) else None
+        if series is not None and slice_index is not None:
+            return with_coil_maps(list(series.slices())[slice_index])
+        method = None if reconstruction is None else as_reconstruction(reconstruction)
+        if method is None or (method.needs_coil_maps and not method.estimates_coil_maps):
+            raise
+        without = f"no coil maps, hence no g-factor: {error.problem} ({error.received})"
+        return acquisition.replace(notes=(*acquisition.notes, without))

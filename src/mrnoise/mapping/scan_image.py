@@ -78,6 +78,13 @@ class ScanImage:
     def alias_colours(self, most: int | None = None) -> Tensor:
         """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""
         scan = self.acquisition
+        if len(self.operator.image_shape) > scan.spatial_dims:
+            raise InputError(
+                "alias sets are those of one image",
+                expected="images mapped one by one: a Reconstruction, not a callable over a stack",
+                received=f"an image of shape {self.operator.image_shape}",
+                remedy='Use method="sketch", which takes any image.',
+            )
         colours = alias_colours(scan.grid.shared(), LARGEST_SET if most is None else most)
         shape = self.operator.image_shape[-scan.spatial_dims :]
         if any(n > full for n, full in zip(shape, colours.shape, strict=True)):
