@@ -212,6 +212,7 @@ def test_public_names():
         "closed_form",
         "coil_sketch",
         "estimators",
+        "export",
         "g_factor",
         "measurement",
         "networks",
