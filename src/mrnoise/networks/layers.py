@@ -68,7 +68,7 @@ class ConvNet(nn.Module):
         x = functional.pad(x, (0, -nx % multiple, 0, -ny % multiple))
         skipped = []
         for level, down in enumerate(self.down):
-            x = down(functional.avg_pool2d(x, 2) if level else x)
+            x = down(halved(x) if level else x)
             skipped.append(x)
         skipped.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
@@ -85,15 +85,27 @@ class _Level(nn.Module):
         self.second = nn.Conv2d(m, m, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.leaky_relu(instance_norm(self.first(x)), 0.2)
-        return functional.leaky_relu(instance_norm(self.second(x)), 0.2)
+        return _activated(self.second(_activated(self.first(x))))
+
+
+def _activated(x: Tensor) -> Tensor:
+    return functional.leaky_relu(instance_norm(x), 0.2, inplace=not _differentiated(x))
+
+
+def halved(x: Tensor) -> Tensor:
+    """Mean of 2×2 pixels, as `torch.nn.functional.avg_pool2d`, in a quarter of its time on a CPU."""
+    rows = x[..., ::2, :] + x[..., 1::2, :]
+    return 0.25 * (rows[..., ::2] + rows[..., 1::2])
 
 
 def instance_norm(x: Tensor) -> Tensor:
     """(x - mean) / std of each channel of each image, √(variance + 10⁻⁵) as in `torch.nn.InstanceNorm2d`."""
     # Replicas do without the price of a function that has a derivative.
-    differentiated = torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
-    return _InstanceNorm.apply(x)[0] if differentiated else _normalized(x)[0]
+    return _InstanceNorm.apply(x)[0] if _differentiated(x) else _normalized(x)[0]
+
+
+def _differentiated(x: Tensor) -> bool:
+    return torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
 
 
 def _normalized(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -169,30 +169,33 @@ def stream(
             return start
         certificate.add(start)
     try:
-        while done < limit:
-            # Until the error can be judged, then as far as it is expected to take.
-            expected = first if done < first else _expected_total(done, error_now, limit, plan.target_error)
-            end = min(limit, max(expected, done + 1 + done // SMALLEST_SHARE))
-            for samples, probes in batches(evaluate, range(done, end), plan.batch_size, operator):
-                # A batch is taken in whole: an interruption leaves no sums with half of it.
-                with without_interruption():
-                    # The certificate learns from how estimates change: more often than once a large batch.
-                    for some, theirs in zip(samples.split(LARGEST_CHANGE), probes.split(LARGEST_CHANGE), strict=True):
-                        accumulator.add(some, theirs)
-                        done += len(theirs)
-                        if done >= smallest and plan.target_error is not None:
-                            estimate = accumulator.estimate(False)
-                            certificate.add(estimate)
-                            error_now = certificate.bound(estimate)
-                if done >= smallest and plan.target_error is None and plan.progress is not None:
-                    error_now = region_error(accumulator.estimate(False), plan.region)
-                expected = _expected_total(done, error_now, limit, plan.target_error)
-                if plan.progress is not None:
-                    plan.progress(done, expected, error_now)
-                if plan.target_error is not None and error_now <= plan.target_error:
-                    return _certified(accumulator.estimate(False), error_now)
-                if first <= done < expected < end:
-                    break
+        with freed_blocks_kept():
+            while done < limit:
+                # Until the error can be judged, then as far as it is expected to take.
+                expected = first if done < first else _expected_total(done, error_now, limit, plan.target_error)
+                end = min(limit, max(expected, done + 1 + done // SMALLEST_SHARE))
+                for samples, probes in batches(evaluate, range(done, end), plan.batch_size, operator):
+                    # A batch is taken in whole: an interruption leaves no sums with half of it.
+                    with without_interruption():
+                        # The certificate learns from how estimates change: more often than once a large batch.
+                        for some, theirs in zip(
+                            samples.split(LARGEST_CHANGE), probes.split(LARGEST_CHANGE), strict=True
+                        ):
+                            accumulator.add(some, theirs)
+                            done += len(theirs)
+                            if done >= smallest and plan.target_error is not None:
+                                estimate = accumulator.estimate(False)
+                                certificate.add(estimate)
+                                error_now = certificate.bound(estimate)
+                    if done >= smallest and plan.target_error is None and plan.progress is not None:
+                        error_now = region_error(accumulator.estimate(False), plan.region)
+                    expected = _expected_total(done, error_now, limit, plan.target_error)
+                    if plan.progress is not None:
+                        plan.progress(done, expected, error_now)
+                    if plan.target_error is not None and error_now <= plan.target_error:
+                        return _certified(accumulator.estimate(False), error_now)
+                    if first <= done < expected < end:
+                        break
     except KeyboardInterrupt:
         if done == 0:
             raise
