@@ -14,7 +14,7 @@ from mrnoise.fourier import to_kspace
 from mrnoise.io.scans.npz import write_npz
 from mrnoise.linearization import image_of
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import Grid, encoded_extent, equispaced, random_1d
+from mrnoise.sampling import Grid, encoded_extent, equispaced, poisson_disc, random_1d
 from mrnoise.simulation import simulate
 
 MATRIX, OWN = (64, 56), (40, 56)
@@ -63,6 +63,7 @@ def test_along_lines(mask, expected):
         *(equispaced(MATRIX, r, offset=o) for r in (1, 2, 3, 5) for o in range(r)),
         equispaced(MATRIX, 4, 12),
         *(random_1d(MATRIX, 4, 8, seed) for seed in range(4)),
+        *(poisson_disc(MATRIX, r, 8, 0) for r in (2, 4, 8)),
     ],
 )
 def test_undersampling_is_not_taken_for_an_edge(mask):
@@ -208,6 +209,26 @@ def test_extent_goes_along(tmp_path):
         write_npz(one, tmp_path / "scan.npz", noise=torch.randn(6, 999, dtype=torch.complex64))
         back = mrnoise.read(tmp_path / "scan.npz")
         assert back.acceleration == pytest.approx(one.acceleration)
+
+
+@pytest.mark.parametrize(("pattern", "asked"), [("equispaced", 2.0), ("equispaced", 3.0), ("random_1d", 2.0)])
+def test_net_acceleration_of_a_command_on_partial_fourier(pattern, asked):
+    """It was 1.62 for 2: lines of the part that was not encoded were counted."""
+    full = simulate((96, 80), 4, snr=40, seed=1)
+    mask = torch.ones(96, 80, dtype=torch.bool)
+    mask[:26] = False
+    acq = Acquisition(full.kspace * mask, full.noise_covariance, coil_maps=full.coil_maps)
+    found = acq.undersample(Undersampling(asked, None, pattern, None, 0).mask_of(acq))
+    assert found.acceleration == pytest.approx(asked, rel=0.1)
+
+
+def test_a_mask_and_zeros_say_the_same():
+    """R 1.45 and 2.8 times the σ with the mask beside it, which readers of files did not have."""
+    mask = lines(24, 64)
+    given = Acquisition(FULL.kspace, FULL.noise_covariance, mask, FULL.coil_maps)
+    assert given.acceleration == scan(mask).acceleration == 1.0
+    whole = Acquisition(FULL.kspace, FULL.noise_covariance, coil_maps=FULL.coil_maps, sampling=Grid(mask))
+    assert whole.acceleration == FULL.undersample(mask).acceleration == 1.6
 
 
 def test_undersampling_of_a_command_is_that_of_what_was_encoded():

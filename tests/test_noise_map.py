@@ -214,6 +214,7 @@ def test_public_names():
         "estimators",
         "export",
         "g_factor",
+        "io",
         "measurement",
         "networks",
         "noise_map",

@@ -35,9 +35,9 @@ class Acquisition(TensorRecord):
     noise_covariance
         Ψ, total complex variance in squared k-space units: a `NoiseCovariance` or a (coil, coil) tensor.
     mask
-        Short for ``sampling=Grid(mask)``: bool, the samples that were acquired, (k1, k0) or (k2, k1, k0), with the
-        leading axes where the images differ. Without it and ``sampling``: those that are not exactly zero in every
-        coil, and the extent that `mrnoise.sampling.encoded_extent` finds for them.
+        Bool, the samples that were acquired, (k1, k0) or (k2, k1, k0), with the leading axes where the images differ.
+        Without it and ``sampling``: those that are not exactly zero in every coil. What was encoded is what
+        `mrnoise.sampling.encoded_extent` finds for them; ``sampling=Grid(mask)`` says that all of k-space was.
     coil_maps
         Complex, (coil, *image), or with the leading axes of k-space.
     averages
@@ -126,9 +126,9 @@ class Acquisition(TensorRecord):
             "kspace": kspace,
             "noise_covariance": psi,
             "sampling": sampling,
-            "coil_maps": coil_maps,
-            "averages": averages,
-            "calibration": calibration,
+            "coil_maps": None if coil_maps is None else torch.as_tensor(coil_maps),
+            "averages": None if averages is None else torch.as_tensor(averages),
+            "calibration": None if calibration is None else torch.as_tensor(calibration),
             "geometry": Geometry(measured=False) if geometry is None else geometry,
             "spatial_dims": spatial_dims,
             "source": source,
@@ -236,7 +236,7 @@ class Acquisition(TensorRecord):
         return super().to(checked_device(device))
 
     def undersample(self, mask: Tensor) -> Acquisition:
-        """Keep only the samples of ``mask`` (k1, k0) that were acquired."""
+        """Keep only the samples of ``mask`` (k1, k0) that were acquired; what was encoded stays the same."""
         mask = torch.as_tensor(mask, dtype=torch.bool)
         if mask.shape != self.spatial_shape:
             raise _wrong_mask(self.spatial_shape, mask)
@@ -404,7 +404,8 @@ class Acquisition(TensorRecord):
 def _grid(kspace: Tensor, given: Tensor | None, spatial_dims: int) -> Grid:
     """Sampling of k-space on a grid: the mask that is given, else what is not exactly zero in every coil."""
     if given is not None:
-        return _fitting(Grid(given, spatial_dims), kspace)
+        grid = _fitting(Grid(given, spatial_dims), kspace)
+        return Grid(grid.mask, spatial_dims, encoded_extent(grid.mask, spatial_dims))
     spatial = tuple(kspace.shape[-spatial_dims:])
     mask = (kspace != 0).any(dim=-spatial_dims - 1)
     if not bool(mask.any()):

@@ -11,6 +11,8 @@ from mrnoise.errors import InputError
 
 # A filter or the bandwidth of a receiver explains a factor within these; an unscaled dwell time does not.
 LEAST, MOST = 0.5, 2.0
+# Of a small image the background is not free of signal.
+FEWEST_SAMPLES = 256
 
 
 def disagreement(psi: NoiseCovariance, kspace: Tensor, mask: Tensor | None = None, *, spatial_dims: int = 2) -> str:
@@ -45,7 +47,8 @@ def disagreement(psi: NoiseCovariance, kspace: Tensor, mask: Tensor | None = Non
     except InputError:  # too little noise
         return ""
     variance = float(samples.to(torch.complex128).abs().square().mean())
-    if not (variance > 0 and psi.mean_variance > 0):  # k-space without noise, as simulations have
+    few = where != PERIPHERY and samples.shape[1] < FEWEST_SAMPLES
+    if few or not (variance > 0 and psi.mean_variance > 0):  # k-space without noise, as simulations have
         return ""
     ratio = psi.mean_variance / variance
     if ratio <= MOST and (ratio >= LEAST or where == PERIPHERY):

@@ -93,7 +93,12 @@ Calibration = Annotated[
         show_default=False,
     ),
 ]
-Slice = Annotated[int | None, typer.Option("--slice", help="Only this slice, counted from 0.", show_default=False)]
+Slice = Annotated[
+    int | None,
+    typer.Option(
+        "--slice", help="Only this image of a stack, counted from 0, the last leading axis first.", show_default=False
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
     from mrnoise.acquisition import Acquisition
     from mrnoise.reconstruction import KspaceToImage, Reconstruction
+
+
+# Accelerations that are tried, up to twice what was asked for, where a part of the grid was encoded.
+STEPS = 21
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,33 @@ class Undersampling:
             )
 
     def mask_of(self, acquisition: Acquisition) -> Tensor | None:
-        """The same of a scan: drawn on what was encoded, where that lies about the centre of k-space."""
+        """The same of a scan: of what was encoded, at the acceleration asked for or as near as it comes."""
         import torch
 
         if self.acceleration is None and self.spacing is None:
             return None
         shape, ends = acquisition.spatial_shape, acquisition.grid.box
         sizes = [behind - first for first, behind in ends]
-        if any(first + m // 2 != n // 2 for (first, _), m, n in zip(ends, sizes, shape, strict=True)):
+        if all(first + m // 2 == n // 2 for (first, _), m, n in zip(ends, sizes, shape, strict=True)):
+            mask = torch.zeros(shape, dtype=torch.bool)
+            drawn = self.mask(sizes)
+            assert drawn is not None
+            mask[tuple(slice(*both) for both in ends)] = drawn
+            return mask
+        if self.acceleration is None:
             return self.mask(shape)
-        drawn = self.mask(sizes)
-        assert drawn is not None
-        mask = torch.zeros(shape, dtype=torch.bool)
-        mask[tuple(slice(*both) for both in ends)] = drawn
-        return mask
+        # The centre of k-space is not that of what was encoded: drawn on the whole grid, of which a part is left.
+        found = []
+        for step in range(STEPS):
+            thinner = replace(self, acceleration=self.acceleration * (1 + step / STEPS))
+            with contextlib.suppress(InputError):
+                drawn = thinner.mask(shape)
+                assert drawn is not None
+                net = acquisition.undersample(drawn).acceleration
+                found.append((abs(math.log(net / self.acceleration)), step, drawn))
+        if not found:
+            return self.mask(shape)
+        return min(found, key=lambda one: one[:2])[2]
 
     def mask(self, shape: Sequence[int]) -> Tensor | None:
         """Which samples are kept, or ``None`` for all."""

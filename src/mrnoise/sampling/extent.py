@@ -14,6 +14,8 @@ from torch import Tensor
 # Part of the box outside the convex hull of the samples from which on its corners count as left out; an ellipse leaves
 # out 0.21 of it, the hull of scattered samples up to a tenth.
 CORNERS = 0.15
+# Part of the rows and columns within the hull that has samples, from which on they are not scattered by chance.
+REGULAR = 0.8
 Limits = Sequence[tuple[int, int] | None]
 
 
@@ -23,8 +25,8 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     Of whole lines, along each axis from the first to the last of lines at one spacing, with a fully sampled block among
     them or not: a gap at an edge that is no wider than the spacing is undersampling, a wider one was never encoded
     (zero-padding, partial Fourier, an asymmetric echo). Lines at other distances, as of random patterns, do not tell;
-    there the header does, else the whole axis counts. Of samples scattered over two axes it is the convex hull where
-    that leaves out the corners or more, as elliptical scanning does, else everything.
+    there the header does, else the whole axis counts. Of rows and columns that leave out the corners, as elliptical
+    scanning does, it is the convex hull; of samples scattered by chance everything.
 
     Parameters
     ----------
@@ -101,15 +103,18 @@ def _range(acquired: Tensor, said: tuple[int, int] | None) -> tuple[int, int]:
     blocks = sum(gap == 0 and (i == 0 or gaps[i - 1] > 0) for i, gap in enumerate(gaps))
     if widest and not (beside and blocks <= 1 and gaps.count(widest) > 2):
         return (0, n) if said is None else (max(0, min(first, said[0])), min(n, max(behind, said[1])))
+    if said is not None:  # a header that lies as near as the spacing knows better
+        first = said[0] if 0 <= first - said[0] <= widest else first
+        behind = said[1] if 0 <= said[1] - behind <= widest else behind
     return 0 if first <= widest else first, n if n - behind <= widest else behind
 
 
 def _hull(acquired: Tensor, varying: Sequence[int], extent: Tensor) -> Tensor:
-    """Inside of the convex hull of the samples along two axes; everything where that is nearly the box."""
+    """Inside of the convex hull of samples along two axes; everything where that is nearly the box, or by chance."""
     from scipy.spatial import ConvexHull, QhullError
 
     others = tuple(axis for axis in range(acquired.ndim) if axis not in varying)
-    plane = acquired.cpu().numpy().any(axis=others) if others else acquired.cpu().numpy()
+    plane: np.ndarray = np.asarray(acquired.cpu().numpy().any(axis=others) if others else acquired.cpu().numpy())
     region = extent.cpu().numpy().any(axis=others) if others else extent.cpu().numpy()
     everything = torch.ones_like(acquired)
     try:
@@ -118,7 +123,9 @@ def _hull(acquired: Tensor, varying: Sequence[int], extent: Tensor) -> Tensor:
         return everything
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in plane.shape), indexing="ij"), -1)
     inside = (grid @ hull.equations[:, :2].T + hull.equations[:, 2] <= 1e-9).all(-1)
-    if (inside & region).sum() > (1 - CORNERS) * region.sum():
+    lattice = inside & region & np.logical_and.outer(plane.any(axis=1), plane.any(axis=0))
+    scattered = plane.sum() < REGULAR * lattice.sum()
+    if scattered or (inside & region).sum() > (1 - CORNERS) * region.sum():
         return everything
     shape = [n if axis in varying else 1 for axis, n in enumerate(acquired.shape)]
     return everything & torch.from_numpy(inside).reshape(shape).to(acquired.device)

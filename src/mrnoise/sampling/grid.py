@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -84,7 +85,12 @@ class Grid(TensorRecord):
     @property
     def acceleration(self) -> float:
         """Net acceleration R: all samples that were encoded over acquired samples, calibration lines counted."""
-        return self.encoded_fraction * float(self.mask.numel() / self.mask.sum())
+        n = int(self.mask.numel()) if self.extent is None else int(self.extent.sum()) * self._n_images
+        return n / int(self.mask.sum())
+
+    @property
+    def _n_images(self) -> int:
+        return int(self.mask.numel()) // prod(self.image_shape)
 
     @property
     def encoded_fraction(self) -> float:
