@@ -94,6 +94,10 @@ def test_over_all_images():
     assert torch.equal(encoded_extent(frames), lines(12, 51))
 
 
+def test_of_no_samples_nothing_is_said():
+    assert bool(encoded_extent(torch.zeros(MATRIX, dtype=torch.bool)).all())
+
+
 def test_samples_outside_are_refused():
     with pytest.raises(InputError, match="samples lie outside"):
         Grid(EVERYTHING, extent=lines(12, 52))

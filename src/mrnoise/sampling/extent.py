@@ -54,6 +54,8 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     """
     shape = tuple(mask.shape[-spatial_dims:])
     acquired = mask.reshape(-1, *shape).any(0)
+    if not bool(acquired.any()):
+        return torch.ones_like(acquired)
     profiles = [acquired.movedim(axis, -1).reshape(-1, n).any(0) for axis, n in enumerate(shape)]
     scattered = not bool((acquired == _product(profiles)).all())
     ends = []

@@ -59,7 +59,7 @@ def fastmri_arrays(path: Path) -> ScanArrays:
         evidence=_evidence(said, shape, {name: found[name] for name in IMAGES if name in found}),
         geometry=None if said is None else partial(_geometry, said.encoding[0].encodedSpace),
         columns=True,
-        limits=(None, None if said is None else _encoded_columns(said.encoding[0], shape[-1])),
+        limits=(None, None if said is None or not shape else _encoded_columns(said.encoding[0], shape[-1])),
         notes=notes,
     )
 
