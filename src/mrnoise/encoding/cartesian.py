@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mrnoise import fourier
+from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.lines import line_inverse, undersampled_axes
 from mrnoise.encoding.normal_equations import NormalEquations
 from mrnoise.encoding.unfolding import unfold
@@ -74,7 +75,6 @@ class Cartesian:
     # transform of torch.func must not outlive it.
     _order: tuple[int, ...] = field(init=False)
     _maps: Tensor = field(init=False)
-    _mask: Tensor = field(init=False)
     _iterated: NormalEquations = field(init=False)
     _prepared: NormalEquations = field(init=False)
 
@@ -94,12 +94,17 @@ class Cartesian:
         maps, mask = self._shifted(self.maps).contiguous(), self._shifted(self.mask).contiguous()
         axes = tuple(range(-len(varying), 0))
         extent = None if self.extent is None else self._shifted(self.extent).contiguous()
-        iterated = NormalEquations(axes, self._coil_axis, self.tolerance, self.max_iterations, extent=extent)
+        iterated = NormalEquations(
+            Convolution(axes, (mask.unsqueeze(self._coil_axis),)),
+            self._coil_axis,
+            self.tolerance,
+            self.max_iterations,
+            extent=None if extent is None else Convolution(axes, (extent,)),
+        )
         inverse = None
         if self.prepared_weight is not None and mask.ndim == self.spatial_dims:
             inverse = line_inverse(maps, mask, axes, self.prepared_weight, extent)
         object.__setattr__(self, "_maps", maps)
-        object.__setattr__(self, "_mask", mask.unsqueeze(self._coil_axis))
         object.__setattr__(self, "_iterated", iterated)
         object.__setattr__(self, "_prepared", replace(iterated, inverse=inverse))
 
@@ -133,13 +138,11 @@ class Cartesian:
 
     def gram(self, image: Tensor) -> Tensor:
         """AᴴA x = P Sᴴ Fᴴ M F S P x."""
-        return self._centred(self._iterated.gram(self._shifted(image), self._maps, self._mask))
+        return self._centred(self._iterated.gram(self._shifted(image), self._maps))
 
     def unfold(self, image: Tensor) -> Tensor:
         """SENSE to start from: most of (AᴴA)⁻¹ b, b = Aᴴ y, see `encoding.unfolding.unfold`."""
-        return self._centred(
-            unfold(lambda step: self._iterated.gram(step, self._maps, self._mask), self._shifted(image))
-        )
+        return self._centred(unfold(lambda step: self._iterated.gram(step, self._maps), self._shifted(image)))
 
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
         """P (AᴴA + λ)⁻¹ P x by conjugate gradients, or by the inverted lines of ``prepared_weight``.
@@ -151,7 +154,7 @@ class Cartesian:
         else:
             equations = self._prepared if weight == self.prepared_weight else self._iterated
             weight = torch.full((), weight, dtype=torch.float64, device=image.device)
-        return self._centred(equations.solve(self._shifted(image), self._maps, self._mask, weight))
+        return self._centred(equations.solve(self._shifted(image), self._maps, weight))
 
     @property
     def _axes(self) -> tuple[int, ...]:

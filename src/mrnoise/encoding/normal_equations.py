@@ -1,4 +1,4 @@
-"""The normal equations of undersampled parallel imaging and their differentiable solution."""
+"""The normal equations of parallel imaging and their differentiable solution."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.lines import on_lines
 from mrnoise.units import unit_of
 
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """P SᴴFᴴMFS P of one sampling, in an order of its own.
+    """H = P SᴴTS P of one sampling, T = FᴴMF.
 
-    Arrays have their centre at index 0, which saves the shifts, and the axes along which sampling varies at the end,
-    which saves the transforms of the others. Maps, mask and regularisation are passed beside it, so that they can be
-    differentiated.
+    Maps and regularisation are passed beside it, so that they can be differentiated.
 
     Parameters
     ----------
-    axes
-        Those along which sampling varies, the last ones.
+    convolution
+        T.
     coil_axis
         -3 for slices, -4 for volumes.
     tolerance, max_iterations
@@ -31,47 +30,39 @@ class NormalEquations:
     inverse
         (H + λ)⁻¹ of every line, `line_inverse`, instead of conjugate gradients.
     extent
-        E of P = FᴴEF, what was encoded; ``None``: all of k-space.
+        P = FᴴEF, E what was encoded; ``None``: all of k-space.
     """
 
-    axes: tuple[int, ...]
+    convolution: Convolution
     coil_axis: int
     tolerance: float = 1e-6
     max_iterations: int = 200
     inverse: Tensor | None = None
-    extent: Tensor | None = None
-
-    def sample(self, images: Tensor, mask: Tensor) -> Tensor:
-        """FᴴMF of coil images."""
-        if not self.axes:
-            return images * mask
-        kspace = torch.fft.fftn(images, dim=self.axes, norm="ortho")
-        return torch.fft.ifftn(kspace * mask, dim=self.axes, norm="ortho")
+    extent: Convolution | None = None
 
     def within(self, x: Tensor) -> Tensor:
         """P x, what lies in the extent."""
-        return x if self.extent is None else self.sample(x, self.extent)
+        return x if self.extent is None else self.extent(x)
 
-    def gram(self, x: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-        """P SᴴFᴴMFS P x."""
-        images = self.sample(maps * self.within(x).unsqueeze(self.coil_axis), mask)
-        return self.within((maps.conj() * images).sum(self.coil_axis))
+    def gram(self, x: Tensor, maps: Tensor) -> Tensor:
+        """P SᴴTS P x."""
+        return self.within(self.convolution.combined(maps, self.within(x), self.coil_axis))
 
-    def solve(self, b: Tensor, maps: Tensor, mask: Tensor, regularization: Tensor) -> Tensor:
-        """P (P SᴴFᴴMFS P + λ)⁻¹ P b, differentiable in b, S and λ.
+    def solve(self, b: Tensor, maps: Tensor, regularization: Tensor) -> Tensor:
+        """P (P SᴴTS P + λ)⁻¹ P b, differentiable in b, S and λ.
 
         Parameters
         ----------
         b
             (..., y, x).
-        maps, mask
-            (..., coil, y, x), the mask with a coil axis of 1.
+        maps
+            (..., coil, y, x).
         regularization
             λ ≥ 0, a scalar.
         """
-        return _Solve.apply(b, maps, mask, regularization, self)
+        return _Solve.apply(b, maps, regularization, self)
 
-    def conjugate_gradients(self, b: Tensor, maps: Tensor, mask: Tensor, regularization: Tensor) -> Tensor:
+    def conjugate_gradients(self, b: Tensor, maps: Tensor, regularization: Tensor) -> Tensor:
         """Every leading index is its own system with its own stopping point."""
         spatial = tuple(range(self.coil_axis + 1, 0))
         b = self.within(b)
@@ -85,7 +76,7 @@ class NormalEquations:
             active = rs > goal
             if not bool(active.any()):
                 break
-            hp = self.gram(p, maps, mask) + regularization * p
+            hp = self.gram(p, maps) + regularization * p
             curvature = (p.conj() * hp).real.sum(spatial, keepdim=True)
             step = torch.where(active & (curvature > 0), rs / curvature.clamp_min(1e-38), 0.0)
             x = x + step * p
@@ -96,59 +87,57 @@ class NormalEquations:
 
 
 class _Solve(torch.autograd.Function):
-    """x = (SᴴFᴴMFS + λ)⁻¹ b with the derivative of the converged solution.
+    """x = (SᴴTS + λ)⁻¹ b with the derivative of the converged solution.
 
     dx = (H+λ)⁻¹ (db - dH x - dλ x): the derivative is another solve of the same system.
     """
 
     @staticmethod
-    def forward(b: Tensor, maps: Tensor, mask: Tensor, regularization: Tensor, equations: NormalEquations) -> Tensor:
+    def forward(b: Tensor, maps: Tensor, regularization: Tensor, equations: NormalEquations) -> Tensor:
         if equations.inverse is not None:
-            return on_lines(equations.inverse, b, equations.axes)
-        return equations.conjugate_gradients(b, maps, mask, regularization)
+            return on_lines(equations.inverse, b, equations.convolution.axes)
+        return equations.conjugate_gradients(b, maps, regularization)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, maps, mask, regularization, equations = inputs
+        _, maps, regularization, equations = inputs
         # Zeros for what does not change, mostly the maps, would cost as much as the rest.
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(output, maps, mask, regularization)
-        ctx.save_for_forward(output, maps, mask, regularization)
+        ctx.save_for_backward(output, maps, regularization)
+        ctx.save_for_forward(output, maps, regularization)
         ctx.equations = equations
 
     @staticmethod
-    def jvp(
-        ctx: Any, db: Tensor | None, dmaps: Tensor | None, _: None, dregularization: Tensor | None, *__: Any
-    ) -> Tensor:
-        x, maps, mask, regularization = ctx.saved_tensors
+    def jvp(ctx: Any, db: Tensor | None, dmaps: Tensor | None, dregularization: Tensor | None, *_: Any) -> Tensor:
+        x, maps, regularization = ctx.saved_tensors
         equations: NormalEquations = ctx.equations
         rhs = torch.zeros_like(x) if db is None else db
         if dmaps is not None:
             axis = equations.coil_axis
-            sx = equations.sample(maps * x.unsqueeze(axis), mask)
-            dsx = equations.sample(dmaps * x.unsqueeze(axis), mask)
+            sx = equations.convolution(maps * x.unsqueeze(axis))
+            dsx = equations.convolution(dmaps * x.unsqueeze(axis))
             rhs = rhs - (dmaps.conj() * sx + maps.conj() * dsx).sum(axis)
         if dregularization is not None:
             rhs = rhs - dregularization * x
-        return _Solve.apply(rhs, maps, mask, regularization, equations)
+        return _Solve.apply(rhs, maps, regularization, equations)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         if grad is None:  # nothing behind depends on the solution
-            return None, None, None, None, None
-        x, maps, mask, regularization = ctx.saved_tensors
+            return None, None, None, None
+        x, maps, regularization = ctx.saved_tensors
         equations: NormalEquations = ctx.equations
-        w = _Solve.apply(grad, maps, mask, regularization, equations)
+        w = _Solve.apply(grad, maps, regularization, equations)
         grad_maps = grad_regularization = None
         if ctx.needs_input_grad[1]:
-            # Gradient of -Re⟨w, H x⟩ = -Re⟨S w, FᴴMF S x⟩ with respect to S.
+            # Gradient of -Re⟨w, H x⟩ = -Re⟨S w, T S x⟩ with respect to S.
             wc, xc = w.unsqueeze(equations.coil_axis), x.unsqueeze(equations.coil_axis)
-            sx, sw = equations.sample(maps * xc, mask), equations.sample(maps * wc, mask)
+            sx, sw = equations.convolution(maps * xc), equations.convolution(maps * wc)
             grad_maps = -(wc.conj() * sx + xc.conj() * sw).sum_to_size(maps.shape)
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             grad_regularization = -(w.conj() * x).real.sum()
-        return w, grad_maps, None, grad_regularization, None
+        return w, grad_maps, grad_regularization, None
 
     @staticmethod
     def vmap(
@@ -156,27 +145,21 @@ class _Solve(torch.autograd.Function):
         in_dims: tuple[Any, ...],
         b: Tensor,
         maps: Tensor,
-        mask: Tensor,
         regularization: Tensor,
         equations: NormalEquations,
     ) -> tuple[Tensor, int]:
         # Bring the mapped axis to the front and align the leading axes; the solver is batched already.
-        b_dim, maps_dim, mask_dim, *_ = in_dims
+        b_dim, maps_dim, *_ = in_dims
         trailing = -equations.coil_axis
-        lead = max(
-            b.ndim - (b_dim is not None) - (trailing - 1),
-            maps.ndim - (maps_dim is not None) - trailing,
-            mask.ndim - (mask_dim is not None) - trailing,
-        )
+        lead = max(b.ndim - (b_dim is not None) - (trailing - 1), maps.ndim - (maps_dim is not None) - trailing)
 
         def aligned(t: Tensor, dim: int | None, keep: int) -> Tensor:
             t = t.unsqueeze(0) if dim is None else t.movedim(dim, 0)
             return t.reshape(t.shape[0], *[1] * (lead + keep + 1 - t.ndim), *t.shape[1:])
 
-        b = aligned(b, b_dim, trailing - 1)
-        maps, mask = aligned(maps, maps_dim, trailing), aligned(mask, mask_dim, trailing)
+        b, maps = aligned(b, b_dim, trailing - 1), aligned(maps, maps_dim, trailing)
         b = b.expand(info.batch_size, *b.shape[1:])
-        return _Solve.apply(b, maps, mask, regularization, equations), 0
+        return _Solve.apply(b, maps, regularization, equations), 0
 
 
 def _norm2(x: Tensor, axes: tuple[int, ...]) -> Tensor:
