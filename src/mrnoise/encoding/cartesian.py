@@ -10,13 +10,10 @@ from torch import Tensor
 from mrnoise import fourier
 from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.lines import line_inverse, undersampled_axes
-from mrnoise.encoding.normal_equations import NormalEquations
+from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE, NormalEquations
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
 from mrnoise.sampling.extent import within
-
-# Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
-TOLERANCE, MAX_ITERATIONS = 1e-6, 200
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,53 +66,93 @@ class Convolution:
         return torch.fft.ifftn(kspace * spectrum, dim=self.axes, norm="ortho")
 
 
-def toeplitz(coordinates: Tensor, image_shape: tuple[int, ...], like: Tensor) -> Convolution:
-    """EᴴE of a trajectory, E its `Nufft`: a convolution with t(r) = 1/N Σ_j exp(2πi Σ_d k_dj r_d / n_d).
-
-    An axis along which all k are whole numbers (that of a stack) is circular, and needs no doubling; one along which t
-    is a single point needs no transform.
+@dataclass(frozen=True, eq=False)
+class PointSpread:
+    """t(r) = 1/N Σ_j exp(2πi Σ_d k_dj r_d / n_d) of a trajectory: EᴴE, E its `Nufft`, convolves with it.
 
     Parameters
     ----------
-    coordinates
-        (dimension, *samples), as those of `mrnoise.sampling.Trajectory`.
+    values
+        t at the lags of two voxels, lag 0 at the centre, double precision. Along an axis 2n lags; n where all k are
+        whole numbers (that of a stack), which makes t periodic; 1 where t is a single point.
     image_shape
-        (y, x) or (z, y, x).
-    like
-        Precision and device of the images.
+        n, (y, x) or (z, y, x).
     """
-    dims = len(image_shape)
-    k = coordinates.detach().flatten(1).double()
-    doubled = [not bool((row == row.round()).all()) for row in k]
-    grid = tuple(n * (1 + d) for n, d in zip(image_shape, doubled, strict=True))
-    scale = torch.tensor([1 + d for d in doubled], device=k.device)[:, None]
-    spread = Nufft(k * scale, grid, POINT_SPREAD_TOLERANCE).adjoint(torch.ones_like(k[0], dtype=torch.complex128))
-    spread = spread * (math.prod(grid) ** 0.5 / math.prod(image_shape))
-    for axis, is_doubled in enumerate(doubled):
-        if is_doubled:  # The lag -n occurs between no two voxels; without it K is real.
-            spread.narrow(axis, 0, 1).zero_()
-    axes = []
-    for axis in range(dims):
-        centre = spread.narrow(axis, grid[axis] // 2, 1)
-        rest = spread.abs().sum() - centre.abs().sum()
-        if float(rest) > NEGLIGIBLE * float(centre.abs().sum()):
-            axes.append(axis)
-        else:
-            spread = centre
-    spread = torch.fft.ifftshift(spread, dim=axes)
-    spectrum = torch.fft.fftn(spread, dim=axes).real if axes else spread.real
-    spectra, modulations = [], []
-    dtype = like.real.dtype
-    for parity in itertools.product(*(range(1 + (doubled[a] and a in axes)) for a in range(dims))):
-        part, phase = spectrum, torch.zeros((1,) * dims, dtype=torch.float64, device=k.device)
-        for axis, p in enumerate(parity):
-            n = image_shape[axis]
-            if doubled[axis] and axis in axes:
-                index = torch.arange(p, 2 * n, 2, device=k.device)
-                part = part.index_select(axis, index)
-                r = torch.arange(n, dtype=torch.float64, device=k.device) * (-math.pi * p / n)
-                phase = phase + r.reshape(-1, *[1] * (dims - 1 - axis))
-        terms = 2 ** sum(doubled[a] for a in axes)
-        spectra.append((part / terms).to(like.device, dtype).contiguous())
-        modulations.append(torch.polar(torch.ones_like(phase), phase).to(like.device, like.dtype))
-    return Convolution(tuple(a - dims for a in axes), tuple(spectra), tuple(modulations))
+
+    values: Tensor
+    image_shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, coordinates: Tensor, image_shape: tuple[int, ...]) -> PointSpread:
+        """That of coordinates (dimension, *samples) in cycles per field of view."""
+        k = coordinates.detach().flatten(1).double()
+        factors = [1 if bool((row == row.round()).all()) else 2 for row in k]
+        grid = tuple(f * n for f, n in zip(factors, image_shape, strict=True))
+        e = Nufft(k * torch.tensor(factors, device=k.device)[:, None], grid, POINT_SPREAD_TOLERANCE)
+        t = e.adjoint(torch.ones_like(k[0], dtype=torch.complex128)) * (math.prod(grid) ** 0.5 / math.prod(image_shape))
+        for axis, factor in enumerate(factors):
+            if factor == 2:  # The lag -n lies between no two voxels; without it the spectrum is real.
+                t.narrow(axis, 0, 1).zero_()
+            centre = t.narrow(axis, grid[axis] // 2, 1)
+            if float(t.abs().sum() - centre.abs().sum()) < NEGLIGIBLE * float(centre.abs().sum()):
+                t = centre
+        return cls(t, image_shape)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Axes of the image along which t is more than a point, from the end."""
+        return tuple(axis - self.values.ndim for axis, n in enumerate(self.values.shape) if n > 1)
+
+    def convolution(self, like: Tensor) -> Convolution:
+        """EᴴE in the precision and on the device of these images."""
+        dims, axes = self.values.ndim, self.axes
+        doubled = [t == 2 * n for t, n in zip(self.values.shape, self.image_shape, strict=True)]
+        spectrum = _spectrum(self.values, axes) / 2 ** sum(doubled)
+        spectra, modulations = [], []
+        for parity in itertools.product(*(range(1 + d) for d in doubled)):
+            part = spectrum
+            phase = torch.zeros((1,) * dims, dtype=torch.float64, device=part.device)
+            for axis, (n, p) in enumerate(zip(self.image_shape, parity, strict=True)):
+                if doubled[axis]:
+                    part = part.index_select(axis, torch.arange(p, 2 * n, 2, device=part.device))
+                    r = torch.arange(n, dtype=torch.float64, device=part.device) * (-math.pi * p / n)
+                    phase = phase + r.reshape(-1, *[1] * (dims - 1 - axis))
+            spectra.append(part.to(like.device, like.real.dtype).contiguous())
+            modulations.append(torch.polar(torch.ones_like(phase), phase).to(like.device, like.dtype))
+        return Convolution(axes, tuple(spectra), tuple(modulations))
+
+    def nearest_circulant(self, maps: Tensor) -> Tensor:
+        """D ≥ 0 of FᴴDF, the circulant matrix nearest to SᴴEᴴES (Chan 1988, doi:10.1137/0909051), *spatial.
+
+        Its first column is, over all pairs of voxels a lag d apart modulo n,
+        c(d) = 1/N Σ t(d) Σ_c S_c*(i + d) S_c(i).
+        """
+        shape = self.image_shape
+        correlation = torch.zeros([2 * n for n in shape], dtype=torch.complex128, device=maps.device)
+        for s in maps:
+            correlation += torch.fft.fftn(s.to(torch.complex128), s=correlation.shape).abs().square()
+        c = torch.fft.fftshift(torch.fft.ifftn(correlation)).conj() / math.prod(shape)
+        t = self.values.to(maps.device)
+        for axis, n in enumerate(shape):
+            lags = t.shape[axis]
+            if lags == 1:
+                c = c.narrow(axis, n, 1)
+            elif lags == n:
+                c = _folded(c, axis, n)
+        c = c * t
+        for axis, n in enumerate(shape):
+            if t.shape[axis] == 2 * n:
+                c = _folded(c, axis, n)
+        return _spectrum(c, self.axes).clamp_min(0)
+
+
+def _folded(c: Tensor, axis: int, n: int) -> Tensor:
+    """Lags -n … n-1 added modulo n, lag 0 at n // 2."""
+    return c.unflatten(axis, (2, n)).sum(axis).roll(n // 2, axis)
+
+
+def _spectrum(t: Tensor, axes: Sequence[int]) -> Tensor:
+    """Real spectrum of a Hermitian array whose lag 0 is at the centre of these axes."""
+    if not axes:
+        return t.real
+    return torch.fft.fftn(torch.fft.ifftshift(t, dim=tuple(axes)), dim=tuple(axes)).real

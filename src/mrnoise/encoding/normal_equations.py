@@ -12,6 +12,11 @@ from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.lines import on_lines
 from mrnoise.units import unit_of
 
+# Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
+TOLERANCE, MAX_ITERATIONS = 1e-6, 1000
+# A preconditioner that amplifies more than this does not help.
+SMALLEST_OF_CIRCULANT = 1e-6
+
 
 @dataclass(frozen=True)
 class NormalEquations:
@@ -31,14 +36,17 @@ class NormalEquations:
         (H + λ)⁻¹ of every line, `line_inverse`, instead of conjugate gradients.
     extent
         P = FᴴEF, E what was encoded; ``None``: all of k-space.
+    circulant
+        D of a circulant matrix FᴴDF near H, by which conjugate gradients are preconditioned; ``None``: they are not.
     """
 
     convolution: Convolution
     coil_axis: int
-    tolerance: float = 1e-6
-    max_iterations: int = 200
+    tolerance: float = TOLERANCE
+    max_iterations: int = MAX_ITERATIONS
     inverse: Tensor | None = None
     extent: Convolution | None = None
+    circulant: Tensor | None = None
 
     def within(self, x: Tensor) -> Tensor:
         """P x, what lies in the extent."""
@@ -69,21 +77,34 @@ class NormalEquations:
         unit = unit_of(b, spatial)
         b = b / unit
         x = torch.zeros_like(b)
-        r, p = b, b
+        r = b
+        p = self.preconditioned(r, regularization)
         rs = _norm2(r, spatial)
         goal = self.tolerance**2 * rs
+        rp = rs if self.circulant is None else _inner(r, p, spatial)
         for _ in range(self.max_iterations):
             active = rs > goal
             if not bool(active.any()):
                 break
             hp = self.gram(p, maps) + regularization * p
-            curvature = (p.conj() * hp).real.sum(spatial, keepdim=True)
-            step = torch.where(active & (curvature > 0), rs / curvature.clamp_min(1e-38), 0.0)
+            curvature = _inner(p, hp, spatial)
+            step = torch.where(active & (curvature > 0), rp / curvature.clamp_min(1e-38), 0.0)
             x = x + step * p
             r = r - step * hp
-            previous, rs = rs, torch.where(active, _norm2(r, spatial), rs)
-            p = torch.where(active, r + (rs / previous.clamp_min(1e-38)) * p, p)
+            rs = torch.where(active, _norm2(r, spatial), rs)
+            z, previous = self.preconditioned(r, regularization), rp
+            rp = rs if self.circulant is None else torch.where(active, _inner(r, z, spatial), rp)
+            p = torch.where(active, z + (rp / previous.clamp_min(1e-38)) * p, p)
         return unit * x
+
+    def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
+        """Fᴴ (D + λ)⁻¹ F r."""
+        if self.circulant is None:
+            return r
+        axes = self.convolution.axes
+        spectrum = self.circulant + regularization.to(self.circulant)
+        spectrum = spectrum.clamp_min(SMALLEST_OF_CIRCULANT * spectrum.max())
+        return torch.fft.ifftn(torch.fft.fftn(r, dim=axes) / spectrum, dim=axes)
 
 
 class _Solve(torch.autograd.Function):
@@ -164,3 +185,7 @@ class _Solve(torch.autograd.Function):
 
 def _norm2(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return (x.real.square() + x.imag.square()).sum(axes, keepdim=True)
+
+
+def _inner(x: Tensor, y: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return (x.conj() * y).real.sum(axes, keepdim=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.encoding.cartesian import MAX_ITERATIONS, TOLERANCE, Cartesian
+from mrnoise.encoding.cartesian import Cartesian
+from mrnoise.encoding.non_cartesian import NonCartesian
+from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE
 from mrnoise.encoding.protocol import Encoding
+from mrnoise.sampling.trajectory import Trajectory
 
 
 def encode(
@@ -39,7 +42,7 @@ def encode(
     Raises
     ------
     InputError
-        If the maps do not lie on the grid of the scan.
+        If the maps are not of the image of the scan.
 
     Examples
     --------
@@ -54,5 +57,7 @@ def encode(
     >>> a.image_shape, a.sample_shape, bool(difference.norm() < 1e-4 * x.norm())
     ((16, 12), (4, 16, 12), True)
     """
-    grid = acquisition.grid
+    if isinstance(acquisition.sampling, Trajectory):
+        return NonCartesian(maps, acquisition.sampling, tolerance, max_iterations, prepared_weight)
+    grid = acquisition.sampling
     return Cartesian(maps, grid.mask, grid.spatial_dims, grid.extent, tolerance, max_iterations, prepared_weight)

@@ -1,0 +1,163 @@
+"""The forward model of a trajectory: coil maps and the transform to samples anywhere in k-space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from mrnoise.encoding.convolution import PointSpread
+from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE, NormalEquations
+from mrnoise.encoding.nufft import Nufft
+from mrnoise.encoding.unfolding import unfold
+from mrnoise.errors import InputError
+from mrnoise.sampling.trajectory import Trajectory
+
+# Iterations after which plain and preconditioned ones are compared, and those towards the largest eigenvalue.
+TRIAL_STEPS, POWER_STEPS = 16, 12
+# What iterations need of the largest eigenvalue: power iterations stop below it.
+MARGIN = 1.1
+_POINT_SPREADS: WeakKeyDictionary[Trajectory, PointSpread] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NonCartesian:
+    """A = E S, an `Encoding`: S coil maps, E the transform of a trajectory (`Nufft`).
+
+    AᴴA = SᴴTS without samples: T = EᴴE is a convolution (`PointSpread`), computed on the grid of the image, exact to
+    rounding (Fessler et al. 2005, doi:10.1109/TSP.2005.853152).
+
+    Parameters
+    ----------
+    maps
+        S, complex, (..., coil, y, x) or (..., coil, z, y, x).
+    trajectory
+        Where samples lie. Its derivative flows through `forward` and `adjoint`, not through `gram` and `solve`.
+    tolerance, max_iterations
+        When the iterations of `solve` stop: at this relative residual, or this number.
+    prepared_weight
+        λ of the `solve` that will be called often, as a number: whether Chan's circulant preconditioner saves
+        iterations is tried, now. Without it `solve` iterates as it is.
+    transform_tolerance
+        Of E; see `Nufft`.
+
+    Raises
+    ------
+    InputError
+        If maps and trajectory are not of one image.
+
+    Examples
+    --------
+    >>> from mrnoise.simulation import simulated_head
+    >>> head = simulated_head((16, 12), 4)
+    >>> k = torch.linspace(-6, 6, 24)
+    >>> angle = torch.arange(12)[:, None] * torch.pi / 12
+    >>> spokes = Trajectory(torch.stack([k * angle.sin(), k * angle.cos()]), (16, 12))
+    >>> a = NonCartesian(head.coil_maps, spokes, prepared_weight=1e-4)
+    >>> y = a.forward(head.image)
+    >>> x = a.solve(a.adjoint(y), 1e-4)
+    >>> tuple(y.shape), bool((a.forward(x) - y).norm() < 0.01 * y.norm())
+    ((4, 12, 24), True)
+    """
+
+    maps: Tensor
+    trajectory: Trajectory
+    tolerance: float = TOLERANCE
+    max_iterations: int = MAX_ITERATIONS
+    prepared_weight: float | None = None
+    transform_tolerance: float = 1e-6
+    _nufft: Nufft = field(init=False)
+    _equations: NormalEquations = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape, dims = self.trajectory.image_shape, self.trajectory.spatial_dims
+        if self.maps.ndim <= dims or tuple(self.maps.shape[-dims:]) != shape:
+            raise InputError(
+                "coil maps are not of the image of the trajectory",
+                expected=f"shape (..., coil, {', '.join(map(str, shape))})",
+                received=str(tuple(self.maps.shape)),
+                remedy="Give coil maps of the matrix of the trajectory, the coil axis before the spatial ones.",
+            )
+        object.__setattr__(self, "_nufft", Nufft(self.trajectory.coordinates, shape, self.transform_tolerance))
+        spread = point_spread(self.trajectory)
+        equations = NormalEquations(spread.convolution(self.maps), self._coil_axis, self.tolerance, self.max_iterations)
+        if self.prepared_weight is not None and self.maps.ndim == dims + 1:
+            equations = _preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
+        object.__setattr__(self, "_equations", equations)
+
+    def __repr__(self) -> str:
+        coils = self.maps.shape[self._coil_axis]
+        return f"NonCartesian({coils} coils, {self.trajectory.n_samples} samples, image {self.image_shape})"
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(..., y, x) or (..., z, y, x), with the leading axes of the maps."""
+        return (*self.maps.shape[: self._coil_axis], *self.trajectory.image_shape)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(..., coil, *samples)."""
+        return (*self.maps.shape[: self._coil_axis + 1 or None], *self.trajectory.sample_shape)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """A x = E S x, (..., y, x) → (..., coil, *samples)."""
+        return self._nufft.forward(self.maps * image.unsqueeze(self._coil_axis))
+
+    def adjoint(self, samples: Tensor) -> Tensor:
+        """Aᴴ y = Sᴴ Eᴴ y, (..., coil, *samples) → (..., y, x)."""
+        return torch.linalg.vecdot(self.maps, self._nufft.adjoint(samples), dim=self._coil_axis)
+
+    def gram(self, image: Tensor) -> Tensor:
+        """AᴴA x = Sᴴ T S x."""
+        return self._equations.gram(image, self.maps)
+
+    def unfold(self, image: Tensor) -> Tensor:
+        """Most of (AᴴA)⁻¹ b, see `encoding.unfolding.unfold`, relative to the largest eigenvalue."""
+        largest = MARGIN * self._largest_eigenvalue()
+        return unfold(lambda step: self.gram(step) / largest, image / largest)
+
+    def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
+        """(AᴴA + λ)⁻¹ x by conjugate gradients.
+
+        Differentiable in x, in the coil maps and in λ, as the converged solution: each derivative is one more solve.
+        """
+        if not isinstance(weight, Tensor):
+            weight = torch.full((), weight, dtype=torch.float64, device=image.device)
+        return self._equations.solve(image, self.maps, weight)
+
+    @property
+    def _coil_axis(self) -> int:
+        return -self.trajectory.spatial_dims - 1
+
+    def _largest_eigenvalue(self) -> Tensor:
+        maps = self.maps.detach()
+        x = torch.ones(self.image_shape, dtype=maps.dtype, device=maps.device)
+        for _ in range(POWER_STEPS):
+            x = self._equations.gram(x / torch.linalg.vector_norm(x), maps)
+        return torch.linalg.vector_norm(x)
+
+
+def point_spread(trajectory: Trajectory) -> PointSpread:
+    """That of a trajectory, computed once."""
+    known = _POINT_SPREADS.get(trajectory)
+    if known is None:
+        known = PointSpread.of(trajectory.coordinates, trajectory.image_shape)
+        # What is first computed inside a transform of torch.func must not outlive it.
+        if not torch._C._functorch.is_functorch_wrapped_tensor(known.values):
+            _POINT_SPREADS[trajectory] = known
+    return known
+
+
+def _preconditioned(equations: NormalEquations, spread: PointSpread, maps: Tensor, weight: float) -> NormalEquations:
+    """With the circulant, where some iterations with it leave a smaller residual than without."""
+    both = equations, replace(equations, circulant=spread.nearest_circulant(maps).to(maps.real.dtype))
+    noise = torch.randn(maps.shape[1:], dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    b = equations.gram(noise.to(maps), maps)
+    regularization = torch.tensor(weight, dtype=torch.float64, device=maps.device)
+    residuals = []
+    for each in both:
+        x = replace(each, max_iterations=TRIAL_STEPS).conjugate_gradients(b, maps, regularization)
+        residuals.append(float(torch.linalg.vector_norm(b - equations.gram(x, maps) - regularization * x)))
+    return both[residuals[1] < residuals[0]]
