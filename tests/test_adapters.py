@@ -309,7 +309,7 @@ def test_image_networks_see_a_normalised_image():
 
 def deepinv_native(deepinv, acquisition):
     """Whitened samples and MultiCoilMRI with whitened maps, and the defaults of deepinv."""
-    y, maps = acquisition.whiten(acquisition.kspace), acquisition.whiten(acquisition.coil_maps)
+    y, maps = acquisition.whiten(acquisition.kspace), acquisition.whiten_maps(acquisition.coil_maps)
     physics = deepinv.physics.MultiCoilMRI(mask=acquisition.mask.float(), coil_maps=maps[None])
     return torch.stack([y.real, y.imag])[None], physics
 

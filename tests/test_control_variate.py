@@ -174,7 +174,7 @@ def test_the_surrogate_is_regularised_sense(name):
     inside[3:9, 2:7] = True
     features = surrogate(scan, inside)
     assert features is not None
-    maps = scan.whiten(scan.coil_maps)
+    maps = scan.whiten_maps(scan.coil_maps)
     maps = maps / torch.linalg.vector_norm(maps, dim=0)
     n = scan.kspace.numel()
     basis = torch.eye(n, dtype=torch.complex128).reshape(n, *scan.kspace.shape)

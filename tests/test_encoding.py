@@ -75,7 +75,7 @@ def extent(name: str) -> Tensor | None:
 def encoding(name: str, **options: float) -> Cartesian:
     maps, mask = arrays(name)
     dims = len(CASES[name][0])
-    return Cartesian(maps, mask, dims, extent(name), tolerance=1e-13, max_iterations=1000, **options)
+    return Cartesian(maps, mask, dims, extent(name), tolerance=1e-13, **options)
 
 
 def fourier_matrix(shape: tuple[int, ...]) -> Tensor:
@@ -223,7 +223,7 @@ def test_solution_is_differentiable_in_the_coil_maps(name):
     weight = torch.tensor(0.3, dtype=torch.float64)
 
     def solution(x: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
-        a = Cartesian(maps, mask, len(CASES[name][0]), extent(name), tolerance=1e-14, max_iterations=1000)
+        a = Cartesian(maps, mask, len(CASES[name][0]), extent(name), tolerance=1e-14)
         return a.solve(x, weight)
 
     variables = [t.clone().requires_grad_() for t in (x, maps, weight)]
@@ -238,7 +238,7 @@ def test_mapped_over_coil_maps(name):
     x = normal(*encoding(name).image_shape, seed=2)
 
     def solution(maps: Tensor) -> Tensor:
-        return Cartesian(maps, mask, dims, extent(name), tolerance=1e-13, max_iterations=1000).solve(x, 0.3)
+        return Cartesian(maps, mask, dims, extent(name), tolerance=1e-13).solve(x, 0.3)
 
     torch.testing.assert_close(torch.func.vmap(solution)(several), torch.stack([solution(one) for one in several]))
 
@@ -282,7 +282,7 @@ def test_encoding_of_a_scan_makes_its_samples():
     x = head.image.to(torch.complex64)
     noiseless = to_kspace(scan.coil_maps * x) * scan.mask
     torch.testing.assert_close(encode(scan, scan.coil_maps).forward(x), noiseless)
-    whitened = encode(scan, scan.whiten(scan.coil_maps))
+    whitened = encode(scan, scan.whiten_maps(scan.coil_maps))
     torch.testing.assert_close(whitened.forward(x), scan.whiten(noiseless), rtol=1e-4, atol=1e-4)
     assert (whitened.image_shape, whitened.sample_shape) == ((9, 8), (COILS, 9, 8))
 

@@ -130,7 +130,7 @@ def test_solution_is_differentiable_in_everything():
 
 def test_encoding_has_its_adjoint_and_gram():
     acq = scan(mask=poisson_disc(SHAPE, 3, 6, seed=2))
-    maps = acq.whiten(acq.coil_maps)
+    maps = acq.whiten_maps(acq.coil_maps)
     encoding = Cartesian(maps, acq.mask.double(), tolerance=1e-12)
     x, y = tangent_like(maps[0]), tangent_like(maps)
     left, right = (encoding.forward(x).conj() * y).sum(), (x.conj() * encoding.adjoint(acq.mask * y)).sum()
@@ -174,7 +174,7 @@ def test_order_of_coils_does_not_matter(name):
 def test_normalisation_of_given_coil_maps_is_that_of_the_image(name):
     """Maps n S of any n(r) > 0 give the image x / n: that of SENSE with these maps."""
     acq = scan()
-    maps = acq.whiten(acq.coil_maps)
+    maps = acq.whiten_maps(acq.coil_maps)
     unit = acq.replace(coil_maps=acq.coil_maps / maps.abs().square().sum(0).sqrt())
     method = reconstruction(name)
     image = method.bind(unit)(unit.kspace)

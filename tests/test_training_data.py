@@ -146,14 +146,14 @@ def test_whitened_maps_have_unit_norm(phantom):
     for i in range(16):
         example = scans.example(i)
         acq = example.acquisition
-        norm = torch.linalg.vector_norm(acq.whiten(acq.coil_maps), dim=0)
+        norm = torch.linalg.vector_norm(acq.whiten_maps(acq.coil_maps), dim=0)
         inside = example.target.abs() > 0.1 * example.target.abs().max()
         torch.testing.assert_close(norm[inside], torch.ones_like(norm[inside]), atol=1e-5, rtol=0)
         assert float(norm.max()) <= 1 + 1e-5
         whole += bool((norm > 1 - 1e-4).all())
     assert 1 < whole < 15  # the maps of the others end at the object
     fixed = SimulatedScans(phantom, "test", full(augment=False)).example(1).acquisition
-    norm = torch.linalg.vector_norm(fixed.whiten(fixed.coil_maps), dim=0)
+    norm = torch.linalg.vector_norm(fixed.whiten_maps(fixed.coil_maps), dim=0)
     torch.testing.assert_close(norm, torch.ones_like(norm), atol=1e-5, rtol=0)
 
 
@@ -172,7 +172,7 @@ def test_augmented_scans_agree_with_their_target_too(phantom):
     scans = SimulatedScans(phantom, "train", full(snr=(1e6, 1e6)))
     for i in range(6):
         acq, target = scans.example(i).acquisition, scans.example(i).target
-        combined = (acq.whiten(acq.coil_maps).conj() * to_image(acq.whiten(acq.kspace))).sum(0)
+        combined = (acq.whiten_maps(acq.coil_maps).conj() * to_image(acq.whiten(acq.kspace))).sum(0)
         assert float((combined - target).abs().max() / target.abs().max()) < 1e-4
 
 

@@ -54,6 +54,12 @@ def _zero_filled(settings: Settings) -> Reconstruction:
     return ZeroFilled()
 
 
+def _gridding(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import Gridding
+
+    return Gridding()
+
+
 def _rss(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import RootSumOfSquares
 
@@ -88,6 +94,7 @@ RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]]
     "sense": _sense,
     "cg-sense": _cg_sense,
     "zero-filled": _zero_filled,
+    "gridding": _gridding,
     "rss": _rss,
     "homodyne": _homodyne,
     "pocs": _pocs,

@@ -192,7 +192,26 @@ class Acquisition(TensorRecord):
                 "this needs Cartesian sampling",
                 expected="samples on a grid",
                 received=f"a trajectory of {self.sampling.n_samples} samples",
-                remedy="Give a reconstruction of your own, k-space → image, that knows its trajectory.",
+                remedy="Use Gridding, RootSumOfSquares, CgSense or an unrolled network, or a reconstruction of your own, "
+                "k-space → image, that knows its trajectory.",
+            )
+        return self.sampling
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Its sampling, anywhere in k-space.
+
+        Raises
+        ------
+        InputError
+            If it is Cartesian.
+        """
+        if isinstance(self.sampling, Grid):
+            raise InputError(
+                "this needs a trajectory",
+                expected="samples with coordinates in k-space, a mrnoise.sampling.Trajectory",
+                received=f"samples on a grid, {self.sampling.image_shape}",
+                remedy="Use ZeroFilled, Sense or CgSense for Cartesian sampling.",
             )
         return self.sampling
 
@@ -332,6 +351,11 @@ class Acquisition(TensorRecord):
         psi = self.noise_covariance
         return psi.whiten(values, self.coil_axis) * psi.mean_variance**0.5
 
+    def whiten_maps(self, maps: Tensor) -> Tensor:
+        """The same of coil maps or images, (..., coil, *spatial)."""
+        psi = self.noise_covariance
+        return psi.whiten(maps, -self.spatial_dims - 1) * psi.mean_variance**0.5
+
     def colour_adjoint(self, values: Tensor) -> Tensor:
         """Adjoint of `colour`."""
         return self.noise_covariance.colour_adjoint(values * self._weight(values), self.coil_axis)
@@ -392,6 +416,13 @@ class Acquisition(TensorRecord):
 
     def _check_calibration(self) -> None:
         calibration = self.calibration
+        if calibration is not None and isinstance(self.sampling, Trajectory):
+            raise InputError(
+                "calibration lines are on a grid, this scan is not",
+                expected="coil maps, or a trajectory whose centre is dense",
+                received=f"calibration lines and a trajectory of {self.sampling.n_samples} samples",
+                remedy="Estimate coil maps from the calibration scan, with mrnoise.calibration.espirit, and give these.",
+            )
         if calibration is not None and (calibration.shape != self.kspace.shape or not calibration.is_complex()):
             raise InputError(
                 "calibration lines do not fit the k-space",

@@ -5,17 +5,24 @@ from __future__ import annotations
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.calibration.centre import centre_mask, on_grid
 from mrnoise.calibration.espirit_maps import espirit
 from mrnoise.calibration.interleaved import interleaved_calibration
 from mrnoise.errors import InputError
+from mrnoise.sampling.grid import Grid
+from mrnoise.sampling.trajectory import Trajectory
 
 
 def whitened_coil_maps(acquisition: Acquisition, kspace: Tensor) -> Tensor:
     """ESPIRiT maps Ψ^{-1/2} S √ψ from this k-space, differentiable in it; ψ is the mean coil variance.
 
-    The calibration region is what every image of the acquisition has sampled.
+    The calibration region is what every image of the acquisition has sampled; of a trajectory its centre.
     """
-    return _espirit(acquisition, kspace, acquisition.mask)
+    if isinstance(acquisition.sampling, Trajectory):
+        kspace, mask = on_grid(acquisition.sampling, kspace), centre_mask(acquisition.sampling)
+    else:
+        mask = acquisition.sampling.mask
+    return _espirit(acquisition, kspace, mask)
 
 
 def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | None:
@@ -41,7 +48,7 @@ def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | N
             return None
         maps = with_coil_maps(acquisition).coil_maps
         assert maps is not None
-    return acquisition.whiten(maps).to(acquisition.kspace)
+    return acquisition.whiten_maps(maps).to(acquisition.kspace)
 
 
 def with_coil_maps(acquisition: Acquisition) -> Acquisition:
@@ -55,12 +62,12 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     Parameters
     ----------
     acquisition
-        Cartesian, with calibration lines of its own or separate ones.
+        With calibration lines of its own or separate ones, or the dense centre of a trajectory.
 
     Returns
     -------
     Acquisition
-        The same with ``coil_maps``, shaped as its k-space, in image space.
+        The same with ``coil_maps``, (..., coil, *spatial).
 
     Raises
     ------
@@ -75,14 +82,15 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     >>> mapped = with_coil_maps(scan)
     >>> tuple(mapped.coil_maps.shape)
     (3, 32, 24)
-    >>> round(float(mapped.whiten(mapped.coil_maps)[:, 16, 12].norm()), 3)
+    >>> round(float(mapped.whiten_maps(mapped.coil_maps)[:, 16, 12].norm()), 3)
     1.0
     """
     if acquisition.calibration is None:
         try:
             maps = whitened_coil_maps(acquisition, acquisition.kspace)
         except InputError:
-            series = interleaved_calibration(acquisition)
+            grid = isinstance(acquisition.sampling, Grid)
+            series = interleaved_calibration(acquisition) if grid else None
             if series is None:
                 raise
             acquisition = series
@@ -90,10 +98,11 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     if lines is not None:
         maps = _espirit(acquisition, lines, (lines != 0).any(acquisition.coil_axis))
     psi = acquisition.noise_covariance
-    return acquisition.replace(coil_maps=psi.colour(maps, acquisition.coil_axis) / psi.mean_variance**0.5)
+    coil_axis = -acquisition.spatial_dims - 1
+    return acquisition.replace(coil_maps=psi.colour(maps, coil_axis) / psi.mean_variance**0.5)
 
 
 def _espirit(acquisition: Acquisition, kspace: Tensor, mask: Tensor) -> Tensor:
     dims = acquisition.spatial_dims
     everywhere = mask.reshape(-1, *mask.shape[-dims:]).all(0)
-    return espirit(acquisition.whiten(kspace), mask=everywhere, spatial_dims=dims)
+    return espirit(acquisition.whiten_maps(kspace), mask=everywhere, spatial_dims=dims)

@@ -16,7 +16,7 @@ def uniform_averages(acquisition: Acquisition) -> float:
     """
     if acquisition.averages is None:
         return 1.0
-    measured = acquisition.averages[acquisition.mask].double()
+    measured = acquisition.averages[acquisition.sampling.weight > 0].double()
     if bool((measured != measured[0]).any()):
         raise InputError(
             "averages differ between samples",

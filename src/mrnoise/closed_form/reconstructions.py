@@ -5,23 +5,29 @@ from __future__ import annotations
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.closed_form.lines import cg_sense_std
+from mrnoise.closed_form.cg_sense import cg_sense_std
+from mrnoise.closed_form.gridding import gridding_std
 from mrnoise.closed_form.sense import sense_std
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import Sense
 
 
-def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition) -> Tensor:
-    """σ of `Sense` (`sense_std`) or `CgSense` (`cg_sense_std`), image-shaped, float64.
+def closed_form_std(
+    reconstruction: Reconstruction, acquisition: Acquisition, most_voxels: int | None = None
+) -> Tensor:
+    """σ of `Sense` (`sense_std`), `CgSense` (`cg_sense_std`) or `Gridding` (`gridding_std`), image-shaped, float64.
 
     Parameters
     ----------
     reconstruction
-        `Sense` or `CgSense`.
+        One of these.
     acquisition
         As the function of that reconstruction takes it.
+    most_voxels
+        Of a dense factorization; ``None``: what fits into memory.
 
     Returns
     -------
@@ -43,11 +49,13 @@ def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition) ->
     """
     if type(reconstruction) is Sense:
         return sense_std(acquisition, reconstruction.regularization)
-    if type(reconstruction) is CgSense:
-        return cg_sense_std(acquisition, reconstruction.regularization)
+    if type(reconstruction) is CgSense and reconstruction.iterations is None:
+        return cg_sense_std(acquisition, reconstruction.regularization, most_voxels)
+    if type(reconstruction) is Gridding:
+        return gridding_std(acquisition)
     raise InputError(
         "there is no closed form of this noise",
-        expected="mrnoise.reconstruction.Sense or CgSense",
+        expected="mrnoise.reconstruction.Sense, CgSense to convergence, or Gridding",
         received=reconstruction.title,
         remedy='Use method="auto", or "lattice", which is exact for linear reconstructions.',
     )

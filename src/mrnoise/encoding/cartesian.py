@@ -10,7 +10,7 @@ from torch import Tensor
 from mrnoise import fourier
 from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.lines import line_inverse, undersampled_axes
-from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE, NormalEquations
+from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
 from mrnoise.sampling.extent import within
@@ -37,8 +37,10 @@ class Cartesian:
         2 or 3.
     extent
         E, bool, the spatial shape; ``None``: all of k-space.
-    tolerance, max_iterations
-        When the iterations of `solve` stop: at this relative residual, or this number.
+    tolerance
+        Relative residual at which the iterations of `solve` stop.
+    iterations
+        Number after which they stop instead; ``None``: when they have converged.
     prepared_weight
         λ of the `solve` that will be called often, as a number. Where sampling varies along one axis only, the lines
         along it are independent systems, small enough to be inverted once, now: the same solution without iterations.
@@ -65,7 +67,7 @@ class Cartesian:
     spatial_dims: int = 2
     extent: Tensor | None = None
     tolerance: float = TOLERANCE
-    max_iterations: int = MAX_ITERATIONS
+    iterations: int | None = None
     prepared_weight: float | None = None
     # The same arrays with the centre at index 0, which saves four shifts in every product, and the axes along which
     # sampling varies at the end: transforms of strided axes are slow. Not on demand: what is first computed inside a
@@ -95,11 +97,11 @@ class Cartesian:
             Convolution(axes, (mask.unsqueeze(self._coil_axis),)),
             self._coil_axis,
             self.tolerance,
-            self.max_iterations,
+            self.iterations,
             extent=None if extent is None else Convolution(axes, (extent,)),
         )
         inverse = None
-        if self.prepared_weight is not None and mask.ndim == self.spatial_dims:
+        if self.prepared_weight is not None and self.iterations is None and mask.ndim == self.spatial_dims:
             inverse = line_inverse(maps, mask, axes, self.prepared_weight, extent)
         object.__setattr__(self, "_maps", maps)
         object.__setattr__(self, "_iterated", iterated)
@@ -144,7 +146,8 @@ class Cartesian:
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
         """P (AᴴA + λ)⁻¹ P x by conjugate gradients, or by the inverted lines of ``prepared_weight``.
 
-        Differentiable in x, in the coil maps and in λ, as the converged solution: each derivative is one more solve.
+        Differentiable in x, in the coil maps and in λ: as the converged solution, where each derivative is one more
+        solve, or as the number of iterations that is made.
         """
         if isinstance(weight, Tensor):
             equations = self._iterated

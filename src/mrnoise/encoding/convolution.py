@@ -98,6 +98,26 @@ class PointSpread:
                 t = centre
         return cls(t, image_shape)
 
+    @classmethod
+    def of_mask(cls, mask: Tensor) -> PointSpread:
+        """That of Cartesian sampling, (y, x) or (z, y, x)."""
+        axes = tuple(range(mask.ndim))
+        t = torch.fft.ifftn(torch.fft.ifftshift(mask.to(torch.complex128)), dim=axes)
+        return cls(torch.fft.fftshift(t), tuple(mask.shape))
+
+    def between(self, first: Tensor, second: Tensor) -> Tensor:
+        """t from each of the second voxels to each of the first, indices (a, dimension), (b, dimension) → (a, b)."""
+        place = torch.zeros((), dtype=torch.long, device=first.device)
+        apart = torch.zeros((), dtype=torch.bool, device=first.device)
+        for axis, n_lags in enumerate(self.values.shape):
+            lag = first[:, None, axis] - second[:, axis]
+            if n_lags == 1:
+                apart = apart | (lag != 0)
+                continue
+            place = place * n_lags + (lag + n_lags // 2) % n_lags
+        t = self.values.to(first.device).flatten()[place]
+        return torch.where(apart, 0, t)
+
     @property
     def axes(self) -> tuple[int, ...]:
         """Axes of the image along which t is more than a point, from the end."""

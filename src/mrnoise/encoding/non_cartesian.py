@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.encoding.convolution import PointSpread
-from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE, NormalEquations
+from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.nufft import Nufft
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
@@ -35,8 +35,10 @@ class NonCartesian:
         S, complex, (..., coil, y, x) or (..., coil, z, y, x).
     trajectory
         Where samples lie. Its derivative flows through `forward` and `adjoint`, not through `gram` and `solve`.
-    tolerance, max_iterations
-        When the iterations of `solve` stop: at this relative residual, or this number.
+    tolerance
+        Relative residual at which the iterations of `solve` stop.
+    iterations
+        Number after which they stop instead; ``None``: when they have converged.
     prepared_weight
         λ of the `solve` that will be called often, as a number: whether Chan's circulant preconditioner saves
         iterations is tried, now. Without it `solve` iterates as it is.
@@ -65,7 +67,7 @@ class NonCartesian:
     maps: Tensor
     trajectory: Trajectory
     tolerance: float = TOLERANCE
-    max_iterations: int = MAX_ITERATIONS
+    iterations: int | None = None
     prepared_weight: float | None = None
     transform_tolerance: float = 1e-6
     _nufft: Nufft = field(init=False)
@@ -82,8 +84,8 @@ class NonCartesian:
             )
         object.__setattr__(self, "_nufft", Nufft(self.trajectory.coordinates, shape, self.transform_tolerance))
         spread = point_spread(self.trajectory)
-        equations = NormalEquations(spread.convolution(self.maps), self._coil_axis, self.tolerance, self.max_iterations)
-        if self.prepared_weight is not None and self.maps.ndim == dims + 1:
+        equations = NormalEquations(spread.convolution(self.maps), self._coil_axis, self.tolerance, self.iterations)
+        if self.prepared_weight is not None and self.iterations is None and self.maps.ndim == dims + 1:
             equations = _preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
         object.__setattr__(self, "_equations", equations)
 
@@ -121,7 +123,8 @@ class NonCartesian:
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
         """(AᴴA + λ)⁻¹ x by conjugate gradients.
 
-        Differentiable in x, in the coil maps and in λ, as the converged solution: each derivative is one more solve.
+        Differentiable in x, in the coil maps and in λ: as the converged solution, where each derivative is one more
+        solve, or as the number of iterations that is made.
         """
         if not isinstance(weight, Tensor):
             weight = torch.full((), weight, dtype=torch.float64, device=image.device)
@@ -158,6 +161,6 @@ def _preconditioned(equations: NormalEquations, spread: PointSpread, maps: Tenso
     regularization = torch.tensor(weight, dtype=torch.float64, device=maps.device)
     residuals = []
     for each in both:
-        x = replace(each, max_iterations=TRIAL_STEPS).conjugate_gradients(b, maps, regularization)
+        x = each.conjugate_gradients(b, maps, regularization, most=TRIAL_STEPS)
         residuals.append(float(torch.linalg.vector_norm(b - equations.gram(x, maps) - regularization * x)))
     return both[residuals[1] < residuals[0]]

@@ -13,7 +13,7 @@ from mrnoise.encoding.lines import on_lines
 from mrnoise.units import unit_of
 
 # Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
-TOLERANCE, MAX_ITERATIONS = 1e-6, 1000
+TOLERANCE, MAX_ITERATIONS = 1e-6, 2000
 # A preconditioner that amplifies more than this does not help.
 SMALLEST_OF_CIRCULANT = 1e-6
 
@@ -30,8 +30,10 @@ class NormalEquations:
         T.
     coil_axis
         -3 for slices, -4 for volumes.
-    tolerance, max_iterations
-        When conjugate gradients stop.
+    tolerance
+        Relative residual at which conjugate gradients stop.
+    iterations
+        Stop after so many instead, neither preconditioned nor by lines; ``None``: when they have converged.
     inverse
         (H + λ)⁻¹ of every line, `line_inverse`, instead of conjugate gradients.
     extent
@@ -43,7 +45,7 @@ class NormalEquations:
     convolution: Convolution
     coil_axis: int
     tolerance: float = TOLERANCE
-    max_iterations: int = MAX_ITERATIONS
+    iterations: int | None = None
     inverse: Tensor | None = None
     extent: Convolution | None = None
     circulant: Tensor | None = None
@@ -57,7 +59,7 @@ class NormalEquations:
         return self.within(self.convolution.combined(maps, self.within(x), self.coil_axis))
 
     def solve(self, b: Tensor, maps: Tensor, regularization: Tensor) -> Tensor:
-        """P (P SᴴTS P + λ)⁻¹ P b, differentiable in b, S and λ.
+        """P (P SᴴTS P + λ)⁻¹ P b, differentiable in b, S and λ: as converged, or as the iterations that were made.
 
         Parameters
         ----------
@@ -68,9 +70,28 @@ class NormalEquations:
         regularization
             λ ≥ 0, a scalar.
         """
+        if self.iterations is not None:
+            return self.stopped(b, maps, regularization, self.iterations)
         return _Solve.apply(b, maps, regularization, self)
 
-    def conjugate_gradients(self, b: Tensor, maps: Tensor, regularization: Tensor) -> Tensor:
+    def stopped(self, b: Tensor, maps: Tensor, regularization: Tensor, iterations: int) -> Tensor:
+        """The image after so many conjugate-gradient steps from zero, which is not linear in b."""
+        spatial = tuple(range(self.coil_axis + 1, 0))
+        b = self.within(b)
+        unit = unit_of(b, spatial)
+        r = p = b / unit
+        x, rs = torch.zeros_like(r), _norm2(r, spatial)
+        for _ in range(iterations):
+            hp = self.gram(p, maps) + regularization * p
+            step = _ratio(rs, _inner(p, hp, spatial))
+            x, r = x + step * p, r - step * hp
+            previous, rs = rs, _norm2(r, spatial)
+            p = r + _ratio(rs, previous) * p
+        return unit * x
+
+    def conjugate_gradients(
+        self, b: Tensor, maps: Tensor, regularization: Tensor, most: int = MAX_ITERATIONS
+    ) -> Tensor:
         """Every leading index is its own system with its own stopping point."""
         spatial = tuple(range(self.coil_axis + 1, 0))
         b = self.within(b)
@@ -82,19 +103,19 @@ class NormalEquations:
         rs = _norm2(r, spatial)
         goal = self.tolerance**2 * rs
         rp = rs if self.circulant is None else _inner(r, p, spatial)
-        for _ in range(self.max_iterations):
+        for _ in range(most):
             active = rs > goal
             if not bool(active.any()):
                 break
             hp = self.gram(p, maps) + regularization * p
             curvature = _inner(p, hp, spatial)
-            step = torch.where(active & (curvature > 0), rp / curvature.clamp_min(1e-38), 0.0)
+            step = torch.where(active, _ratio(rp, curvature), 0.0)
             x = x + step * p
             r = r - step * hp
             rs = torch.where(active, _norm2(r, spatial), rs)
             z, previous = self.preconditioned(r, regularization), rp
             rp = rs if self.circulant is None else torch.where(active, _inner(r, z, spatial), rp)
-            p = torch.where(active, z + (rp / previous.clamp_min(1e-38)) * p, p)
+            p = torch.where(active, z + _ratio(rp, previous) * p, p)
         return unit * x
 
     def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
@@ -189,3 +210,9 @@ def _norm2(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def _inner(x: Tensor, y: Tensor, axes: tuple[int, ...]) -> Tensor:
     return (x.conj() * y).real.sum(axes, keepdim=True)
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    """Quotient, zero where b has converged to zero."""
+    positive = b > 0
+    return torch.where(positive, a / torch.where(positive, b, 1.0), 0.0)

@@ -56,5 +56,5 @@ class Encoding(Protocol):
         ...
 
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
-        """(AᴴA + λ)⁻¹ x with λ ≥ 0, a number or a scalar tensor, differentiated as converged."""
+        """(AᴴA + λ)⁻¹ x with λ ≥ 0, a number or a scalar tensor; differentiated as it is computed."""
         ...

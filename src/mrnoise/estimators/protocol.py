@@ -77,8 +77,8 @@ class Image(Protocol):
         """L with convolutions in bfloat16."""
         ...
 
-    def closed_form(self) -> Tensor:
-        """Variance in closed form, or the `InputError` that there is none."""
+    def closed_form(self, most_voxels: int | None = None) -> Tensor:
+        """Variance in closed form, or the `InputError` that there is none, or takes more voxels in one matrix."""
         ...
 
 

@@ -91,7 +91,7 @@ def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
         return None
     if scan.coil_maps is None or _spatial(scan, image) != scan.spatial_shape:
         return None
-    if scan.averages is not None and len(scan.averages[scan.mask].unique()) > 1:
+    if scan.averages is not None and len(scan.averages[scan.sampling.weight > 0].unique()) > 1:
         return None
     return fully_sampled_std(scan)
 

@@ -100,6 +100,6 @@ class ScanImage:
         """The operator with convolutions in bfloat16."""
         return self.operator.in_half_precision()
 
-    def closed_form(self) -> Tensor:
-        """Variance of `Sense` and `CgSense`."""
-        return closed_form_std(self.reconstruction, self.acquisition).square()
+    def closed_form(self, most_voxels: int | None = None) -> Tensor:
+        """Variance of `Sense`, `CgSense` and `Gridding`."""
+        return closed_form_std(self.reconstruction, self.acquisition, most_voxels).square()

@@ -30,7 +30,7 @@ class UnrolledResNet(nn.Module):
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((16, 12), 4, mask=equispaced((16, 12), 2))
     >>> network = UnrolledResNet(unrolls=2, features=4)
-    >>> image = network(scan.whiten(scan.kspace), encode(scan, scan.whiten(scan.coil_maps)))
+    >>> image = network(scan.whiten(scan.kspace), encode(scan, scan.whiten_maps(scan.coil_maps)))
     >>> tuple(image.shape), sum(p.numel() for p in network.parameters())
     ((16, 12), 1214)
     """

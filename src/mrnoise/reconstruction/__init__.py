@@ -2,6 +2,7 @@
 
 from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import Sense
@@ -11,6 +12,7 @@ __all__ = [
     "CgSense",
     "Deepinv",
     "FastmriVarNet",
+    "Gridding",
     "Homodyne",
     "ImageNetwork",
     "KspaceNetwork",

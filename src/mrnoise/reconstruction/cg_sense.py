@@ -1,4 +1,4 @@
-"""CG-SENSE: regularised least squares for any Cartesian sampling."""
+"""CG-SENSE: regularised least squares for any sampling."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class CgSense(Reconstruction):
     """CG-SENSE with Tikhonov term, x = (H + λ)⁻¹ ψ AᴴΨ⁻¹ y with H = ψ AᴴΨ⁻¹A, ψ the mean coil variance.
 
     Its derivative is that of the converged solution, found by one more conjugate-gradient solve on the
-    tangent (Pruessmann 2001, doi:10.1002/mrm.1241). A solver stopped early by ``max_iterations`` has another
-    derivative; the preflight then refuses it.
+    tangent (Pruessmann 2001, doi:10.1002/mrm.1241). Stopped early, after a number of ``iterations``, it is another
+    reconstruction, not linear in the k-space, and is mapped as it is.
 
     Where sampling varies along one axis only and the coil maps are fixed, the lines along that axis are
     independent systems small enough to be inverted once, on `bind`: the same solution without iterations.
@@ -31,9 +31,9 @@ class CgSense(Reconstruction):
     regularization
         Tikhonov λ ≥ 0, relative to |S|² = 1.
     tolerance
-        Relative residual at which the iteration stops.
-    max_iterations
-        Bound on the iterations.
+        Relative residual at which it has converged.
+    iterations
+        Number of iterations from zero after which it stops, converged or not; ``None``: when it has.
     differentiate_coil_maps
         Where the acquisition has no coil maps: propagate the noise of the calibration lines through the
         ESPIRiT estimate (True) or hold the maps fixed.
@@ -53,21 +53,21 @@ class CgSense(Reconstruction):
 
     regularization: float = 1e-3
     tolerance: float = 1e-6
-    max_iterations: int = 200
+    iterations: int | None = None
     differentiate_coil_maps: bool = True
 
     def __post_init__(self) -> None:
         check_regularization(self.regularization)
-        if not 0 < self.tolerance < 1 or self.max_iterations < 1:
+        if not 0 < self.tolerance < 1 or (self.iterations is not None and self.iterations < 1):
             raise InputError(
                 "invalid stopping rule",
                 expected="0 < tolerance < 1 and at least 1 iteration",
-                received=f"tolerance {self.tolerance}, max_iterations {self.max_iterations}",
+                received=f"tolerance {self.tolerance}, iterations {self.iterations}",
                 remedy="Leave both out for the defaults.",
             )
 
     def bind(self, acquisition: Acquisition) -> BoundCgSense:
-        """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
+        """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → complex image (..., y, x)."""
         maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
         if maps is None:
             return BoundCgSense(self, acquisition, None)
@@ -79,7 +79,7 @@ class CgSense(Reconstruction):
             acquisition,
             maps,
             tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
+            iterations=self.iterations,
             prepared_weight=prepared_weight,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.gridding import Regridding
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.units import unit_of
 
 
@@ -43,6 +46,7 @@ class ZeroFilled(Reconstruction):
 
     def bind(self, acquisition: Acquisition) -> BoundZeroFilled:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
+        acquisition.grid  # noqa: B018  # refuses a trajectory, whose samples need a density
         maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
         return BoundZeroFilled(self, acquisition, None if maps is None else encode(acquisition, maps))
 
@@ -71,6 +75,8 @@ class BoundZeroFilled(Bound):
 class RootSumOfSquares(Reconstruction):
     """Root sum of squares of the zero-filled coil images, x = √Σ_c |Fᴴ y_c|²; real and non-negative.
 
+    Of a trajectory, the coil images of `Gridding`, EᴴW y_c.
+
     Examples
     --------
     >>> from mrnoise import noise_map
@@ -84,20 +90,29 @@ class RootSumOfSquares(Reconstruction):
     needs_coil_maps = False
 
     def bind(self, acquisition: Acquisition) -> BoundRootSumOfSquares:
-        """Return kspace (..., coil, k1, k0) → real image (..., y, x)."""
-        acquisition.grid  # noqa: B018  # refuses a trajectory: k-space would be taken for a grid
-        return BoundRootSumOfSquares(self, acquisition)
+        """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → real image (..., y, x)."""
+        if isinstance(acquisition.sampling, Trajectory):
+            return BoundRootSumOfSquares(self, acquisition, Regridding.of(acquisition))
+        return BoundRootSumOfSquares(self, acquisition, partial(fourier.to_image, spatial_dims=acquisition.spatial_dims))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BoundRootSumOfSquares(Bound):
-    """`RootSumOfSquares` of one scan."""
+    """`RootSumOfSquares` of one scan.
+
+    Parameters
+    ----------
+    to_images
+        From the samples of coils to their images.
+    """
+
+    to_images: KspaceToImage
 
     def __call__(self, kspace: Tensor) -> Tensor:
         """√Σ_c |Fᴴ y_c|², (..., coil, k1, k0) → (..., y, x)."""
         unit = unit_of(kspace)
-        images = fourier.to_image(kspace / unit, self.acquisition.spatial_dims)
-        power = (images.real.square() + images.imag.square()).sum(self.acquisition.coil_axis)
+        images = self.to_images(kspace / unit)
+        power = (images.real.square() + images.imag.square()).sum(-self.acquisition.spatial_dims - 1)
         # √ has no derivative at zero; there the image and its first-order noise are zero.
         present = power > 0
         return unit * torch.where(present, torch.where(present, power, 1.0).sqrt(), 0.0)

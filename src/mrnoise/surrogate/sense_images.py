@@ -91,7 +91,7 @@ def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
         except InputError:
             return None
     assert acquisition.coil_maps is not None
-    maps = torch.fft.ifftshift(acquisition.whiten(acquisition.coil_maps), dim=AXES)
+    maps = torch.fft.ifftshift(acquisition.whiten_maps(acquisition.coil_maps), dim=AXES)
     # Where no coil sees anything, there is no image.
     maps = torch.nan_to_num(maps / torch.linalg.vector_norm(maps, dim=0))
     mask = torch.fft.ifftshift(acquisition.mask, dim=AXES)

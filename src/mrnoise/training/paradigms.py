@@ -55,7 +55,7 @@ class Sample:
         return cls(
             (kspace / scale).to(device),
             scan.mask.to(device, kspace.real.dtype),
-            scan.whiten(scan.coil_maps).to(device),
+            scan.whiten_maps(scan.coil_maps).to(device),
             (example.target / scale).to(device),
             labelled,
         )

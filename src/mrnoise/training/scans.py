@@ -313,7 +313,7 @@ def _with_estimated_maps(
     scan = signal + _noise(signal, acquisition.noise_covariance, generator)
     acquisition = with_coil_maps(acquisition.replace(calibration=calibration_scan(scan)))
     assert acquisition.coil_maps is not None
-    everywhere = Cartesian(acquisition.whiten(acquisition.coil_maps), torch.ones_like(acquisition.mask))
+    everywhere = Cartesian(acquisition.whiten_maps(acquisition.coil_maps), torch.ones_like(acquisition.mask))
     return acquisition, everywhere.adjoint(acquisition.whiten(signal))
 
 

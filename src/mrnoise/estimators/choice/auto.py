@@ -28,6 +28,8 @@ FIRST_ORDER_PREFERRED = 1.1
 MOST_PAIRS = 16
 # Relative leakage into one colour of probes up to which alias sets count as apart: round-off and solver tolerance.
 APART = 1e-3
+# Voxels up to which a dense covariance costs less than samples, a few seconds.
+MOST_VOXELS = 4000
 # How far the mean of |Jn|² over an object of a hundred voxels or more may be from that of a closed form, relative.
 CONFIRMED = 0.4
 
@@ -159,7 +161,7 @@ def _tolerance(plan: Plan) -> float:
 def _closed_form_holds(image: Image, product: Tensor) -> bool:
     """Whether there is one, and its noise has the size of a product Jn: a wrong convention is a factor of 2."""
     try:
-        variance = image.closed_form()
+        variance = image.closed_form(MOST_VOXELS)
     except InputError:
         return False
     inside = image.region & (variance > 0)

@@ -1,0 +1,48 @@
+"""The fully sampled centre of a trajectory, as a grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from mrnoise import fourier
+from mrnoise.encoding.non_cartesian import NonCartesian
+from mrnoise.sampling.trajectory import Trajectory
+
+# Relative to one sample in each cell of k-space; the centre has more.
+REGULARIZATION = 1e-2
+# Largest calibration block along each axis, that of `espirit`.
+LARGEST = 24
+
+
+def centre_mask(trajectory: Trajectory) -> Tensor:
+    """The largest centred block of the grid in which every point has a sample within its cell, bool, *image_shape.
+
+    Within half the diagonal of a cell of one cycle per field of view, that is; at most 24 points along each axis.
+    """
+    tree = cKDTree(trajectory.coordinates.detach().flatten(1).T.double().cpu().numpy())
+    shape, reach = trajectory.image_shape, 0.5 * trajectory.spatial_dims**0.5
+    for half in range(LARGEST // 2, 0, -1):
+        axes = [np.arange(max(-half, -(n // 2)), min(half, (n + 1) // 2)) for n in shape]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(shape))
+        if bool((tree.query(grid)[0] <= reach).all()):
+            break
+    else:
+        half = 0
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[tuple(slice(max(n // 2 - half, 0), n // 2 + half) for n in shape)] = True
+    return mask
+
+
+def on_grid(trajectory: Trajectory, kspace: Tensor) -> Tensor:
+    """K-space on the grid, (..., *samples) → (..., *image_shape), linear in the samples and differentiable.
+
+    The transform of the least-squares image of each coil, F (EᴴE + λ)⁻¹ Eᴴ y: right where samples are dense.
+    """
+    one = torch.ones((1, *trajectory.image_shape), dtype=kspace.dtype, device=kspace.device)
+    encoding = NonCartesian(one, trajectory)
+    y = kspace.unsqueeze(-trajectory.sample_ndim - 1)
+    images = encoding.solve(encoding.adjoint(y), REGULARIZATION)
+    return fourier.to_kspace(images, trajectory.spatial_dims)
