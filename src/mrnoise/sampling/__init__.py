@@ -1,12 +1,17 @@
-"""Where samples lie in k-space: regular, CAIPIRINHA, random and Poisson-disc patterns, and what aliases with them."""
+"""Where samples lie in k-space: patterns on the grid and what aliases with them, and trajectories."""
 
+from mrnoise.sampling.conical import cones
 from mrnoise.sampling.extent import encoded_extent
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.lattice import AliasLattice, alias_colours, alias_lattice
 from mrnoise.sampling.named import PATTERNS, REGULAR, sampling_mask
+from mrnoise.sampling.petals import rosette
 from mrnoise.sampling.phase_encodes import Calibration
 from mrnoise.sampling.random import poisson_disc, random_1d, random_2d
 from mrnoise.sampling.regular import caipi, equispaced
+from mrnoise.sampling.spirals import spiral
+from mrnoise.sampling.spokes import radial, radial_3d
+from mrnoise.sampling.stacks import stack_of_spirals, stack_of_stars
 from mrnoise.sampling.trajectory import Trajectory
 
 __all__ = [
@@ -19,10 +24,17 @@ __all__ = [
     "alias_colours",
     "alias_lattice",
     "caipi",
+    "cones",
     "encoded_extent",
     "equispaced",
     "poisson_disc",
+    "radial",
+    "radial_3d",
     "random_1d",
     "random_2d",
+    "rosette",
     "sampling_mask",
+    "spiral",
+    "stack_of_spirals",
+    "stack_of_stars",
 ]

@@ -1,0 +1,210 @@
+"""Radial, spiral and other trajectories: where their samples lie, what each of them stands for, what gridding gives."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from mrnoise import InputError
+from mrnoise.sampling import cones, radial, radial_3d, rosette, spiral, stack_of_spirals, stack_of_stars
+
+PLANE, VOLUME = (24, 20), (12, 10, 8)
+FULL = {  # fully sampled, with the part of k-space that the ellipse takes
+    "radial": (radial(PLANE, 55), math.pi / 4),
+    "uniform": (radial(PLANE, 38, angles="uniform"), math.pi / 4),
+    "half": (radial(PLANE, 76, 48, half=True), math.pi / 4),
+    "spiral": (spiral(PLANE, 4), math.pi / 4),
+    "dense centre": (spiral(PLANE, 6, power=1.5, turns=3), math.pi / 4),
+    "rosette": (rosette(PLANE, 60), math.pi / 4),
+    "koosh ball": (radial_3d(VOLUME, 230), math.pi / 6),
+    "phyllotaxis": (radial_3d(VOLUME, 230, order="phyllotaxis"), math.pi / 6),
+    "half phyllotaxis": (radial_3d(VOLUME, 460, 24, order="phyllotaxis", half=True), math.pi / 6),
+    "half koosh ball": (radial_3d(VOLUME, 460, 24, half=True), math.pi / 6),
+    "cones": (cones(VOLUME, 19, 6), math.pi / 6),
+    "stars": (stack_of_stars(VOLUME, 21), math.pi / 4),
+    "spirals": (stack_of_spirals(VOLUME, 3), math.pi / 4),
+}
+
+
+def encode(trajectory):
+    """Dense A of `Trajectory`, (samples, voxels)."""
+    shape = trajectory.image_shape
+    r = torch.stack(torch.meshgrid(*(torch.arange(n).double() - n // 2 for n in shape), indexing="ij")).flatten(1)
+    cycles = trajectory.coordinates.flatten(1).T @ (r / torch.tensor(shape)[:, None])
+    return torch.exp(-2j * math.pi * cycles) / math.prod(shape) ** 0.5
+
+
+def unit(trajectory):
+    """Coordinates in half matrices."""
+    half = torch.tensor(trajectory.image_shape, dtype=torch.float64) / 2
+    return trajectory.coordinates / half.reshape(-1, *[1] * trajectory.sample_ndim)
+
+
+def smooth_object(shape):
+    """A Gaussian off the centre, no larger than the field of view and no finer than a voxel."""
+    axes = [(torch.arange(n).double() - n // 2) / n - 0.04 * i for i, n in enumerate(shape)]
+    return torch.exp(-sum(a**2 for a in torch.meshgrid(*axes, indexing="ij")) / (2 * 0.12**2)).flatten()
+
+
+# -- where samples lie -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("half", "golden"), [(False, 111.246), (True, 222.492)])
+def test_spokes(half, golden):
+    """Straight, from edge to edge or centre to edge, the golden angle apart; the centre is sampled by each."""
+    spokes = unit(radial(PLANE, 7, 10, half=half))
+    y, x = spokes
+    radius = torch.arange(10).double() / 10 if half else (torch.arange(10).double() - 5) / 5
+    torch.testing.assert_close(torch.hypot(y, x), radius.abs().expand(7, 10))
+    angle = torch.atan2(y, x)[:, -1].rad2deg()
+    torch.testing.assert_close(angle.diff() % 360, torch.full((6,), golden).double(), atol=1e-3, rtol=0)
+    centre = 0 if half else 5
+    assert float(spokes[..., centre].abs().max()) == 0 and float(spokes[:, 0, -1][0]) == 0  # the first along x
+
+
+def test_uniform_and_given_angles():
+    ends = unit(radial(PLANE, 6, angles="uniform"))[:, :, -1]
+    torch.testing.assert_close(torch.atan2(*ends).rad2deg(), torch.arange(6).double() * 30)
+    ends = unit(radial(PLANE, 6, angles="uniform", half=True))[:, :, -1]
+    torch.testing.assert_close(torch.atan2(*ends).rad2deg() % 360, torch.arange(6).double() * 60)
+    turn = torch.linspace(0, 2 * math.pi, 7, dtype=torch.float64)[:-1]
+    torch.testing.assert_close(torch.atan2(*unit(radial(PLANE, 6, angles=turn))[:, :, -1]) % (2 * math.pi), turn)
+
+
+def test_nyquist_of_spokes_and_spirals():
+    """The number of spokes, and the turns that are the default, put neighbours one cycle per field of view apart."""
+    n = 64
+    spokes = radial((n, n), math.ceil(math.pi / 2 * n), angles="uniform").coordinates[:, :, 0]
+    assert float((spokes[:, 1:] - spokes[:, :-1]).norm(dim=0).max()) == pytest.approx(1, abs=0.01)
+    fine = spiral((n, n), 4, 40_000).coordinates.flatten(1)
+    along_x = fine[1, (fine[0].abs() < 0.02) & (fine[1] > 2.5)].sort().values
+    turns = [float(turn.mean()) for turn in along_x.tensor_split((along_x.diff() > 0.5).nonzero().flatten() + 1)]
+    assert len(turns) == 29 and all(b - a == pytest.approx(1, abs=0.01) for a, b in pairwise(turns))
+    arms = spiral((n, n), 4).coordinates
+    assert float(arms.diff(dim=-1).norm(dim=0).max()) == pytest.approx(0.5, abs=0.01)  # two samples for each cycle
+    assert float(arms.diff(dim=-1).norm(dim=0)[:, 8:].min()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_variable_density_spiral():
+    """Radius T turns out is τ^α of the angle."""
+    y, x = unit(spiral(PLANE, 1, 200, turns=5.0, power=2.0))[:, 0, 1:]
+    radius = torch.hypot(y, x)
+    turned = torch.remainder(torch.atan2(y, x) - 10 * math.pi * radius.sqrt(), 2 * math.pi)
+    torch.testing.assert_close(
+        torch.minimum(turned, 2 * math.pi - turned), torch.zeros(199).double(), atol=1e-9, rtol=0
+    )
+
+
+def test_rosette_petals():
+    """No twist gives spokes out and back; a twist of 1 circles of half the radius through the centre."""
+    y, x = unit(rosette(PLANE, 5, 40, twist=0.0))
+    torch.testing.assert_close(x[0], (torch.arange(40).double() * math.pi / 40).sin())
+    assert float(y[0].abs().max()) < 1e-15
+    circles = unit(rosette(PLANE, 5, 40))
+    centre = circles[:, :, 20:21] / 2  # opposite of the start
+    torch.testing.assert_close((circles - centre).norm(dim=0), torch.full((5, 40), 0.5).double())
+
+
+@pytest.mark.parametrize("order", ["golden", "phyllotaxis"])
+@pytest.mark.parametrize("half", [False, True])
+def test_directions_cover_the_sphere(order, half):
+    """Mean of u uᵀ, weighted by the solid angles, is that of the sphere: a third of the identity."""
+    ball = radial_3d(VOLUME, 500, 12, order=order, half=half)
+    ends = unit(ball)[:, :, -1]
+    direction = ends / ends.norm(dim=0)
+    solid = ball.density[:, -1] / ball.density[:, -1].sum()
+    torch.testing.assert_close((solid * direction) @ direction.T, torch.eye(3).double() / 3, atol=0.01, rtol=0)
+    if half:  # both poles
+        torch.testing.assert_close(direction @ solid, torch.zeros(3).double(), atol=0.01, rtol=0)
+
+
+def test_cones():
+    """Samples keep their polar angle; the arms of a cone share the circle."""
+    arms = unit(cones(VOLUME, 5, 4, 30))
+    z, y, x = arms[..., 1:]
+    polar = torch.atan2(torch.hypot(y, x), z).rad2deg()
+    counts = [2, 4, 4, 4, 2]
+    expected = torch.repeat_interleave(torch.tensor([18.0, 54, 90, 126, 162]).double(), torch.tensor(counts))
+    torch.testing.assert_close(polar, expected[:, None].expand_as(polar))
+    azimuth = torch.atan2(y, x)[2:6, 3]
+    torch.testing.assert_close((azimuth - azimuth[0]).rad2deg() % 360, torch.arange(4).double() * 90)
+
+
+def test_stacks_repeat_a_plane():
+    plane, stack = radial(VOLUME[1:], 5, 16), stack_of_stars(VOLUME, 5, 16)
+    for partition in range(VOLUME[0]):
+        assert torch.equal(stack.coordinates[1:, partition], plane.coordinates)
+        assert torch.equal(stack.density[partition], plane.density)
+    assert torch.equal(stack.coordinates[0, :, 2, 3], torch.arange(12).double() - 6)
+
+
+# -- what a sample stands for ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_cells_fill_the_ellipse(name):
+    """The sum of the density is the volume of k-space, to half a step at its edge."""
+    trajectory, part = FULL[name]
+    n_samples = trajectory.sample_shape[-1]
+    total = float(trajectory.density.sum()) / math.prod(trajectory.image_shape)
+    assert part * (1 - 2.5 / n_samples) < total < part * (1 + 0.01)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_gridding_has_unit_gain(name):
+    """Aᴴ w A x is x for an object inside the field of view and the ellipse; its point spread is the covered part."""
+    trajectory, part = FULL[name]
+    a, weight = encode(trajectory), trajectory.density.flatten()
+    x = smooth_object(trajectory.image_shape).to(a.dtype)
+    gridded = a.mH @ (weight * (a @ x))
+    assert float((gridded - x).abs().pow(2).mean().sqrt()) < 0.02 * float(x.abs().max())
+    gain = float((x.conj() @ gridded).real / (x.conj() @ x).real)
+    assert gain == pytest.approx(1, abs=0.02)
+    point = (a.mH * weight) @ a[:, 0]
+    assert float(point[0].real) == pytest.approx(part, rel=2.5 / trajectory.sample_shape[-1])
+
+
+def test_a_full_grid_has_a_density_of_one():
+    """The normalization: with w = 1 on whole k gridding is the inverse."""
+    from mrnoise.sampling import Trajectory
+
+    k = torch.stack(torch.meshgrid(*(torch.arange(n).double() - n // 2 for n in (6, 5)), indexing="ij"))
+    a = encode(Trajectory(k, (6, 5), torch.ones(6, 5).double()))
+    torch.testing.assert_close(a.mH @ a, torch.eye(30, dtype=a.dtype))
+
+
+def test_uneven_and_equal_spokes_share_their_angle():
+    """The cell of a spoke ends half way to its neighbours; two equal ones have half of it each."""
+    angles = torch.tensor([0.0, 30, 30, 90]).double().deg2rad()
+    share = radial(PLANE, 4, 8, angles=angles).density[:, 1].rad2deg()
+    torch.testing.assert_close(share / share.sum() * 180, torch.tensor([60.0, 15, 30, 75]).double())
+    centre = radial(PLANE, 5, 8, angles="uniform").density[:, 4]
+    assert float(centre.sum()) == pytest.approx(math.pi * (1 / 8) ** 2 * PLANE[0] * PLANE[1] / 4)
+
+
+# -- what is refused -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: radial(VOLUME, 5), r"matrix does not fit.*\(y, x\)"),
+        (lambda: cones(PLANE, 5, 3), r"matrix does not fit.*\(z, y, x\)"),
+        (lambda: stack_of_stars(PLANE, 5), "matrix does not fit"),
+        (lambda: radial(PLANE, 0), "number of spokes"),
+        (lambda: radial(PLANE, 5, 1), "number of samples"),
+        (lambda: radial(PLANE, 5, angles="tiny"), "angles of the spokes"),
+        (lambda: radial(PLANE, 5, angles=torch.ones(4)), r"angles of the spokes.*\(4,\)"),
+        (lambda: radial(PLANE, 2, angles=torch.tensor([0.0, math.nan])), "angles of the spokes"),
+        (lambda: radial_3d(VOLUME, 5, order="spiral"), "order of spokes"),
+        (lambda: spiral(PLANE, 4, turns=0.0), "number of turns"),
+        (lambda: spiral(PLANE, 4, power=math.inf), "power of the spiral"),
+        (lambda: rosette(PLANE, 4, twist=-1.0), "twist"),
+        (lambda: cones(VOLUME, 4, 2, turns=math.nan), "number of turns"),
+        (lambda: radial_3d(VOLUME, 10**9, 10**6), "too large for this computer"),
+    ],
+)
+def test_what_is_not_possible_is_refused(make, problem):
+    with pytest.raises(InputError, match=problem):
+        make()
