@@ -6,8 +6,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from mrnoise import InputError
-from mrnoise.sampling import cones, radial, radial_3d, rosette, spiral, stack_of_spirals, stack_of_stars
+from mrnoise import Acquisition, InputError
+from mrnoise.sampling import (
+    Trajectory,
+    cones,
+    radial,
+    radial_3d,
+    rosette,
+    spiral,
+    stack_of_spirals,
+    stack_of_stars,
+    voronoi_density,
+)
 
 PLANE, VOLUME = (24, 20), (12, 10, 8)
 FULL = {  # fully sampled, with the part of k-space that the ellipse takes
@@ -167,8 +177,6 @@ def test_gridding_has_unit_gain(name):
 
 def test_a_full_grid_has_a_density_of_one():
     """The normalization: with w = 1 on whole k gridding is the inverse."""
-    from mrnoise.sampling import Trajectory
-
     k = torch.stack(torch.meshgrid(*(torch.arange(n).double() - n // 2 for n in (6, 5)), indexing="ij"))
     a = encode(Trajectory(k, (6, 5), torch.ones(6, 5).double()))
     torch.testing.assert_close(a.mH @ a, torch.eye(30, dtype=a.dtype))
@@ -203,8 +211,96 @@ def test_uneven_and_equal_spokes_share_their_angle():
         (lambda: rosette(PLANE, 4, twist=-1.0), "twist"),
         (lambda: cones(VOLUME, 4, 2, turns=math.nan), "number of turns"),
         (lambda: radial_3d(VOLUME, 10**9, 10**6), "too large for this computer"),
+        (lambda: radial(PLANE, 6).undersample(torch.ones(5)), r"mask does not fit.*\(6,\).*\(5,\)"),
+        (lambda: radial(PLANE, 6).undersample(torch.zeros(6)), "mask does not fit.*0 True"),
+        (lambda: radial(PLANE, 6).undersample(torch.ones(6), axis=-3), "an axis of the samples, -2 to -1"),
     ],
 )
 def test_what_is_not_possible_is_refused(make, problem):
     with pytest.raises(InputError, match=problem):
         make()
+
+
+# -- Voronoi cells of any trajectory ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "typical", "spread"),  # median ratio, and how far the middle half is from it
+    [
+        ("radial", 0.005, 0.01),
+        ("uniform", 0.005, 0.01),
+        ("half", 0.005, 0.01),
+        ("spiral", 0.005, 0.01),
+        ("dense centre", 0.01, 0.02),
+        ("stars", 0.01, 0.02),
+        ("spirals", 0.01, 0.02),
+        ("phyllotaxis", 0.01, 0.05),
+        ("cones", 0.01, 0.15),
+    ],
+)
+def test_voronoi_cells_are_those_of_the_shape(name, typical, spread):
+    trajectory, _ = FULL[name]
+    density = voronoi_density(trajectory)
+    low, middle, high = (density / trajectory.density).quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+    assert middle == pytest.approx(1, abs=typical)
+    assert middle - spread < low and high < middle + spread
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (6, 5, 4)])
+def test_voronoi_cells_of_the_grid_are_one(shape):
+    """Those at its edge too."""
+    k = torch.stack(torch.meshgrid(*(torch.arange(n).double() - n // 2 for n in shape), indexing="ij"))
+    torch.testing.assert_close(voronoi_density(Trajectory(k, shape)), torch.ones(shape).double())
+
+
+def test_voronoi_cells_of_an_irregular_trajectory():
+    """Random samples: a cell holds what of a fine raster is nearest to its sample; two at one place share."""
+    g = torch.Generator().manual_seed(0)
+    k = (torch.rand(2, 150, generator=g, dtype=torch.float64) - 0.5) * torch.tensor([[20.0], [16]])
+    k = torch.cat([k, k[:, :1]], 1)
+    density = voronoi_density(Trajectory(k, (20, 16)))
+    assert density[0] == density[-1]
+    fine = 400
+    y, x = ((torch.arange(fine).double() + 0.5) / fine - 0.5 for _ in range(2))
+    raster = torch.stack(torch.meshgrid(20 * y, 16 * x, indexing="ij")).flatten(1)
+    nearest = torch.cat([torch.cdist(part.T, k[:, :-1].T).argmin(1) for part in raster.split(20_000, 1)])
+    counted = torch.bincount(nearest, minlength=150).double() * 320 / fine**2
+    counted[0] /= 2
+    central = (k[0, :-1].abs() < 6) & (k[1, :-1].abs() < 5)
+    torch.testing.assert_close(density[:-1][central], counted[central], rtol=0.02, atol=0.01)
+    assert bool((density > 0).all())
+
+
+def test_voronoi_cells_need_more_than_a_line():
+    with pytest.raises(InputError, match="samples have no Voronoi cells"):
+        voronoi_density(radial(PLANE, 1))
+    with pytest.raises(InputError, match="samples have no Voronoi cells.*2 different"):
+        voronoi_density(Trajectory(torch.tensor([[0.0, 1, 1], [0, 1, 1]]), PLANE))
+
+
+# -- part of the spokes ----------------------------------------------------------------------------------------
+
+
+def test_undersample_keeps_spokes_with_their_samples():
+    stars = stack_of_stars((3, 14, 12), 6, 10)
+    kspace = torch.randn(2, 4, 3, 6, 10, dtype=torch.complex64)  # frame, coil
+    averages = torch.arange(180.0).reshape(3, 6, 10) + 1
+    scan = Acquisition(kspace, torch.eye(4), sampling=stars, averages=averages, axes=("frame",))
+    half = scan.undersample(torch.arange(6) % 2 == 1)
+    assert torch.equal(half.kspace, kspace[..., 1::2, :]) and torch.equal(half.averages, averages[:, 1::2])
+    assert torch.equal(half.sampling.coordinates, stars.coordinates[:, :, 1::2]) and half.sampling.density is None
+    assert half.acceleration == pytest.approx(2 * scan.acceleration) and half.axes == ("frame",)
+    thick = scan.undersample(torch.tensor([True, False, True]), axis=-3)
+    assert torch.equal(thick.kspace, kspace[:, :, ::2])
+
+
+def test_undetermined_voxels_are_the_rank_that_lacks():
+    """At least; with equal samples counted once it is the rank of A with random maps."""
+    spokes = radial((14, 12), 2, 16)  # the centre twice
+    a = encode(spokes)
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 168, dtype=a.dtype, generator=generator)
+    for n_coils in (1, 2, 3):
+        rank = int(torch.linalg.matrix_rank(torch.cat([a * s for s in maps[:n_coils]]), rtol=1e-9))
+        assert spokes.undetermined(n_coils) == 168 - 31 * n_coils <= 168 - rank
+    assert spokes.undetermined(8) == 0

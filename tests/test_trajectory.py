@@ -98,6 +98,7 @@ def test_another_matrix_is_refused():
         (lambda: Trajectory(spokes().log(), MATRIX), "no finite numbers"),
         (lambda: Trajectory(1.1 * spokes(), MATRIX), r"leaves the k-space.*±6 .*axis 1.*±6.49"),
         (lambda: Trajectory(spokes() / 5.9 * math.pi, (64, 60)), r"radians.*Multiply.*10.186, 9.549"),
+        (lambda: Trajectory(spokes() / 5.9 / 2, (64, 60)), r"cycles per voxel.*Multiply.*n: 64, 60"),
         (lambda: Trajectory(spokes(), MATRIX, torch.ones(9, 19)), "density does not fit"),
         (lambda: Trajectory(spokes(), MATRIX, torch.zeros(9, 20)), "density does not fit"),
         (lambda: scan(sampling=Trajectory(spokes(samples=21), MATRIX)), r"does not fit the k-space.*9, 21"),
@@ -113,8 +114,9 @@ def test_what_does_not_fit_is_refused(make, problem):
 
 
 def test_slow_spokes_are_no_radians():
-    """A low-resolution trajectory within ±π of a small matrix is taken as it is."""
+    """A low-resolution trajectory within ±π of a small matrix, or ±½ of a tiny one, is taken as it is."""
     assert Trajectory(spokes() / 5.9 * 3, (8, 8)).acceleration == pytest.approx(64 / 180)
+    assert Trajectory(spokes() / 5.9 / 2, (4, 4)).acceleration == pytest.approx(16 / 180)
 
 
 def test_npz_keeps_trajectory_and_axes(tmp_path):

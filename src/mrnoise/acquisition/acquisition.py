@@ -254,8 +254,20 @@ class Acquisition(TensorRecord):
         """
         return super().to(checked_device(device))
 
-    def undersample(self, mask: Tensor) -> Acquisition:
-        """Keep only the samples of ``mask`` (k1, k0) that were acquired; what was encoded stays the same."""
+    def undersample(self, mask: Tensor, axis: int = -2) -> Acquisition:
+        """Keep only the samples of ``mask`` (k1, k0) that were acquired; what was encoded stays the same.
+
+        Of a trajectory ``mask`` (n,) says which spokes or interleaves to keep, ``axis`` which axis of the samples they
+        are; the density of those that are left is not known.
+        """
+        if isinstance(self.sampling, Trajectory):
+            index = self.sampling.kept(mask, axis)
+            kept = {
+                name: None if values is None else values.index_select(axis, index)
+                for name in ("kspace", "averages", "calibration")
+                for values in [getattr(self, name)]
+            }
+            return self.replace(sampling=self.sampling.undersample(mask, axis), **kept)
         mask = torch.as_tensor(mask, dtype=torch.bool)
         if mask.shape != self.spatial_shape:
             raise _wrong_mask(self.spatial_shape, mask)

@@ -13,6 +13,7 @@ from mrnoise.sampling.spirals import spiral
 from mrnoise.sampling.spokes import radial, radial_3d
 from mrnoise.sampling.stacks import stack_of_spirals, stack_of_stars
 from mrnoise.sampling.trajectory import Trajectory
+from mrnoise.sampling.voronoi import voronoi_density
 
 __all__ = [
     "PATTERNS",
@@ -37,4 +38,5 @@ __all__ = [
     "spiral",
     "stack_of_spirals",
     "stack_of_stars",
+    "voronoi_density",
 ]

@@ -11,8 +11,8 @@ from torch import Tensor
 from mrnoise.errors import InputError
 from mrnoise.tensor_record import TensorRecord
 
-# Samples that end within this of ±π are taken for radians where the matrix reaches at least so much further.
-RADIANS, FURTHER = 1.02, 4.0
+# Samples that end near ±π are taken for radians, near ±½ for cycles per voxel, where the matrix reaches further.
+NEAR, FURTHER = (0.9, 1.02), 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Trajectory(TensorRecord):
     Raises
     ------
     InputError
-        If the dimensions do not fit, a coordinate is not finite, lies outside ±n/2 or is in radians, or a density does
-        not fit or is not positive.
+        If the dimensions do not fit, a coordinate is not finite, lies outside ±n/2 or is in another unit, or a density
+        does not fit or is not positive.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class Trajectory(TensorRecord):
 
     @property
     def acceleration(self) -> float:
-        """R, voxels of the image over samples: below 1 where sampling is dense."""
+        """R, voxels of the image over samples, see C12 of the conventions: below 1 where sampling is dense."""
         return math.prod(self.image_shape) / self.n_samples
 
     @property
@@ -113,18 +113,70 @@ class Trajectory(TensorRecord):
         flat = self.coordinates.flatten(1)
         return tuple(zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True))
 
+    def undetermined(self, n_coils: int = 1) -> int:
+        """Voxels, at least, that the samples of so many coils cannot determine: there are as many more unknowns.
+
+        Examples
+        --------
+        >>> Trajectory(torch.tensor([[-2.0, 0, 0, 1], [0, 1, 1, 1]]), (4, 4)).undetermined(n_coils=2)
+        10
+        """
+        different = len(torch.unique(self.coordinates.flatten(1), dim=1).T)
+        return max(0, math.prod(self.image_shape) - n_coils * different)
+
+    def undersample(self, mask: Tensor, axis: int = -2) -> Trajectory:
+        """Some spokes or interleaves; their density is no longer known.
+
+        Parameters
+        ----------
+        mask
+            Bool, (n,): those to keep.
+        axis
+            Their axis among those of the samples.
+
+        Raises
+        ------
+        InputError
+            If the mask does not fit, or keeps none.
+
+        Examples
+        --------
+        >>> from mrnoise.sampling import radial
+        >>> spokes = radial((16, 12), 6, angles="uniform")
+        >>> every_other = spokes.undersample(torch.arange(6) % 2 == 0)
+        >>> every_other.sample_shape, every_other.acceleration / spokes.acceleration
+        ((3, 32), 2.0)
+        """
+        index = self.kept(mask, axis)
+        return Trajectory(self.coordinates.index_select(axis, index), self.image_shape)
+
+    def kept(self, mask: Tensor, axis: int = -2) -> Tensor:
+        """Index along this axis of the samples of what a mask (n,) keeps, see `undersample`."""
+        mask = torch.as_tensor(mask, dtype=torch.bool, device=self.coordinates.device)
+        axes = range(-self.sample_ndim, 0)
+        if axis not in axes or tuple(mask.shape) != (self.sample_shape[axis],) or not bool(mask.any()):
+            raise InputError(
+                "mask does not fit the trajectory",
+                expected=f"({self.sample_shape[axis]},), one of them True at least"
+                if axis in axes
+                else f"an axis of the samples, {axes[0]} to -1",
+                received=f"shape {tuple(mask.shape)} with {int(mask.sum())} True, for axis {axis} of the samples "
+                f"{self.sample_shape}",
+                remedy="Give one value for each spoke or interleaf, and their axis.",
+            )
+        return mask.nonzero().flatten()
+
     def _check_units(self) -> None:
         reach = [max(-low, high) for low, high in self.extent]
-        ratio = min(n / 2 / math.pi for n in self.image_shape)
-        if 0.9 * math.pi < max(reach) < RADIANS * math.pi and ratio > FURTHER:
-            raise InputError(
-                "the trajectory looks as if it were in radians",
-                expected=f"cycles per field of view, up to ±{', ±'.join(f'{n / 2:g}' for n in self.image_shape)}",
-                received=f"coordinates up to ±{max(reach):.4g}",
-                remedy="Multiply each axis by n / 2π: "
-                + ", ".join(f"{n / 2 / math.pi:.5g}" for n in self.image_shape)
-                + ".",
-            )
+        for unit, edge, factor in (("radians", math.pi, "n / 2π"), ("cycles per voxel", 0.5, "n")):
+            factors = [n / 2 / edge for n in self.image_shape]
+            if NEAR[0] * edge < max(reach) < NEAR[1] * edge and min(factors) > FURTHER:
+                raise InputError(
+                    f"the trajectory looks as if it were in {unit}",
+                    expected=f"cycles per field of view, up to ±{', ±'.join(f'{n / 2:g}' for n in self.image_shape)}",
+                    received=f"coordinates up to ±{max(reach):.4g}",
+                    remedy=f"Multiply each axis by {factor}: {', '.join(f'{f:.5g}' for f in factors)}.",
+                )
         for axis, (found, n) in enumerate(zip(reach, self.image_shape, strict=True)):
             if found > n / 2 * (1 + 1e-6):
                 raise InputError(
