@@ -97,7 +97,8 @@ def _ridge_sizes(vertices: Array, corners: NDArray[np.intp], starts: NDArray[np.
     following[starts[1:] - 1] = starts[:-1]
     origin = np.repeat(place[starts[:-1]], np.diff(starts), axis=0)
     triangles = np.cross(place - origin, place[following] - origin)
-    return np.linalg.norm(np.add.reduceat(triangles, starts[:-1], axis=0), axis=1) / 2
+    twice: Array = np.add.reduceat(triangles, starts[:-1], axis=0)
+    return np.linalg.norm(twice, axis=1) / 2
 
 
 def _outside(places: Array, equations: Array, margin: float) -> NDArray[np.bool_]:
