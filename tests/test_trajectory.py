@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from mrnoise import Acquisition, InputError, noise_map, read
 from mrnoise.cli.main import app
 from mrnoise.io.scans.npz import write_npz
-from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense, ZeroFilled
 from mrnoise.sampling import Trajectory
 from mrnoise.simulation import random_noise_covariance
 
@@ -77,12 +76,12 @@ def test_leading_axes_and_pickle():
     assert back.axes == ("frame",) and torch.equal(back.sampling.coordinates, acq.sampling.coordinates)
 
 
-@pytest.mark.parametrize("reconstruction", [ZeroFilled(), CgSense(), Sense(), RootSumOfSquares()])
-def test_cartesian_reconstructions_say_so(reconstruction):
-    with pytest.raises(InputError, match="needs Cartesian sampling"):
-        noise_map(reconstruction, scan(), n_samples=2)
+def test_what_is_of_a_grid_says_so():
     with pytest.raises(InputError, match="needs Cartesian sampling"):
         _ = scan().mask
+    calibration = scan().kspace
+    with pytest.raises(InputError, match="calibration lines are on a grid.*coil maps"):
+        scan(calibration=calibration)
 
 
 def test_another_matrix_is_refused():

@@ -192,8 +192,8 @@ class Acquisition(TensorRecord):
                 "this needs Cartesian sampling",
                 expected="samples on a grid",
                 received=f"a trajectory of {self.sampling.n_samples} samples",
-                remedy="Use Gridding, RootSumOfSquares, CgSense or an unrolled network, or a reconstruction of your own, "
-                "k-space → image, that knows its trajectory.",
+                remedy="Use Gridding, RootSumOfSquares, CgSense, an unrolled network, or your own k-space → image that "
+                "knows its trajectory.",
             )
         return self.sampling
 
@@ -433,7 +433,7 @@ class Acquisition(TensorRecord):
                 "calibration lines are on a grid, this scan is not",
                 expected="coil maps, or a trajectory whose centre is dense",
                 received=f"calibration lines and a trajectory of {self.sampling.n_samples} samples",
-                remedy="Estimate coil maps from the calibration scan, with mrnoise.calibration.espirit, and give these.",
+                remedy="Estimate coil maps from the calibration scan (mrnoise.calibration.espirit) and give these.",
             )
         if calibration is not None and (calibration.shape != self.kspace.shape or not calibration.is_complex()):
             raise InputError(

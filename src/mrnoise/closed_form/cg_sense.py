@@ -114,7 +114,7 @@ def _point_spread(acquisition: Acquisition) -> PointSpread:
         raise InputError(
             "there is no closed form of this noise",
             expected="k-space that was encoded as a whole, or sampling that varies along one axis",
-            received=f"samples along {len(undersampled_axes(sampling.mask, sampling.spatial_dims))} axes of a part of it",
+            received=f"{int(sampling.mask.sum())} samples of a part of it, along more axes",
             remedy='Use method="auto".',
         )
     return PointSpread.of_mask(sampling.mask)

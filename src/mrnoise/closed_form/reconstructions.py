@@ -15,9 +15,7 @@ from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import Sense
 
 
-def closed_form_std(
-    reconstruction: Reconstruction, acquisition: Acquisition, most_voxels: int | None = None
-) -> Tensor:
+def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition, most_voxels: int | None = None) -> Tensor:
     """σ of `Sense` (`sense_std`), `CgSense` (`cg_sense_std`) or `Gridding` (`gridding_std`), image-shaped, float64.
 
     Parameters

@@ -106,7 +106,7 @@ class PointSpread:
         return cls(torch.fft.fftshift(t), tuple(mask.shape))
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
-        """t from each of the second voxels to each of the first, indices (a, dimension), (b, dimension) → (a, b)."""
+        """From each of the second voxels to each of the first, indices (a, dimension), (b, dimension) → (a, b)."""
         place = torch.zeros((), dtype=torch.long, device=first.device)
         apart = torch.zeros((), dtype=torch.bool, device=first.device)
         for axis, n_lags in enumerate(self.values.shape):

@@ -31,7 +31,7 @@ class NormalEquations:
     coil_axis
         -3 for slices, -4 for volumes.
     tolerance
-        Relative residual at which conjugate gradients stop.
+        Relative residual at which conjugate gradients stop, preconditioned where they are.
     iterations
         Stop after so many instead, neither preconditioned nor by lines; ``None``: when they have converged.
     inverse
@@ -97,25 +97,24 @@ class NormalEquations:
         b = self.within(b)
         unit = unit_of(b, spatial)
         b = b / unit
-        x = torch.zeros_like(b)
-        r = b
-        p = self.preconditioned(r, regularization)
-        rs = _norm2(r, spatial)
-        goal = self.tolerance**2 * rs
-        rp = rs if self.circulant is None else _inner(r, p, spatial)
+        x, r = torch.zeros_like(b), b
+        z = p = self.preconditioned(r, regularization)
+        # What is left to do, z ≈ (H + λ)⁻¹ r, is nearer to the error of x than r is.
+        left = _norm2(z, spatial)
+        goal = self.tolerance**2 * left
+        rz = left if self.circulant is None else _inner(r, z, spatial)
         for _ in range(most):
-            active = rs > goal
+            active = left > goal
             if not bool(active.any()):
                 break
             hp = self.gram(p, maps) + regularization * p
-            curvature = _inner(p, hp, spatial)
-            step = torch.where(active, _ratio(rp, curvature), 0.0)
+            step = torch.where(active, _ratio(rz, _inner(p, hp, spatial)), 0.0)
             x = x + step * p
             r = r - step * hp
-            rs = torch.where(active, _norm2(r, spatial), rs)
-            z, previous = self.preconditioned(r, regularization), rp
-            rp = rs if self.circulant is None else torch.where(active, _inner(r, z, spatial), rp)
-            p = torch.where(active, z + _ratio(rp, previous) * p, p)
+            z = self.preconditioned(r, regularization)
+            left, previous = torch.where(active, _norm2(z, spatial), left), rz
+            rz = left if self.circulant is None else torch.where(active, _inner(r, z, spatial), rz)
+            p = torch.where(active, z + _ratio(rz, previous) * p, p)
         return unit * x
 
     def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class RootSumOfSquares(Reconstruction):
         """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → real image (..., y, x)."""
         if isinstance(acquisition.sampling, Trajectory):
             return BoundRootSumOfSquares(self, acquisition, Regridding.of(acquisition))
-        return BoundRootSumOfSquares(self, acquisition, partial(fourier.to_image, spatial_dims=acquisition.spatial_dims))
+        return BoundRootSumOfSquares(self, acquisition, partial(fourier.to_image, dims=acquisition.spatial_dims))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

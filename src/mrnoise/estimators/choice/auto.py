@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.stream import Plan
@@ -15,7 +14,7 @@ from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.probing import AliasSets, Probe
 from mrnoise.estimators.protocol import Choice, Image, Method
-from mrnoise.estimators.replicas import MonteCarlo
+from mrnoise.estimators.replicas import MonteCarlo, replica_noise
 from mrnoise.estimators.rows import ClosedForm
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.sketching import Sketch
@@ -30,8 +29,8 @@ MOST_PAIRS = 16
 APART = 1e-3
 # Voxels up to which a dense covariance costs less than samples, a few seconds.
 MOST_VOXELS = 4000
-# How far the mean of |Jn|² over an object of a hundred voxels or more may be from that of a closed form, relative.
-CONFIRMED = 0.4
+# How far the mean of |Jn|² over the object and a few products may be from a closed form, relative.
+PRODUCTS, CONFIRMED = 8, 0.4
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ class Auto(Method):
                 why += "no sampling error, at no more products than samples"
                 checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
                 return Choice(Probe(AliasSets(), draws=1), why, linearity=checked, tolerance=tolerance)
-            if not controlled and plan.n_samples is None and _closed_form_holds(image, pair[1]):
-                why = "its closed form, which a product with its derivative confirms: no sampling error"
+            if not controlled and plan.n_samples is None and _closed_form_holds(image, key):
+                why = "its closed form, which products with its derivative confirm: no sampling error"
                 checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
                 return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
         if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
@@ -158,15 +157,18 @@ def _tolerance(plan: Plan) -> float:
     return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
 
 
-def _closed_form_holds(image: Image, product: Tensor) -> bool:
-    """Whether there is one, and its noise has the size of a product Jn: a wrong convention is a factor of 2."""
+def _closed_form_holds(image: Image, key: Key) -> bool:
+    """Whether there is one, and its noise has the size of products Jn: a wrong convention is a factor of 2."""
     try:
         variance = image.closed_form(MOST_VOXELS)
     except InputError:
         return False
     inside = image.region & (variance > 0)
-    ratio = product[0][inside].abs().double().square() / variance[inside]
-    return bool(len(ratio)) and abs(float(ratio.mean()) - 1) < CONFIRMED
+    if not bool(inside.any()):
+        return False
+    products = image.operator.apply(replica_noise(image.operator, key)(range(PRODUCTS)))
+    ratio = products[:, inside].abs().double().square() / variance[inside]
+    return abs(float(ratio.mean()) - 1) < CONFIRMED
 
 
 def _alias_sets_are_apart(image: Image, plan: Plan) -> bool:
