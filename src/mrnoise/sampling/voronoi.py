@@ -81,7 +81,7 @@ def _cell_sizes(points: Array) -> Array:
     apart = np.linalg.norm(points[beside[:, 0]] - points[beside[:, 1]], axis=1)
     # A cell is made of cones from its point to each ridge: base · height / dimension.
     cone = area * apart / 2 / points.shape[1]
-    size = np.bincount(beside.ravel(), np.repeat(cone, 2), len(points))
+    size = np.bincount(beside.ravel(), np.repeat(cone, 2), len(points)).astype(np.float64)
     nearest = cKDTree(points[inside]).query(points[~inside])[1]
     size[~inside] = size[inside][nearest]
     return size
