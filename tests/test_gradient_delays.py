@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mrnoise import Acquisition, InputError
-from mrnoise.calibration import correct_gradient_delays, gradient_delays
+from mrnoise.calibration import correct_gradient_delays, estimate_gradient_delays
 from mrnoise.encoding import Nufft
 from mrnoise.sampling import Trajectory, radial, radial_3d, spiral, stack_of_stars
 from mrnoise.simulation import simulate, simulated_head
@@ -47,7 +47,7 @@ def delayed(spokes, delays, snr, seed=0, phase=0.0):
     ids=["over 360 degrees", "golden angle", "odd samples"],
 )
 def test_delays_are_found_to_hundredths_of_a_sample(spokes, snr):
-    found = gradient_delays(delayed(spokes, OBLIQUE, snr))
+    found = estimate_gradient_delays(delayed(spokes, OBLIQUE, snr))
     error = (found.delays - OBLIQUE).abs()
     assert float(error.max()) < 0.01
     assert bool((error < 4 * found.errors + 2e-3).all()) and 20 <= found.n_pairs <= 40
@@ -55,7 +55,7 @@ def test_delays_are_found_to_hundredths_of_a_sample(spokes, snr):
 
 def test_errors_are_the_spread_of_repeated_scans():
     spokes = radial(MATRIX, 24, angles=around(24))
-    repeats = [gradient_delays(delayed(spokes, OBLIQUE, 10.0, seed)) for seed in range(16)]
+    repeats = [estimate_gradient_delays(delayed(spokes, OBLIQUE, 10.0, seed)) for seed in range(16)]
     spread = torch.stack([found.delays for found in repeats]).std(0)
     stated = torch.stack([found.errors for found in repeats]).mean(0)
     assert float((spread / stated).min()) > 0.6 and float((spread / stated).max()) < 1.5
@@ -63,14 +63,14 @@ def test_errors_are_the_spread_of_repeated_scans():
 
 def test_a_volume_has_three_delays_a_stack_two():
     delays = torch.tensor([[0.3, 0, 0.1], [0, -0.2, 0], [0.1, 0, 0.15]]).double()
-    ball = radial_3d(VOLUME, 200)
+    ball = radial_3d(VOLUME, 80)
     both = Trajectory(torch.cat([ball.coordinates, ball.coordinates.flip(-1)], 1), VOLUME)
-    found = gradient_delays(delayed(both, delays, 50.0))
+    found = estimate_gradient_delays(delayed(both, delays, 50.0))
     assert float((found.delays - delays).abs().max()) < 0.01
     stack = stack_of_stars(VOLUME, 20, angles=around(20))
     flat = torch.zeros(3, 3).double()
     flat[1:, 1:] = OBLIQUE
-    found = gradient_delays(delayed(stack, flat, 50.0))
+    found = estimate_gradient_delays(delayed(stack, flat, 50.0))
     assert float((found.delays - flat).abs().max()) < 0.02
     assert bool((found.delays[0] == 0).all()) and str(found).startswith("gradient delays in samples: y 0.4")
 
@@ -87,13 +87,28 @@ def test_correction_puts_samples_where_they_were_measured():
     assert torch.equal(corrected.sampling.density, spokes.density[..., lost:])
     (note,) = corrected.notes
     assert "corrected: gradient delays in samples: y 0.4" in note and f"1 of {spokes.sample_shape[-1]} samples" in note
-    left = gradient_delays(corrected)
+    left = estimate_gradient_delays(corrected)
     assert float(left.delays.abs().max()) < 0.01
     assert correct_gradient_delays(scan, left).notes[0].startswith(f"corrected: {left}")  # of another scan
 
 
+def test_a_phase_of_each_spoke_changes_nothing():
+    found = estimate_gradient_delays(delayed(radial(MATRIX, 40, angles=around(40)), OBLIQUE, 50.0, phase=0.5))
+    assert float((found.delays - OBLIQUE).abs().max()) < 0.01
+
+
+def test_spokes_of_another_image_are_refused():
+    """Every other one is that of another coil, and so is the one that is opposed: the pairs agree."""
+    spokes = radial(MATRIX, 40, angles=around(40))
+    scan = delayed(spokes, OBLIQUE, 50.0)
+    mixed = scan.kspace.clone()
+    mixed[:, 1::2] = mixed[:, 1::2].roll(1, 0)
+    with pytest.raises(InputError, match=r"not those of one image.*% not explained.*angles and the order"):
+        estimate_gradient_delays(scan.replace(kspace=mixed))
+
+
 def test_no_delay_is_found_where_there_is_none():
-    found = gradient_delays(delayed(radial(MATRIX, 40, angles=around(40)), torch.zeros(2, 2).double(), 20.0))
+    found = estimate_gradient_delays(delayed(radial(MATRIX, 40, angles=around(40)), torch.zeros(2, 2).double(), 20.0))
     assert bool((found.delays.abs() < 4 * found.errors).all())
 
 
@@ -111,6 +126,6 @@ def test_no_delay_is_found_where_there_is_none():
 )
 def test_where_the_scan_does_not_tell_it_is_refused(scan, problem):
     with pytest.raises(InputError, match=problem):
-        gradient_delays(scan())
+        estimate_gradient_delays(scan())
     with pytest.raises(InputError, match=problem):
         correct_gradient_delays(scan())

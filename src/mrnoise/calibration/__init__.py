@@ -1,7 +1,7 @@
 """What calibration lines give: coil maps; and what opposed spokes do: gradient delays."""
 
 from mrnoise.calibration.espirit_maps import espirit
-from mrnoise.calibration.gradient_delays import GradientDelays, correct_gradient_delays, gradient_delays
+from mrnoise.calibration.gradient_delays import GradientDelays, correct_gradient_delays, estimate_gradient_delays
 from mrnoise.calibration.maps_of_scan import with_coil_maps
 from mrnoise.calibration.walsh_maps import walsh
 
@@ -9,7 +9,7 @@ __all__ = [
     "GradientDelays",
     "correct_gradient_delays",
     "espirit",
-    "gradient_delays",
+    "estimate_gradient_delays",
     "walsh",
     "with_coil_maps",
 ]

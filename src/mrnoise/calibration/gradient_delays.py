@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.calibration.spoke_consistency import consistent_delays
 from mrnoise.errors import InputError
 from mrnoise.sampling.trajectory import Trajectory
 
@@ -19,9 +19,7 @@ STRAIGHT, BESIDE = 0.01, 0.5
 OPPOSED = 5.0  # degrees between a spoke and the reverse of another
 LARGEST, STEP = 4.0, 0.02  # samples: delays that are looked for, and how finely before the parabola
 UNKNOWN = 0.1  # samples: a standard error of a delay that says nothing
-# The centre of k-space that the delays are refined in: half its width in cycles per field of view and the matrix of its
-# image, by the axes along which spokes run; the steps; numbers in its matrix at most.
-CENTRE, STEPS, MOST = {1: (8, 24), 2: (7, 20), 3: (3, 10)}, 3, 6 * 10**6
+MISFIT = 0.1  # part of the signal that may differ between spokes, off resonance or by relaxation
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +58,16 @@ class GradientDelays:
         return f"gradient delays in samples: {shown}, from {self.n_pairs} pairs of opposed spokes"
 
 
-def gradient_delays(acquisition: Acquisition) -> GradientDelays:
+def estimate_gradient_delays(acquisition: Acquisition) -> GradientDelays:
     """Delays of the gradients of a radial scan, from pairs of opposed spokes.
 
     A delay d moves the samples of a spoke back along it, those of the opposed spoke the other way: reversed, they are
     2 d samples apart. d maximizes the correlation Σ_images |Σ_coil,j y₁*(j + 2d) y₂(-j)|², which a constant phase of
     either does not change. T is the least-squares solution of d = vᵀTv / |v|² over all pairs, v in cycles per field of
     view a sample. Delays that differ between axes move spokes sideways too, each pair apart, which biases d by what the
-    object is like; so T is refined (Gauss–Newton) such that all samples near the centre are those of one image a coil,
-    min_T,x Σ |y_j - Σ_r x(r) exp(-2πi (k_j - T v)·r / n)|².
+    object is like; so T is refined such that all samples near the centre are those of one image a coil, but for a
+    phase φ of each spoke, min Σ_j |y_j - exp(iφ) Σ_r x(r) exp(-2πi (k_j - T v)·r / n)|² over T, x and φ, for the
+    strongest image.
 
     Parameters
     ----------
@@ -84,8 +83,9 @@ def gradient_delays(acquisition: Acquisition) -> GradientDelays:
     Raises
     ------
     InputError
-        If there are no such spokes, too few pairs of opposed ones (within 5°), or they disagree: a standard error above
-        0.1 samples.
+        If there are no such spokes, too few pairs of opposed ones (within 5°), they disagree (a standard error above
+        0.1 samples), or no image explains all spokes but for noise and a tenth of their signal: their angles or order
+        are other ones.
 
     References
     ----------
@@ -100,7 +100,7 @@ def gradient_delays(acquisition: Acquisition) -> GradientDelays:
     >>> head, spokes = simulated_head((32, 32), 2), radial((32, 32), 20, angles=torch.arange(20) * torch.pi / 10)
     >>> late = spokes.coordinates - 0.4 * spokes.coordinates.diff(dim=-1)[..., :1]
     >>> kspace = Nufft(late, (32, 32)).forward(head.coil_maps * head.image)
-    >>> found = gradient_delays(Acquisition(kspace, head.noise_covariance, sampling=spokes))
+    >>> found = estimate_gradient_delays(Acquisition(kspace, head.noise_covariance, sampling=spokes))
     >>> [round(float(delay), 2) for delay in found.delays.diagonal()]
     [0.4, 0.4]
     """
@@ -133,7 +133,15 @@ def gradient_delays(acquisition: Acquisition) -> GradientDelays:
     central = (torch.linalg.vector_norm(beside, dim=1) < BESIDE).nonzero().flatten()
     along = torch.arange(kspace.shape[-1], dtype=torch.float64) - centre[central, None]
     k = beside[central, None] + along[..., None] * step[central, None]  # (spoke, sample, dimension)
-    solution, error = _refined(kspace[:, :, central], k, solution, entries)
+    strongest = int(kspace.abs().square().sum((1, 2, 3)).argmax())
+    solution, error, unexplained, signal = consistent_delays(kspace[strongest][:, central], k, solution, entries)
+    if unexplained > acquisition.noise_covariance.mean_variance + MISFIT**2 * signal:
+        raise InputError(
+            "the spokes are not those of one image",
+            expected=f"all but noise and {MISFIT:.0%} of the signal near the centre explained by one image a coil",
+            received=f"{(unexplained / signal) ** 0.5:.0%} not explained, whatever the delays",
+            remedy="Check the angles and the order of the spokes.",
+        )
     _check_error(error, len(pairs))
     delays, errors = (torch.zeros(trajectory.spatial_dims, trajectory.spatial_dims).double() for _ in range(2))
     for (a, b), value, of in zip(entries, solution, error, strict=True):
@@ -151,9 +159,9 @@ def correct_gradient_delays(acquisition: Acquisition, delays: GradientDelays | N
     Parameters
     ----------
     acquisition
-        Radial, as for `gradient_delays`.
+        Radial, as for `estimate_gradient_delays`.
     delays
-        T, for example of a calibration scan; ``None``: that of `gradient_delays` of this scan.
+        T, for example of a calibration scan; ``None``: that of `estimate_gradient_delays` of this scan.
 
     Returns
     -------
@@ -163,7 +171,7 @@ def correct_gradient_delays(acquisition: Acquisition, delays: GradientDelays | N
     Raises
     ------
     InputError
-        As `gradient_delays`.
+        As `estimate_gradient_delays`.
 
     Examples
     --------
@@ -178,7 +186,7 @@ def correct_gradient_delays(acquisition: Acquisition, delays: GradientDelays | N
     trajectory = acquisition.sampling
     if not isinstance(trajectory, Trajectory):
         raise _no_spokes("samples on a grid")
-    delays = gradient_delays(acquisition) if delays is None else delays
+    delays = estimate_gradient_delays(acquisition) if delays is None else delays
     step, *_ = _spokes(trajectory)
     late = (step @ delays.delays.to(step)).T.reshape(trajectory.spatial_dims, *trajectory.sample_shape[:-1], 1)
     coordinates = trajectory.coordinates - late.to(trajectory.coordinates)
@@ -250,44 +258,6 @@ def _delay(first: Tensor, second: Tensor, centres: float) -> Tensor:
     below, peak, above = correlation[best - 1 : best + 2]
     vertex = (below - above) / (2 * (below - 2 * peak + above))
     return (shifts[best] + 2 * STEP * vertex - (centres - turn)) / 2
-
-
-def _refined(kspace: Tensor, k: Tensor, start: Tensor, entries: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Entries of T with which the centre of k-space is that of one image a coil, and their standard errors."""
-    axes = sorted({a for pair in entries for a in pair})
-    width, matrix = CENTRE[len(axes)]
-    k, v = k[..., axes], k.diff(dim=1)[:, :1, axes].expand(-1, k.shape[1], -1)
-    near = k.abs().amax(-1) <= width
-    every = max(1, -(-int(near.sum()) * matrix ** len(axes) // MOST))
-    near[torch.arange(len(near)) % every > 0] = False
-    k, v = k[near], v[near]
-    y = kspace[:, :, near].flatten(0, 1).T  # (sample, coil of an image)
-    grid = [torch.arange(matrix, dtype=torch.float64) - matrix // 2] * len(axes)
-    r = torch.stack(torch.meshgrid(*grid, indexing="ij")).flatten(1) * (-2 * torch.pi / matrix)
-    eye = torch.eye(r.shape[1], dtype=torch.complex128)
-    delays = start.clone()
-    for _ in range(STEPS):
-        late = torch.zeros(len(axes), len(axes), dtype=torch.float64)
-        for (a, b), value in zip(entries, delays, strict=True):
-            i, j = axes.index(a), axes.index(b)
-            late[i, j] = late[j, i] = value
-        phase = (k - v @ late) @ r
-        e = torch.polar(torch.ones_like(phase), phase)
-        factor = torch.linalg.cholesky(e.mH @ e + 1e-6 * len(e) * eye)
-        x = torch.cholesky_solve(e.mH @ y, factor)
-        slopes = [e @ (1j * r[i, :, None] * x) for i in range(len(axes))]
-        columns = []
-        for a, b in entries:
-            i, j = axes.index(a), axes.index(b)
-            change = -v[:, j, None] * slopes[i] - (v[:, i, None] * slopes[j] if a != b else 0)
-            # What another image would explain as well says nothing of T.
-            columns.append(change - e @ torch.cholesky_solve(e.mH @ change, factor))
-        residual, jacobian = y - e @ x, torch.stack([column.flatten() for column in columns], 1)
-        inverse = torch.linalg.inv((jacobian.mH @ jacobian).real)
-        delays = delays + inverse @ (jacobian.mH @ residual.flatten()).real
-    left = max(1, residual.numel() - x.numel())
-    variance = residual.abs().square().sum() / left / 2
-    return delays, (variance * inverse.diagonal()).sqrt()
 
 
 def _check_error(error: Tensor, n_pairs: int) -> None:
