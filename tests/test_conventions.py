@@ -23,7 +23,7 @@ from mrnoise.measurement import (
     roi_difference,
 )
 from mrnoise.reconstruction import RootSumOfSquares, Sense, ZeroFilled
-from mrnoise.sampling import equispaced
+from mrnoise.sampling import Trajectory, equispaced, radial
 from mrnoise.simulation import random_noise_covariance, simulated_head
 
 N = 40_000
@@ -276,6 +276,49 @@ def test_c21_bias_and_linearity():
         assert found.verdict == verdict
         assert found.departure == pytest.approx(v**0.5 / signal, rel=0.15)  # from at least 8 × 240 samples
         assert found.error_low <= 0.5 * v / (2 * signal**2) <= found.error_high
+
+
+def test_c22_trajectories():
+    """g of unregularised least squares is √([H⁻¹]_ii H_ii); denser readouts in a wider band change neither σ nor g."""
+    head = simulated_head((8, 7), 4, noise_covariance=random_noise_covariance(4, 5.0, 1))
+    maps = head.coil_maps.to(torch.complex128)
+    found = []
+    for oversampling in (1, 2):
+        spokes = radial((8, 7), 20, 16, angles="uniform")
+        k = spokes.coordinates.repeat(1, 1, oversampling)  # each sample anew, in twice the band
+        psi = oversampling * head.noise_covariance.matrix
+        acq = Acquisition(
+            torch.zeros(4, *k.shape[1:], dtype=torch.complex128), psi, coil_maps=maps, sampling=Trajectory(k, (8, 7))
+        )
+        assert acq.acceleration == pytest.approx(56 / (320 * oversampling))
+        a = dense_encoding(acq)
+        whitener = torch.linalg.inv(torch.kron(psi.to(torch.complex128), torch.eye(acq.sampling.n_samples)))
+        h = a.mH @ whitener @ a
+        inverse = torch.linalg.inv(h)
+        reconstruction = inverse @ a.mH @ whitener
+        nm = noise_map(lambda y, m=reconstruction: (m @ y.flatten()).reshape(8, 7), acq, method="exact")
+        torch.testing.assert_close(
+            acq.acceleration**0.5 * fully_sampled_std(acq).flatten(), h.diagonal().real.rsqrt(), rtol=1e-6, atol=0
+        )
+        g = (inverse.diagonal().real * h.diagonal().real).sqrt()
+        torch.testing.assert_close(nm.g_factor.flatten().double(), g, rtol=1e-5, atol=0)
+        assert float(g.min()) > 1
+        found.append(nm)
+    torch.testing.assert_close(found[0].std, found[1].std, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found[0].g_factor, found[1].g_factor, rtol=1e-5, atol=0)
+    k = torch.stack(torch.meshgrid(torch.arange(8.0) - 4, torch.arange(7.0) - 3, indexing="ij"))
+    zero, one = torch.zeros(1, 8, 7) + 0j, torch.ones(1, 8, 7) + 0j
+    a = dense_encoding(Acquisition(zero, torch.eye(1), coil_maps=one, sampling=Trajectory(k, (8, 7))))
+    torch.testing.assert_close(a.mH @ a, torch.eye(56, dtype=a.dtype))
+
+
+def dense_encoding(acq):
+    """Entries S_c(r) exp(-2πi Σ_d k_d r_d / n_d) / √N, (coil · samples, voxels)."""
+    shape = acq.sampling.image_shape
+    r = torch.stack(torch.meshgrid(*(torch.arange(n).double() - n // 2 for n in shape), indexing="ij")).flatten(1)
+    cycles = acq.sampling.coordinates.double().flatten(1).T @ (r / torch.tensor(shape)[:, None])
+    e = torch.exp(-2j * torch.pi * cycles) / r.shape[1] ** 0.5
+    return torch.cat([e * s.flatten() for s in acq.coil_maps])
 
 
 @pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")

@@ -138,3 +138,19 @@ def test_npz_keeps_trajectory_and_axes(tmp_path):
     write_npz(series, tmp_path / "silent.npz")
     with pytest.raises(InputError, match="says nothing of the noise"):
         read(tmp_path / "silent.npz")
+
+
+def test_too_few_samples_are_told_and_refused_without_regularization(tmp_path):
+    """3 coils of 40 samples against 168 voxels; those outside of the maps are no unknowns."""
+    few = Trajectory(spokes(4, 10), MATRIX)
+    acq = Acquisition(scan().kspace[:, :4, :10], torch.eye(COILS), sampling=few, coil_maps=scan().coil_maps)
+    with pytest.raises(InputError, match=r"too few samples.*168 voxels.*40 samples of 3 coils: 48 voxels or more"):
+        noise_map(CgSense(0.0), acq, n_samples=2)
+    CgSense(1e-3).bind(acq)
+    part = acq.coil_maps.clone()
+    part[:, 9:] = 0
+    CgSense(0.0).bind(acq.replace(coil_maps=part))
+    noise = torch.randn(COILS, 500, dtype=torch.complex128)
+    write_npz(acq, tmp_path / "few.npz", noise)
+    shown = CliRunner().invoke(app, ["info", str(tmp_path / "few.npz")], env={"COLUMNS": "200"}).output
+    assert "48 voxels or more are not determined" in shown, shown

@@ -48,7 +48,7 @@ def gfactor(
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_gfactor")
     if reference is not None:
         nm, full = read_noise_map(scan), read_noise_map(reference)
-        g = g_factor(nm, full, nm.acceleration if acceleration is None else acceleration)
+        g = g_factor(nm, full, nm.acceleration / full.acceleration if acceleration is None else acceleration)
         # The interval of g in a map is that of its own σ; the reference's error is told in words.
         error = 100 * float(full.relative_error.nanmedian())
         words = f"{reference}, whose own error of {error:.1f} % comes on top"

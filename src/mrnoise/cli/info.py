@@ -59,7 +59,7 @@ def _describe_scan(table: Table, acquisition: Acquisition) -> None:
         names = ("k2", "k1", "k0")[-acquisition.spatial_dims :]
         acquired = f"{int(sampling.mask.sum())} of {sampling.mask.numel()}"
     else:
-        names = ("readout", "sample")[-sampling.sample_ndim :]
+        names = ("partition", "readout", "sample")[-sampling.sample_ndim :]
         reach = ", ".join(f"{low:.4g} to {high:.4g}" for low, high in sampling.extent)
         acquired = f"trajectory of {sampling.n_samples} samples in {sampling.spatial_dims}D, {reach} cycles per field "
         acquired += (
@@ -68,6 +68,8 @@ def _describe_scan(table: Table, acquisition: Acquisition) -> None:
     table.add_row("file", acquisition.source)
     table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} ({', '.join([*acquisition.axes, 'coil', *names])})")
     table.add_row("sampling", f"{acquired}, R = {acquisition.acceleration:.3f}")
+    if not isinstance(sampling, Grid) and (left := sampling.undetermined(acquisition.n_coils)):
+        table.add_row("", f"{left} voxels or more are not determined without regularization")
     if isinstance(sampling, Grid) and (encoded := sampling.encoded()) is not None:
         resolution = of_scan(acquisition).sampling or {}
         mm = " × ".join(f"{size:.3g}" for size in resolution["resolution_mm"])

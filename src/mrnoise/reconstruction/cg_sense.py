@@ -13,6 +13,7 @@ from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import check_regularization
+from mrnoise.sampling.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class CgSense(Reconstruction):
     differentiate_coil_maps
         Where the acquisition has no coil maps: propagate the noise of the calibration lines through the
         ESPIRiT estimate (True) or hold the maps fixed.
+
+    Raises
+    ------
+    InputError
+        If the stopping rule is not possible; on `bind`, if λ is 0 and a trajectory has too few samples for the matrix.
 
     Examples
     --------
@@ -71,6 +77,8 @@ class CgSense(Reconstruction):
         maps = fixed_coil_maps(acquisition, self.differentiate_coil_maps)
         if maps is None:
             return BoundCgSense(self, acquisition, None)
+        if self.regularization == 0 and isinstance(acquisition.sampling, Trajectory):
+            _check_determined(acquisition.sampling, maps)
         return BoundCgSense(self, acquisition, self.encoding(acquisition, maps, self.regularization))
 
     def encoding(self, acquisition: Acquisition, maps: Tensor, prepared_weight: float | None = None) -> Encoding:
@@ -103,3 +111,17 @@ class BoundCgSense(Bound):
         if encoding is None:
             encoding = self.method.encoding(scan, whitened_coil_maps(scan, kspace))
         return encoding.solve(encoding.adjoint(scan.whiten(kspace)), self.method.regularization)
+
+
+def _check_determined(trajectory: Trajectory, maps: Tensor) -> None:
+    dims = trajectory.spatial_dims
+    seen = (maps != 0).any(-dims - 1).reshape(-1, *trajectory.image_shape).flatten(1).sum(1)
+    n_coils, n_voxels = maps.shape[-dims - 1], int(seen.max())
+    left = trajectory.undetermined(n_coils, n_voxels)
+    if left:
+        raise InputError(
+            "the trajectory has too few samples for the matrix",
+            expected=f"at least as many samples as the {n_voxels} voxels that the coils see, or λ > 0",
+            received=f"{trajectory.n_samples} samples of {n_coils} coils: {left} voxels or more are not determined",
+            remedy="Give a regularization, or a smaller matrix.",
+        )

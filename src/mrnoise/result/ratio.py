@@ -54,7 +54,8 @@ def g_factor(accelerated: NoiseMap, reference: NoiseMap, acceleration: float) ->
     accelerated, reference
         Maps of the same image grid; the reference fully sampled.
     acceleration
-        R, the true acceleration of the first relative to the second.
+        R, the true acceleration of the first relative to the second: the quotient of their own, see C22 of the
+        conventions.
 
     Returns
     -------

@@ -99,7 +99,7 @@ class Trajectory(TensorRecord):
 
     @property
     def acceleration(self) -> float:
-        """R, voxels of the image over samples, see C12 of the conventions: below 1 where sampling is dense."""
+        """R, voxels of the image over samples, see C22 of the conventions: below 1 where sampling is dense."""
         return math.prod(self.image_shape) / self.n_samples
 
     @property
@@ -113,8 +113,10 @@ class Trajectory(TensorRecord):
         flat = self.coordinates.flatten(1)
         return tuple(zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True))
 
-    def undetermined(self, n_coils: int = 1) -> int:
-        """Voxels, at least, that the samples of so many coils cannot determine: there are as many more unknowns.
+    def undetermined(self, n_coils: int = 1, n_voxels: int | None = None) -> int:
+        """How many of the voxels the samples of so many coils leave undetermined, at least: unknowns less equations.
+
+        Samples at one place count once. ``n_voxels`` are those that the coils see; ``None``: all.
 
         Examples
         --------
@@ -122,7 +124,7 @@ class Trajectory(TensorRecord):
         10
         """
         different = len(torch.unique(self.coordinates.flatten(1), dim=1).T)
-        return max(0, math.prod(self.image_shape) - n_coils * different)
+        return max(0, (math.prod(self.image_shape) if n_voxels is None else n_voxels) - n_coils * different)
 
     def undersample(self, mask: Tensor, axis: int = -2) -> Trajectory:
         """Some spokes or interleaves; their density is no longer known.
