@@ -5,19 +5,25 @@ from itertools import pairwise
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from mrnoise import Acquisition, InputError
+from mrnoise import Acquisition, InputError, read
+from mrnoise.cli.main import app
+from mrnoise.io.scans.npz import write_npz
 from mrnoise.sampling import (
+    TRAJECTORIES,
     Trajectory,
     cones,
     radial,
     radial_3d,
     rosette,
+    sampling_trajectory,
     spiral,
     stack_of_spirals,
     stack_of_stars,
     voronoi_density,
 )
+from mrnoise.simulation import simulated_head
 
 PLANE, VOLUME = (24, 20), (12, 10, 8)
 FULL = {  # fully sampled, with the part of k-space that the ellipse takes
@@ -304,3 +310,51 @@ def test_undetermined_voxels_are_the_rank_that_lacks():
         rank = int(torch.linalg.matrix_rank(torch.cat([a * s for s in maps[:n_coils]]), rtol=1e-9))
         assert spokes.undetermined(n_coils) == 168 - 31 * n_coils <= 168 - rank
     assert spokes.undetermined(8) == 0
+
+
+# -- by name ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TRAJECTORIES)
+@pytest.mark.parametrize("acceleration", [1, 4])
+def test_named_trajectories_have_the_acceleration_asked_for(name, acceleration):
+    shape = (36, 40) if name in ("radial", "spiral", "rosette") else (20, 24, 22)
+    trajectory = sampling_trajectory(name, acceleration, shape)
+    assert trajectory.image_shape == shape
+    assert trajectory.acceleration == pytest.approx(acceleration, rel=0.1)
+
+
+def test_simulated_scans_along_a_trajectory(tmp_path):
+    """Noise of Ψ around E S x, of slices too; the file holds all of it."""
+    spokes = sampling_trajectory("radial", 0.5, PLANE)
+    head = simulated_head(PLANE, 3, trajectory=spokes, n_slices=2, snr=20.0)
+    scan = head.acquire(1)
+    images = (head.coil_maps * head.image[:, None]).to(torch.complex128).flatten(2)
+    expected = images @ encode(spokes).T
+    torch.testing.assert_close(
+        head.signal.flatten(2).to(expected), expected, rtol=0, atol=1e-4 * float(expected.abs().max())
+    )
+    noise = head.noise_covariance.whiten(scan.kspace - head.signal, -3)
+    assert float(noise.abs().square().mean()) == pytest.approx(1, abs=4 * noise.numel() ** -0.5)
+    write_npz(scan, tmp_path / "spokes.npz", head.noise_scan(500))
+    back = read(tmp_path / "spokes.npz")
+    assert back.axes == ("slice",) and torch.equal(back.sampling.density, spokes.density)
+    with pytest.raises(InputError, match=r"trajectory does not fit the scan.*\(24, 20\).*\(12, 12\)"):
+        simulated_head(PLANE, 3, trajectory=radial((12, 12), 5))
+
+
+def test_simulate_command(tmp_path):
+    run = CliRunner().invoke
+    words = ["simulate", str(tmp_path / "s.npz"), "--coils", "3", "--matrix", "24,20"]
+    made = run(app, [*words, "--trajectory", "spiral", "-R", "2"])
+    assert made.exit_code == 0 and "R = 2.00" in made.output
+    assert "8, 30" in str(read(tmp_path / "s.npz").sampling.sample_shape)
+    for extra, problem in (
+        (["--trajectory", "helix"], "unknown trajectory"),
+        (["--trajectory", "cones"], "no trajectory of 2 axes"),
+        (["--trajectory", "radial", "--spacing", "2"], "no spacing"),
+        (["--trajectory", "radial", "-R", "-1"], "acceleration is not possible"),
+        (["--trajectory", "radial", "-R", "90"], "acceleration is not possible"),
+    ):
+        refused = run(app, [*words, *extra]).exception
+        assert isinstance(refused, InputError) and problem in str(refused)

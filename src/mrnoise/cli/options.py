@@ -85,6 +85,15 @@ Spacing = Annotated[
     ),
 ]
 Pattern = Annotated[str, typer.Option(help="equispaced, caipi, random_1d, random_2d or poisson.")]
+TrajectoryName = Annotated[
+    str | None,
+    typer.Option(
+        "--trajectory",
+        help="Instead of a pattern: radial, spiral or rosette; of a volume stack_of_stars, stack_of_spirals, radial_3d "
+        "or cones. -R is then voxels over samples.",
+        show_default=False,
+    ),
+]
 Calibration = Annotated[
     int | None,
     typer.Option(

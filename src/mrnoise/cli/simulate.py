@@ -19,6 +19,7 @@ def simulate(
     acceleration: options.Acceleration = None,
     spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
+    trajectory: options.TrajectoryName = None,
     calibration: options.Calibration = None,
     sampling_seed: options.SamplingSeed = 0,
     noise_samples: Annotated[int, typer.Option(help="Samples of the noise scan.")] = 20_000,
@@ -31,6 +32,7 @@ def simulate(
     from mrnoise.cli.scan import Undersampling
     from mrnoise.errors import InputError
     from mrnoise.io.scans.npz import write_npz
+    from mrnoise.sampling import sampling_trajectory
     from mrnoise.simulation import simulated_head
 
     try:
@@ -45,8 +47,21 @@ def simulate(
             remedy="For example: mrnoise simulate scan.npz --matrix 192,160",
         )
     check_writable([output])
-    mask = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed).mask(shape)
-    head = simulated_head(shape, coils, snr=snr, mask=mask, n_slices=slices, seed=seed)
+    if trajectory is not None and (spacing is not None or calibration is not None):
+        raise InputError(
+            "a trajectory has no spacing and no calibration lines",
+            expected="--trajectory with --acceleration, or neither",
+            received=" ".join(
+                f"--{name} {value}"
+                for name, value in (("trajectory", trajectory), ("spacing", spacing), ("calibration", calibration))
+                if value is not None
+            ),
+            remedy="Leave --spacing and --calibration out.",
+        )
+    along = None if trajectory is None else sampling_trajectory(trajectory, acceleration or 1.0, shape)
+    undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
+    mask = undersampling.mask(shape) if along is None else None
+    head = simulated_head(shape, coils, snr=snr, mask=mask, trajectory=along, n_slices=slices, seed=seed)
     scan = head.acquire(seed)
     noise = head.noise_scan(noise_samples, seed)
     write_npz(scan if true_coil_maps else scan.replace(coil_maps=None), output, noise)

@@ -5,6 +5,7 @@ from mrnoise.sampling.extent import encoded_extent
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.lattice import AliasLattice, alias_colours, alias_lattice
 from mrnoise.sampling.named import PATTERNS, REGULAR, sampling_mask
+from mrnoise.sampling.named_trajectories import TRAJECTORIES, sampling_trajectory
 from mrnoise.sampling.petals import rosette
 from mrnoise.sampling.phase_encodes import Calibration
 from mrnoise.sampling.random import poisson_disc, random_1d, random_2d
@@ -18,6 +19,7 @@ from mrnoise.sampling.voronoi import voronoi_density
 __all__ = [
     "PATTERNS",
     "REGULAR",
+    "TRAJECTORIES",
     "AliasLattice",
     "Calibration",
     "Grid",
@@ -35,6 +37,7 @@ __all__ = [
     "random_2d",
     "rosette",
     "sampling_mask",
+    "sampling_trajectory",
     "spiral",
     "stack_of_spirals",
     "stack_of_stars",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
@@ -15,8 +15,9 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
 from mrnoise.checks import check_count, check_memory, check_seed
-from mrnoise.encoding import Cartesian
+from mrnoise.encoding import Cartesian, Nufft
 from mrnoise.errors import InputError
+from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.simulation.coils import biot_savart_coils, random_noise_covariance
 from mrnoise.simulation.phantom import head_phantom, smooth_phase
 
@@ -29,7 +30,7 @@ VOXEL_BYTES, COIL_BYTES, MOST_COILS = 48, 48, 4096
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """An object, a receive array and its noise: y = M (F S x + Ψ^{1/2} v), v unit circular.
+    """An object, a receive array and its noise: y = M (F S x + Ψ^{1/2} v), v unit circular; E for M F of a trajectory.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ class Simulation:
         Bool, spatial shape. ``None``: fully sampled.
     geometry, spatial_dims
         As in `Acquisition`.
+    trajectory
+        Where samples lie, instead of a mask.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class Simulation:
     mask: Tensor | None = None
     geometry: Geometry = field(default_factory=lambda: Geometry(measured=False))
     spatial_dims: int = 2
+    trajectory: Trajectory | None = None
 
     def __post_init__(self) -> None:
         axis = -self.spatial_dims - 1
@@ -80,20 +84,32 @@ class Simulation:
                 received=str(maps),
                 remedy="Coil maps have the axes of the image and a coil axis before the spatial ones.",
             )
+        if self.trajectory is not None and (self.mask is not None or self.trajectory.image_shape != spatial):
+            raise InputError(
+                "the trajectory does not fit the scan",
+                expected=f"one of the matrix {spatial}, and no mask",
+                received=f"one of {self.trajectory.image_shape}" + ("" if self.mask is None else " and a mask"),
+                remedy="Give either a trajectory of this matrix or a mask.",
+            )
 
     @cached_property
     def signal(self) -> Tensor:
-        """Noise-free, fully sampled k-space F S x, (..., coil, k1, k0)."""
+        """Noise-free k-space: fully sampled F S x, (..., coil, k1, k0), or E S x, (..., coil, *samples)."""
+        if self.trajectory is not None:
+            images = self.coil_maps * self.image.unsqueeze(-self.spatial_dims - 1)
+            return Nufft(self.trajectory.coordinates, self.trajectory.image_shape).forward(images)
         everywhere = torch.ones(self.image.shape[-self.spatial_dims :], dtype=torch.bool, device=self.image.device)
         return Cartesian(self.coil_maps, everywhere, self.spatial_dims).forward(self.image)
 
     def acquire(self, seed: int = 0) -> Acquisition:
         """One scan; another seed gives the same object with independent noise."""
         check_seed(seed)
+        mask = torch.ones(self.image.shape[-self.spatial_dims :]) if self.mask is None else self.mask
         acquisition = Acquisition(
             self.signal,
             self.noise_covariance,
-            mask=self.mask if self.mask is not None else torch.ones(self.image.shape[-self.spatial_dims :]),
+            mask=mask if self.trajectory is None else None,
+            sampling=self.trajectory,
             coil_maps=self.coil_maps,
             geometry=self.geometry,
             spatial_dims=self.spatial_dims,
@@ -142,7 +158,7 @@ class Simulation:
             self.noise_covariance.source,
             self.noise_covariance.n_samples,
         )
-        return Simulation(self.image, self.coil_maps, psi, self.mask, self.geometry, self.spatial_dims)
+        return replace(self, noise_covariance=psi)
 
 
 def simulated_head(
@@ -152,6 +168,7 @@ def simulated_head(
     snr: float = 30.0,
     noise_covariance: NoiseCovariance | None = None,
     mask: Tensor | None = None,
+    trajectory: Trajectory | None = None,
     n_slices: int | None = None,
     seed: int = 0,
 ) -> Simulation:
@@ -170,6 +187,8 @@ def simulated_head(
         Ψ up to its scale. ``None``: strongly correlated coils, condition number 20.
     mask
         Bool, ``shape``: the acquired samples. ``None``: all.
+    trajectory
+        Where samples lie, instead of a mask.
     n_slices
         Number of slices from the ventricles to the vertex, a leading axis of all data. ``None``: one slice
         without that axis.
@@ -219,7 +238,7 @@ def simulated_head(
         maps = maps.movedim(0, 1)
     in_plane = FIELD_OF_VIEW / shape[-2], FIELD_OF_VIEW / shape[-1]
     geometry = Geometry((FIELD_OF_VIEW / shape[0] if spatial_dims == 3 else thickness, *in_plane))
-    return Simulation(image, maps, psi, mask, geometry, spatial_dims).with_snr(snr)
+    return Simulation(image, maps, psi, mask, geometry, spatial_dims, trajectory).with_snr(snr)
 
 
 def simulate(
@@ -229,6 +248,7 @@ def simulate(
     snr: float = 30.0,
     noise_covariance: NoiseCovariance | None = None,
     mask: Tensor | None = None,
+    trajectory: Trajectory | None = None,
     n_slices: int | None = None,
     seed: int = 0,
 ) -> Acquisition:
@@ -236,7 +256,7 @@ def simulate(
 
     Parameters
     ----------
-    shape, n_coils, snr, noise_covariance, mask, n_slices
+    shape, n_coils, snr, noise_covariance, mask, trajectory, n_slices
         As for `simulated_head`.
     seed
         Of object, coils and Ψ, as for `simulated_head`, and of the noise.
@@ -244,7 +264,7 @@ def simulate(
     Returns
     -------
     Acquisition
-        Complex64 k-space (..., coil, k1, k0) or (coil, k2, k1, k0), with the true coil maps.
+        Complex64 k-space (..., coil, k1, k0), (coil, k2, k1, k0) or (..., coil, *samples), with the true coil maps.
 
     Examples
     --------
@@ -259,6 +279,7 @@ def simulate(
         snr=snr,
         noise_covariance=noise_covariance,
         mask=mask,
+        trajectory=trajectory,
         n_slices=n_slices,
         seed=seed,
     ).acquire(seed)
