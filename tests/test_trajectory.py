@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from mrnoise import Acquisition, InputError, noise_map, read
 from mrnoise.cli.main import app
 from mrnoise.io.scans.npz import write_npz
+from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import Trajectory
 from mrnoise.simulation import random_noise_covariance
 
