@@ -13,7 +13,7 @@ from mrnoise.linearization import image_of
 from mrnoise.metrics import psnr
 from mrnoise.ranking import Uncertain, equal_psnr, rank_networks, rank_patterns, ranks, undecided
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import caipi, equispaced, sampling_mask
+from mrnoise.sampling import caipi, equispaced, sampling_mask, sampling_trajectory
 from mrnoise.simulation import simulate
 
 SHAPE = (24, 20)
@@ -93,7 +93,7 @@ def test_random_patterns_are_their_draws_and_order_does_not_matter():
     scans = [ACQ.undersample(sampling_mask("random_1d", 2, SHAPE, seed)) for seed in (2, 3, 4)]
     assert drawn.roi_std == Uncertain.repeated([roi_std(CgSense(0.01), scan, ROI) for scan in scans])
     assert drawn.n_draws == 3
-    assert torch.equal(drawn.mask, scans[0].mask)
+    assert torch.equal(drawn.sampling, scans[0].mask)
     first = noise_map(CgSense(0.01), scans[0], method="sketch", n_samples=8, seed=5)
     assert torch.equal(drawn.noise_map.variance, first.variance)
 
@@ -106,7 +106,7 @@ def test_slices_and_volumes():
     inside = torch.zeros(6, 12, 10, dtype=torch.bool)
     inside[2:4, 4:8, 3:7] = True
     (row,) = rank_patterns(CgSense(0.01), volume, 2, inside, patterns=["caipi"], n_draws=2, n_samples=8)
-    assert row.mask.shape == (6, 12, 10)
+    assert row.sampling.shape == (6, 12, 10)
     assert pattern_figure([row, row], inside).axes
 
 
@@ -122,7 +122,7 @@ def test_a_scan_without_the_samples_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"patterns": ["spiral"]}, "unknown sampling pattern"),
+        ({"patterns": ["helix"]}, "unknown sampling pattern"),
         ({"acceleration": 30}, "acceleration is not possible: expected between 1 and 24"),
         ({"n_draws": 1}, "too few repetitions"),
         ({"n_samples": 4}, "too few repetitions"),
@@ -153,6 +153,27 @@ def test_interrupted_ranking_keeps_what_is_done():
     limit = "random_1d"
     with pytest.raises(KeyboardInterrupt):
         rank_patterns(CgSense(0.01), ACQ, 2, ROI, patterns=names, n_draws=2, n_samples=8, progress=stop)
+
+
+def test_trajectories_rank_with_patterns():
+    """Each at its own R, as the scan would have been along it; σ of the region against that of such a scan."""
+    rows = rank_patterns(CgSense(0.1), ACQ, 2, ROI, patterns=["radial", "poisson", "spiral"], n_draws=2, n_samples=8)
+    assert {row.pattern for row in rows} == {"radial", "poisson", "spiral"}
+    for row in rows:
+        assert row.acceleration == pytest.approx(2, rel=0.1)
+        if row.pattern == "poisson":
+            continue
+        along = sampling_trajectory(row.pattern, 2, SHAPE)
+        assert torch.equal(row.sampling.coordinates, along.coordinates) and row.n_draws == 1
+        scan = simulate(SHAPE, 6, snr=60, seed=1, trajectory=along)  # whose Ψ and maps are those of ACQ
+        assert row.roi_std.value == pytest.approx(roi_std(CgSense(0.1), scan, ROI), rel=0.02)
+        assert row.psnr > 20
+    assert pattern_figure(rows, ROI).axes
+    half = ACQ.undersample(equispaced(SHAPE, 2))
+    with pytest.raises(InputError, match="cannot be resampled along the trajectory.*R = 2"):
+        rank_patterns(CgSense(0.01), half, 2, ROI, patterns=["radial"])
+    with pytest.raises(InputError, match="no trajectory of 2 axes"):
+        rank_patterns(CgSense(0.01), ACQ, 2, ROI, patterns=["cones"])
 
 
 # -- reconstructions -------------------------------------------------------------------------------------------

@@ -35,7 +35,9 @@ def patterns(
         str, typer.Option(help="circle:Y,X,RADIUS or box:Y0,X0,Y1,X1 in voxels, or a mask file.", show_default=False)
     ],
     acceleration: Net,
-    patterns: Annotated[str, typer.Option(help="Comma-separated.")] = "equispaced,caipi,random_1d,random_2d,poisson",
+    patterns: Annotated[
+        str, typer.Option(help="Comma-separated; radial, spiral and other trajectories too.")
+    ] = "equispaced,caipi,random_1d,random_2d,poisson",
     draws: Annotated[int, typer.Option(help="Masks of each random pattern.")] = 4,
     noise: options.NoiseFile = None,
     noise_covariance: options.NoiseCovarianceFile = None,

@@ -6,5 +6,6 @@ from mrnoise.encoding.non_cartesian import NonCartesian
 from mrnoise.encoding.nufft import Nufft
 from mrnoise.encoding.of_scan import encode
 from mrnoise.encoding.protocol import Encoding
+from mrnoise.encoding.resampling import resample
 
-__all__ = ["Cartesian", "Encoding", "NonCartesian", "Nufft", "encode", "pipe_menon_density"]
+__all__ = ["Cartesian", "Encoding", "NonCartesian", "Nufft", "encode", "pipe_menon_density", "resample"]

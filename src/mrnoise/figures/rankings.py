@@ -14,6 +14,7 @@ from mrnoise.figures.panel import INK, QUIET, chosen_slice, window
 from mrnoise.files.record import to_numpy
 from mrnoise.foreground import foreground
 from mrnoise.ranking import NetworkNoise, PatternNoise, Uncertain, equal_psnr, ranks
+from mrnoise.sampling import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ LABEL_GAP = 0.065  # smallest distance of two labels, of the height of the axes
 
 
 def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
-    """Both σ of each pattern with 95 % intervals, beside mask and σ map of the least and of the most noise.
+    """Both σ of each pattern with 95 % intervals, beside samples and σ map of the least and of the most noise.
 
     Patterns that may be the best are coloured.
 
@@ -57,7 +58,7 @@ def pattern_figure(rows: Sequence[PatternNoise], roi: Tensor) -> Figure:
     maps = []
     for line, (word, row, values) in enumerate(zip(("least", "most"), (best, worst), sigma, strict=True)):
         left, right = (figure.add_subplot(grid[line, column]) for column in (2, 3))
-        left.imshow(_plane(to_numpy(row.mask)), cmap="gray", interpolation="nearest")
+        _draw_samples(left, row.sampling)
         left.set_title(f"{word} noise: {row.pattern}", fontsize=10, color=INK, loc="left")
         _, dy, dx = row.noise_map.geometry.spacing
         shown = right.imshow(
@@ -147,9 +148,18 @@ def _points(axes: Axes, numbers: Sequence[Uncertain], names: Sequence[str], unit
     label_axes(axes, unit, "")
 
 
-def _plane(mask: np.ndarray) -> np.ndarray:
-    """The mask over (k1, k0), or over both phase encodes (k2, k1) of a volume."""
-    return mask if mask.ndim == 2 else mask[:, :, mask.shape[2] // 2]
+def _draw_samples(axes: Axes, sampling: Tensor | Trajectory) -> None:
+    """A mask over (k1, k0), or over both phase encodes (k2, k1) of a volume; a trajectory, of a volume near k2 = 0."""
+    if not isinstance(sampling, Trajectory):
+        mask = to_numpy(sampling)
+        plane = mask if mask.ndim == 2 else mask[:, :, mask.shape[2] // 2]
+        axes.imshow(plane, cmap="gray", interpolation="nearest")
+        return
+    k = to_numpy(sampling.coordinates).reshape(sampling.spatial_dims, -1)
+    y, x = k[-2:] if len(k) == 2 else k[1:, np.abs(k[0]) <= 1]
+    axes.scatter(x, y, s=0.4, color=INK, linewidths=0)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
 
 
 def _place_labels(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:

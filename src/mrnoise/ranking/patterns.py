@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.encoding import resample
 from mrnoise.linearization import image_of
 from mrnoise.measurement.roi import bool_region, roi_std
 from mrnoise.ranking.order import Uncertain
@@ -22,7 +23,15 @@ from mrnoise.ranking.sketches import (
 )
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
-from mrnoise.sampling import PATTERNS, REGULAR, sampling_mask
+from mrnoise.sampling import (
+    PATTERNS,
+    REGULAR,
+    TRAJECTORIES,
+    Grid,
+    Trajectory,
+    sampling_mask,
+    sampling_trajectory,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +41,22 @@ class PatternNoise:
     Parameters
     ----------
     pattern
-        Its name in `mrnoise.sampling.PATTERNS`.
+        Its name in `mrnoise.sampling.PATTERNS` or `mrnoise.sampling.TRAJECTORIES`.
     acceleration
-        Net R: all samples over acquired samples, calibration counted.
+        Net R: all samples over acquired samples, calibration counted; of a trajectory voxels over samples.
     roi_std
-        σ of the mean of |x| over the region, image units: exact for a regular pattern, the mean over its draws for a
-        random one.
+        σ of the mean of |x| over the region, image units: exact for a regular pattern or a trajectory, the mean over
+        its draws for a random one.
     voxel_std
         Root mean square of `NoiseMap.magnitude_std` in the region, mean over repetitions.
     psnr
         Of the image in dB against the same reconstruction of all samples; ``None`` where the scan is not fully sampled.
     linearity
         Worst verdict over all masks and slices, as in `mrnoise.NoiseMap.linearity`.
-    mask, noise_map
-        Of the first draw.
+    sampling, noise_map
+        Mask or trajectory of the first draw, and its map.
     n_draws
-        Masks that were tried.
+        Masks that were tried; of a trajectory 1.
 
     Examples
     --------
@@ -69,7 +78,7 @@ class PatternNoise:
     voxel_std: Uncertain
     psnr: float | None
     linearity: str
-    mask: Tensor
+    sampling: Tensor | Trajectory
     noise_map: NoiseMap
     n_draws: int
 
@@ -91,20 +100,22 @@ def rank_patterns(
 
     The scan is undersampled retrospectively; no truth is needed. σ of the mean over the region is that of
     `mrnoise.roi_std`, one backward pass a mask; the voxel σ comes from a sketch a draw. Both are to first order, and
-    noise only: the aliasing that undersampling leaves is in the PSNR.
+    noise only: the aliasing that undersampling leaves is in the PSNR. Along a trajectory the scan is resampled, see
+    `mrnoise.encoding.resample`, at as many samples as R says.
 
     Parameters
     ----------
     reconstruction
         As for `mrnoise.noise_map`; bound anew to each mask.
     acquisition
-        The scan, fully sampled or with every sample of the patterns.
+        The scan, fully sampled or, without trajectories, with every sample of the patterns.
     acceleration
-        Net R; see `mrnoise.sampling.sampling_mask` for the calibration that is counted in it.
+        Net R; see `mrnoise.sampling.sampling_mask` for the calibration that is counted in it, and
+        `mrnoise.sampling.sampling_trajectory`.
     roi
         Bool, image-shaped.
     patterns
-        Names of `mrnoise.sampling.PATTERNS`.
+        Names of `mrnoise.sampling.PATTERNS` and `mrnoise.sampling.TRAJECTORIES`.
     n_draws
         Masks of each random pattern, and σ maps of every pattern, whose spread gives the intervals.
     n_samples
@@ -144,20 +155,27 @@ def rank_patterns(
     check_counts(n_draws, n_samples)
     reference = image_of(reconstruction, acquisition) if bool(acquisition.mask.all()) else None
     names = list(dict.fromkeys(patterns))
-    masks: dict[str, list[Tensor]] = {}
+    drawn: dict[str, Sequence[Tensor | Trajectory]] = {}
     for name in names:
+        if name in TRAJECTORIES:
+            drawn[name] = [sampling_trajectory(name, acceleration, acquisition.spatial_shape)]
+            continue
         seeds = [0] if name in REGULAR else range(sampling_seed, sampling_seed + n_draws)
-        masks[name] = [sampling_mask(name, acceleration, acquisition.spatial_shape, one) for one in seeds]
-        for mask in masks[name]:
+        masks = [sampling_mask(name, acceleration, acquisition.spatial_shape, one) for one in seeds]
+        for mask in masks:
             check_samples(acquisition, mask, name)
+        drawn[name] = masks
     total = len(names) * n_draws
     found: list[PatternNoise] = []
     try:
         for index, name in enumerate(names):
             exact, sigmas, quality, verdicts, maps = [], [], [], [], []
-            repeats = n_draws // len(masks[name])
-            for draw, mask in enumerate(masks[name]):
-                scan = acquisition.undersample(mask)
+            repeats = n_draws // len(drawn[name])
+            for draw, sampling in enumerate(drawn[name]):
+                if isinstance(sampling, Trajectory):
+                    scan = resample(acquisition, sampling)
+                else:
+                    scan = acquisition.undersample(sampling)
                 report = counter(progress, name, index * n_draws + draw, total)
                 exact.append(roi_std(reconstruction, scan, roi))
                 probes = range(seed + draw, seed + draw + repeats)
@@ -166,16 +184,17 @@ def rank_patterns(
                 quality.append(psnr_against(reference, repeated[0].image))
                 verdicts.append(verdict)
                 maps.append(repeated[0])
+            first = drawn[name][0]
             known = [value for value in quality if value is not None]
             found.append(
                 PatternNoise(
                     pattern=name,
-                    acceleration=float(masks[name][0].numel() / masks[name][0].sum()),
+                    acceleration=(first if isinstance(first, Trajectory) else Grid(first, first.ndim)).acceleration,
                     roi_std=Uncertain.repeated(exact) if len(exact) > 1 else Uncertain.exact(exact[0]),
                     voxel_std=Uncertain.repeated(sigmas),
                     psnr=sum(known) / len(known) if known else None,
                     linearity=worst(verdicts),
-                    mask=masks[name][0],
+                    sampling=first,
                     noise_map=maps[0],
                     n_draws=len(exact),
                 )
