@@ -5,10 +5,13 @@ from functools import cache
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from mrnoise import Acquisition, InputError
 from mrnoise.calibration import correct_gradient_delays, estimate_gradient_delays
+from mrnoise.cli.main import app
 from mrnoise.encoding import Nufft
+from mrnoise.io.scans.npz import write_npz
 from mrnoise.sampling import Trajectory, radial, radial_3d, spiral, stack_of_stars
 from mrnoise.simulation import simulate, simulated_head
 
@@ -129,3 +132,16 @@ def test_where_the_scan_does_not_tell_it_is_refused(scan, problem):
         estimate_gradient_delays(scan())
     with pytest.raises(InputError, match=problem):
         correct_gradient_delays(scan())
+
+
+def test_map_command_says_what_it_corrected(tmp_path):
+    spokes = radial(MATRIX, 40, angles=around(40))
+    scan = delayed(spokes, OBLIQUE, 50.0)
+    scan = scan.replace(coil_maps=phantom(MATRIX, 50.0).coil_maps)
+    noise = phantom(MATRIX, 50.0).noise_scan(2000)
+    write_npz(scan, tmp_path / "scan.npz", noise)
+    words = ["map", str(tmp_path / "scan.npz"), "-r", "gridding", "-n", "2", "-o", str(tmp_path / "map.h5")]
+    for extra, said in (([], False), (["--correct-gradient-delays"], True)):
+        shown = CliRunner().invoke(app, [*words, *extra], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0, shown.output
+        assert ("note: corrected: gradient delays in samples: y 0.4" in shown.output) == said

@@ -94,6 +94,13 @@ TrajectoryName = Annotated[
         show_default=False,
     ),
 ]
+CorrectGradientDelays = Annotated[
+    bool,
+    typer.Option(
+        "--correct-gradient-delays",
+        help="Of a radial scan, from its opposed spokes; a note says how far they were moved.",
+    ),
+]
 Calibration = Annotated[
     int | None,
     typer.Option(

@@ -143,10 +143,11 @@ def load_scan(
     coil_maps: str,
     reconstruction: Reconstruction | KspaceToImage | None = None,
     axes: str | None = None,
+    correct_gradient_delays: bool = False,
     undersampling: Undersampling | None = None,
     device: str = "cpu",
 ) -> Acquisition:
-    """Read a scan, choose a slice, find its coil maps, undersample it, move it to a device; in this order.
+    """Read a scan, correct its gradients, choose a slice, find coil maps, undersample, move to a device; in this order.
 
     Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling. A reconstruction that
     does without them goes on where the scan has no calibration lines.
@@ -169,6 +170,10 @@ def load_scan(
         group=group,
         axes=axes,
     )
+    if correct_gradient_delays:
+        from mrnoise.calibration import correct_gradient_delays as corrected
+
+        acquisition = corrected(acquisition)
     whole = acquisition
     if slice_index is not None:
         slices = list(acquisition.slices())
