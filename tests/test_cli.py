@@ -284,7 +284,7 @@ def test_propagated_coil_maps(scan):
         (["rank", "patterns", "SCAN", "-R", "4", "--roi", "there"], "invalid region"),
         (["rank", "patterns", "SCAN", "-R", "4", "--roi", "circle:200,9,3"], "empty region"),
         (["rank", "patterns", "SCAN", "-R", "99", "--roi", "box:9,9,20,20"], "acceleration is not possible"),
-        (["rank", "patterns", "SCAN", "-R", "4", "--roi", "box:9,9,20,20", "--patterns", "spiral"], "unknown sampling"),
+        (["rank", "patterns", "SCAN", "-R", "4", "--roi", "box:9,9,20,20", "--patterns", "helix"], "unknown sampling"),
         (["rank", "patterns", "SCAN", "-R", "4", "--roi", "box:9,9,20,20", "--draws", "1"], "too few repetitions"),
         (["rank", "networks", "SCAN", "-R", "4", "--roi", "there", "-r", "cg-sense"], "invalid region"),
         (["rank", "networks", "SCAN", "-R", "4", "-o", "ranking.html"], "unknown output format"),

@@ -299,7 +299,7 @@ def _print_patterns(rows: Sequence[PatternNoise], title: str, spatial_dims: int)
             "Net R differs: a regular pattern takes the spacing that comes nearest. Without regularisation σ grows at "
             "least as √R."
         )
-    over_both = [row.pattern for row in rows if row.pattern not in ("equispaced", "random_1d")]
+    over_both = [row.pattern for row in rows if row.pattern in ("caipi", "random_2d", "poisson")]
     if spatial_dims == 2 and over_both:
         _say(f"Both axes have to be phase encodes, as in a slice of a volume, for {', '.join(over_both)}.")
     _warn_not_linear([(row.pattern, row.linearity) for row in rows])
