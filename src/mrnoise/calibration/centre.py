@@ -37,12 +37,19 @@ def centre_mask(trajectory: Trajectory) -> Tensor:
 
 
 def on_grid(trajectory: Trajectory, kspace: Tensor) -> Tensor:
-    """K-space on the grid, (..., *samples) → (..., *image_shape), linear in the samples and differentiable.
+    """The centre of k-space on the grid, (..., *samples) → (..., *image_shape), zero around it.
 
-    The transform of the least-squares image of each coil, F (EᴴE + λ)⁻¹ Eᴴ y: right where samples are dense.
+    The transform of the least-squares image of each coil, F (EᴴE + λ)⁻¹ Eᴴ y, from the samples in a centre of twice the
+    calibration block, which what lies beyond does not reach. Linear in the samples and differentiable.
     """
-    one = torch.ones((1, *trajectory.image_shape), dtype=kspace.dtype, device=kspace.device)
-    encoding = NonCartesian(one, trajectory)
-    y = kspace.unsqueeze(-trajectory.sample_ndim - 1)
-    images = encoding.solve(encoding.adjoint(y), REGULARIZATION)
-    return fourier.to_kspace(images, trajectory.spatial_dims)
+    shape = tuple(min(2 * LARGEST, n) for n in trajectory.image_shape)
+    k = trajectory.coordinates.flatten(1)
+    inside = torch.stack([row.abs() <= n / 2 for row, n in zip(k, shape, strict=True)]).all(0)
+    centre = Trajectory(k[:, inside], shape)
+    encoding = NonCartesian(torch.ones((1, *shape), dtype=kspace.dtype, device=kspace.device), centre)
+    y = kspace.flatten(-trajectory.sample_ndim)[..., inside].unsqueeze(-2)
+    block = fourier.to_kspace(encoding.solve(encoding.adjoint(y), REGULARIZATION), trajectory.spatial_dims)
+    around: list[int] = []
+    for n, m in reversed(list(zip(trajectory.image_shape, shape, strict=True))):
+        around += [n // 2 - m // 2, n - m - (n // 2 - m // 2)]
+    return torch.nn.functional.pad(block, around)
