@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from mrnoise.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 try:
     import resource
@@ -68,6 +71,23 @@ def check_memory(n_bytes: float, what: str, remedy: str = "Give less data at a t
             received=f"{n_bytes / 2**30:.3g} GiB",
             remedy=remedy,
         )
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no number of a complex tensor is NaN or infinite.
+
+    Their sum tells, without memory for an answer for each; only where it overflows they are looked at one by one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> all_finite(torch.tensor([1j, 3e38, 3e38])), all_finite(torch.tensor([1j, complex("nan")]))
+    (True, False)
+    """
+    import torch
+
+    parts = torch.view_as_real(values)
+    return bool(parts.sum().isfinite()) or bool(parts.isfinite().all())
 
 
 def _whole(value: Any) -> int | None:

@@ -24,8 +24,10 @@ def unit_of(values: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
     >>> float(unit_of(torch.tensor([3.0, -5.0]))), float(unit_of(torch.zeros(2)))
     (4.0, 1.0)
     """
-    magnitude = torch.view_as_real(values).abs().amax(-1) if values.is_complex() else values.abs()
-    magnitude = magnitude.detach()
-    largest = magnitude.amax() if axes is None else magnitude.amax(axes, keepdim=True)
+    parts = torch.view_as_real(values.detach()) if values.is_complex() else values.detach().unsqueeze(-1)
+    if axes is None:
+        largest = torch.maximum(parts.amax(), -parts.amin())
+    else:
+        largest = parts.abs().amax(-1).amax(axes, keepdim=True)
     exponent = torch.where(largest > 0, largest, 1.0).log2().floor()
     return torch.exp2(exponent)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.image_grid import DEFAULT_AXES, ImageGrid
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
+from mrnoise.checks import all_finite
 from mrnoise.devices import checked_device
 from mrnoise.errors import InputError
 from mrnoise.sampling.extent import encoded_extent
@@ -31,7 +32,7 @@ class Acquisition(TensorRecord):
     kspace
         Complex, (..., coil, k1, k0) or, with ``spatial_dims=3``, (..., coil, k2, k1, k0), centre at n // 2; of a
         trajectory (..., coil, *samples). Leading axes are independent images (slice, frame, echo). Samples outside the
-        mask are set to zero.
+        mask are set to zero, in a copy; without any the tensor itself is held.
     noise_covariance
         Ψ, total complex variance in squared k-space units: a `NoiseCovariance` or a (coil, coil) tensor.
     mask
@@ -121,7 +122,7 @@ class Acquisition(TensorRecord):
             _check_samples(kspace, sampling, mask)
         else:
             sampling = _grid(kspace, mask, spatial_dims) if sampling is None else _fitting(sampling, kspace)
-            kspace = kspace * sampling.mask.unsqueeze(-spatial_dims - 1)
+            kspace = _masked(kspace, sampling)
         values = {
             "kspace": kspace,
             "noise_covariance": psi,
@@ -405,7 +406,7 @@ class Acquisition(TensorRecord):
                 received=f"{maps.dtype}, shape {tuple(maps.shape)}",
                 remedy="Coil maps have the axes of the image behind the coil axis, (..., coil, y, x).",
             )
-        if not torch.isfinite(torch.view_as_real(maps)).all():
+        if not all_finite(maps):
             raise InputError(
                 "coil maps contain NaN or infinite values",
                 expected="finite values, zero outside the object",
@@ -472,6 +473,17 @@ def _fitting(grid: Grid, kspace: Tensor) -> Grid:
     return grid if grid.mask.device == kspace.device else grid.to(kspace.device)
 
 
+def _masked(kspace: Tensor, grid: Grid) -> Tensor:
+    """K-space that is zero outside the mask; itself where it is."""
+    outside = ~grid.mask
+    if not bool(outside.any()):
+        return kspace
+    coils = kspace.unbind(-grid.spatial_dims - 1)
+    if not any(bool(((coil != 0) & outside).any()) for coil in coils):
+        return kspace
+    return kspace * grid.mask.unsqueeze(-grid.spatial_dims - 1)
+
+
 def _check_samples(kspace: Tensor, trajectory: Trajectory, mask: Tensor | None) -> None:
     shape = trajectory.sample_shape
     if tuple(kspace.shape[-len(shape) :]) != shape or mask is not None:
@@ -506,8 +518,8 @@ def _check_kspace(kspace: Tensor, spatial_dims: int, sample_ndim: int) -> None:
             received=str(kspace.dtype),
             remedy="Combine real and imaginary parts with torch.complex, or torch.view_as_complex.",
         )
-    finite = torch.isfinite(torch.view_as_real(kspace))
-    if not finite.all():
+    if not all_finite(kspace):
+        finite = torch.isfinite(torch.view_as_real(kspace))
         raise InputError(
             "k-space contains NaN or infinite samples",
             expected="finite samples",

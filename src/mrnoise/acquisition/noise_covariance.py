@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mrnoise.checks import all_finite
 from mrnoise.errors import InputError
 from mrnoise.tensor_record import TensorRecord
 
@@ -60,7 +61,7 @@ class NoiseCovariance(TensorRecord):
                 received=f"shape {tuple(matrix.shape)}",
                 remedy="Give Ψ = (1/N) N Nᴴ of the noise samples N (coil, sample).",
             )
-        if not torch.isfinite(torch.view_as_real(matrix)).all():
+        if not all_finite(matrix):
             raise InputError(
                 "noise covariance contains NaN or infinite entries",
                 expected="finite entries",
@@ -238,7 +239,7 @@ def noise_covariance_from_scan(noise: Tensor, source: str = "noise scan") -> Noi
             received=f"{n_samples}",
             remedy="Give a longer noise scan; the coil axis comes first: (coil, sample).",
         )
-    if not torch.isfinite(torch.view_as_real(samples)).all():
+    if not all_finite(samples):
         raise InputError(
             "noise samples contain NaN or infinite values",
             expected="finite samples",

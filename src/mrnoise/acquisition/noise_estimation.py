@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.noise_covariance import NoiseCovariance, noise_covariance_from_scan
+from mrnoise.checks import all_finite
 from mrnoise.errors import InputError
 from mrnoise.units import unit_of
 
@@ -131,7 +132,7 @@ def acquired_samples(kspace: Tensor, mask: Tensor | None, dims: int) -> tuple[Te
             received=f"{kspace.dtype}, shape {tuple(kspace.shape)}, spatial_dims={dims}",
             remedy="Add the coil axis: kspace[None] for a single coil.",
         )
-    if not torch.isfinite(torch.view_as_real(kspace)).all():
+    if not all_finite(kspace):
         raise InputError(
             "k-space contains NaN or infinite samples",
             expected="finite samples",
