@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,8 +23,8 @@ from mrnoise.errors import InputError
 from mrnoise.io.scans.noise_scan import NoiseScan, nearest_dwell, plausible_dwell
 from mrnoise.sampling import Trajectory
 
-# Images and coils of which k-space is looked at for doubts.
-ENOUGH = 8
+# Images and coils of which k-space is looked at for doubts, of large ones so many that these are all of the samples.
+ENOUGH, ENOUGH_SAMPLES = 8, 2**21
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,13 +175,16 @@ def _doubts(acquisition: Acquisition, psi: NoiseCovariance | None) -> list[str]:
     """What the noise in k-space tells of a Ψ from elsewhere and of filters; some images and coils tell enough."""
     if isinstance(acquisition.sampling, Trajectory):
         return []
-    dims, mask = acquisition.spatial_dims, acquisition.mask
-    kspace = _of_one_average(acquisition)
-    kspace = kspace.reshape(-1, *kspace.shape[-dims - 1 :])
-    images, coils = (torch.linspace(0, n - 1, min(n, ENOUGH)).long() for n in kspace.shape[:2])
-    kspace = kspace[images][:, coils]
+    dims, mask, averages = acquisition.spatial_dims, acquisition.mask, acquisition.averages
+    kspace = acquisition.kspace.reshape(-1, *acquisition.kspace.shape[-dims - 1 :])
+    most = min(ENOUGH, max(2, math.isqrt(ENOUGH_SAMPLES // math.prod(kspace.shape[2:]))))
+    images, coils = (torch.linspace(0, n - 1, min(n, most)).long() for n in kspace.shape[:2])
+    kspace = kspace[images[:, None], coils]
     if mask.ndim > dims:
         mask = mask.flatten(0, -dims - 1)[images]
+    if averages is not None:
+        averages = averages.flatten(0, -dims - 1)[images] if averages.ndim > dims else averages
+        kspace = kspace * averages.clamp_min(1).sqrt().unsqueeze(-dims - 1)
     doubts = processing_findings(kspace, mask, spatial_dims=dims)
     if psi is not None:
         doubts = (disagreement(psi.select(coils.tolist()), kspace, mask, spatial_dims=dims), *doubts)
