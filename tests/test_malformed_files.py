@@ -22,7 +22,8 @@ from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.checks import check_count, check_memory, check_seed
 from mrnoise.errors import InputError
-from mrnoise.files.opening import check_heaps, reading
+from mrnoise.files.heaps import check_heaps
+from mrnoise.files.opening import reading
 from mrnoise.io import read_mask
 from mrnoise.io.scans.mrd_header import parse_header
 from mrnoise.io.scans.scan_file import read
@@ -156,6 +157,19 @@ def test_heaps_that_end_in_zeros_are_found(tmp_path):
     assert "ends in zeros at byte 396" in refused(check_heaps, path)
     path.write_bytes(b"")
     check_heaps(path)
+
+
+@pytest.mark.parametrize("before", [2**12 - 4, 2**12 + 100, 2**22 - 6, 2**22 + 2**20 - 3])
+def test_heaps_are_found_behind_anything(before, tmp_path):
+    """Also where their signature lies across blocks that are read, behind a collection that is itself broken."""
+    path = tmp_path / "a.h5"
+    good, large = collection([(1, b"text")]), collection([(1, bytes(9000))], 2**14)
+    zeros = good[:40] + bytes(216)
+    for start in (bytes(before), bytes(before) + large, large + bytes(before), b"GCOL\1\0\0\0" + bytes(before)):
+        path.write_bytes(start + good)
+        check_heaps(path)
+        path.write_bytes(start + zeros)
+        assert f"ends in zeros at byte {len(start) + 40}" in refused(check_heaps, path)
 
 
 # -- structure -------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrnoise.errors import InputError
-from mrnoise.files.opening import check_heaps, opened_hdf5, reading, text
+from mrnoise.files.heaps import check_heaps
+from mrnoise.files.opening import opened_hdf5, reading, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset

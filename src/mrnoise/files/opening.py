@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 # What deflate, the filter of nearly all HDF5 files, makes of one byte at most.
 MOST_PACKED = 1032
 NUMBERS = "biufc"
-# Signature and version of a global heap collection (HDF5 file format specification, III.E).
-GLOBAL_HEAP = b"GCOL\1\0\0\0"
 # Groups within groups in which arrays are looked for.
 DEPTH = 3
 CONVERT_AGAIN = "The file may be truncated: copy or convert it again."
@@ -53,33 +49,6 @@ def reading(path: Path, expected: str, remedy: str = CONVERT_AGAIN, *, problem: 
             received=f"{path} ({size}: {words[:300]})",
             remedy=remedy,
         ) from error
-
-
-def check_heaps(path: Path) -> None:
-    """Raise `InputError` where an object of no size stands in a heap of an HDF5 file: HDF5 2.0 never returns from it.
-
-    Text and lists of any length lie in global heaps (collections ``GCOL``). Where blocks of a file were never written,
-    as after an interrupted transfer, a heap goes on with zeros.
-    """
-    if not os.path.isfile(path) or not path.stat().st_size:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = data.find(GLOBAL_HEAP)
-        while start >= 0:
-            (size,) = struct.unpack_from("<Q", data[start + 8 : start + 16].ljust(8, b"\0"))
-            at, end = start + 16, start + size
-            while at + 16 <= end <= len(data):
-                index, length = struct.unpack_from("<H6xQ", data, at)
-                if not index and not length:
-                    raise InputError(
-                        f"cannot read {path.name}",
-                        expected="a complete HDF5 file",
-                        received=f"{path} ({len(data)} bytes: a heap that ends in zeros at byte {at})",
-                        remedy=CONVERT_AGAIN,
-                    )
-                # Free space, index 0, counts its own head.
-                at += 16 + (length + 7) // 8 * 8 if index else length
-            start = data.find(GLOBAL_HEAP, start + 8)
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from mrnoise.estimators.sampling_error import (
     SamplingError,
 )
 from mrnoise.files.atomic import replacing
-from mrnoise.files.opening import array, check_heaps, opened_hdf5, text
+from mrnoise.files.heaps import check_heaps
+from mrnoise.files.opening import array, opened_hdf5, text
 from mrnoise.files.record import to_json, to_numpy
 from mrnoise.files.text import printable
 from mrnoise.result.noise_map import NoiseMap

@@ -17,9 +17,9 @@ from mrnoise.io.scans.mrd_file import MrdFile, load_mrd
 from mrnoise.io.scans.mrd_geometry import mrd_geometry
 from mrnoise.io.scans.mrd_groups import load_scan_group
 from mrnoise.io.scans.mrd_phase_encoding import PhaseEncoding, phase_encoding
-from mrnoise.io.scans.mrd_readout import readouts
+from mrnoise.io.scans.mrd_readout import Readouts, readouts
 from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS, roles
-from mrnoise.io.scans.mrd_sorting import numbered, out_of_phase, sort_lines
+from mrnoise.io.scans.mrd_sorting import Repeats, numbered, repeats, sort_lines
 from mrnoise.sampling import Grid, encoded_extent
 
 # What an acquisition calls the axis of each counter.
@@ -73,7 +73,7 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
     rows = [encoding.rows(file, lines) for encoding in encodings]
     found = readouts(file, lines)
     notes += [*encodings[0].notes, *encodings[1].notes, *found.notes]
-    names, counters, said = _counters(file, lines, rows, found.values)
+    names, counters, said = _counters(file, lines, rows, found)
     notes += said
     lead = [int(values.max()) + 1 for values in counters]
     kspace, counts = sort_lines(file, found, counters, lead, rows, encodings)
@@ -149,22 +149,24 @@ def _checked(file: MrdFile, lines: np.ndarray) -> list[str]:
 
 
 def _counters(
-    file: MrdFile, lines: np.ndarray, rows: list[np.ndarray], values: Tensor
+    file: MrdFile, lines: np.ndarray, rows: list[np.ndarray], found: Readouts
 ) -> tuple[list[str], list[np.ndarray], list[str]]:
     """Names of the leading axes, the number of each line along them, and what is to say about it."""
     names, notes = list(IMAGE_COUNTERS), []
     counters = [numbered(file, lines, name) for name in names]
 
-    def places() -> np.ndarray:
-        return np.unique(np.stack([*counters, *rows]), axis=1, return_inverse=True)[1].ravel()
+    def repeated() -> Repeats:
+        return repeats(np.unique(np.stack([*counters, *rows]), axis=1, return_inverse=True)[1].ravel(), found)
 
+    again = repeated()
     for name in AVERAGED:
         numbers = numbered(file, lines, name)
-        if out_of_phase(places(), numbers, values):
+        if again.out_of_phase(numbers):
             names.insert(-1, name)
             counters.insert(-1, numbers)
+            again = repeated()
             notes.append(f"Lines of {int(numbers.max()) + 1} {name}s are out of phase: kept apart, as an axis.")
-    if out_of_phase(places(), np.arange(len(lines)), values):
+    if again.out_of_phase(np.arange(len(lines))):
         notes.append(
             "In doubt: lines of one place are out of phase, and no counter tells them apart. They are averaged."
         )

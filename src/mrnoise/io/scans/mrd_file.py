@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from mrnoise.errors import InputError
+from mrnoise.files.lists import Lists, fields_and_lists
 from mrnoise.files.opening import get, opened_hdf5, text
 from mrnoise.files.text import printable
 from mrnoise.io.scans.mrd_header import Encoding, MrdHeader, parse_header
 from mrnoise.io.scans.noise_lines import clean_samples, copied, no_noise
 from mrnoise.io.scans.noise_scan import NoiseScan
+
+if TYPE_CHECKING:
+    import h5py
 
 NOISE, CALIBRATION, CALIBRATION_AND_IMAGING, REVERSE = 19, 20, 21, 22
 SURFACE_COIL_CORRECTION = 29
@@ -47,17 +52,28 @@ HEAD: dict[str, tuple[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True, eq=False)
 class MrdFile:
-    """Header, line heads (line,) and the samples of each line (coil, sample)."""
+    """Header, line heads (line,) and the numbers of each line; its samples are read when they are asked for."""
 
     path: Path
     header: MrdHeader
     heads: np.ndarray
-    samples: list[np.ndarray]
+    numbers: Lists
+
+    def samples(self, lines: np.ndarray) -> Iterator[np.ndarray]:
+        """Samples (coil, sample) of these lines, one line after the other."""
+        shapes = (self.heads[name][lines].tolist() for name in ("active_channels", "number_of_samples"))
+        for *shape, values in zip(*shapes, self.numbers.read(lines), strict=True):
+            yield np.ascontiguousarray(values, np.float32).view(np.complex64).reshape(shape)
+
+    @cached_property
+    def profiles(self) -> list[np.ndarray]:
+        """Σ |sample|² over the coils at each sample of each line."""
+        return [(np.abs(samples) ** 2).sum(0) for samples in self.samples(np.arange(len(self.heads)))]
 
     @cached_property
     def energy(self) -> np.ndarray:
-        """Σ |sample|² of each line over all coils."""
-        return np.array([np.vdot(line, line).real for line in self.samples])
+        """Σ |sample|² of each line over all coils and samples."""
+        return np.array([profile.sum() for profile in self.profiles])
 
     def encoding(self, lines: np.ndarray) -> Encoding:
         """The encoding space of these lines, which is one; that of the header where it has only one."""
@@ -136,14 +152,14 @@ class MrdFile:
         if not lines.size:
             return ()
         bandwidth, bandwidth_source = self._noise_bandwidth()
-        image = [torch.from_numpy(self.samples[i]) for i in np.flatnonzero(~flagged)] if flagged.any() else []
         source, scans = f"noise scan of {printable(self.path.name)}", []
         keys = np.stack([self.heads["active_channels"][lines], self.heads["sample_time_us"][lines]], 1)
         for key in np.unique(keys, axis=0):
             group = lines[(keys == key).all(1) | np.isnan(keys).any(1)]
-            dwell, kept = self.dwell_us(group), [self._kept(i) for i in group]
-            whole = [torch.from_numpy(self.samples[i]) for i in group]
-            fault = copied(whole, image) or no_noise(kept)
+            dwell, whole = self.dwell_us(group), list(self._tensors(group))
+            kept = [self._kept(line, samples) for line, samples in zip(group, whole, strict=True)]
+            image = self._of_equal_energy(np.flatnonzero(~flagged), group) if flagged.any() else group[:0]
+            fault = copied(whole, self._tensors(image)) or no_noise(kept)
             samples, left_out = clean_samples(kept, source)
             labels = self.labels(int(group[0]))
             scans.append(
@@ -151,10 +167,20 @@ class MrdFile:
             )
         return tuple(scans)
 
-    def _kept(self, line: int) -> torch.Tensor:
+    def _tensors(self, lines: np.ndarray) -> Iterator[torch.Tensor]:
+        return map(torch.from_numpy, self.samples(lines))
+
+    def _of_equal_energy(self, lines: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Those of the lines that have the energy of one of the others: no other line can be equal to one."""
+        known, energy = np.unique(self.energy[others]), self.energy[lines]
+        nearest = np.searchsorted(known, energy)
+        below, above = (known[np.clip(i, 0, len(known) - 1)] for i in (nearest - 1, nearest))
+        return np.asarray(lines[np.isclose(energy, below, atol=0) | np.isclose(energy, above, atol=0)])
+
+    def _kept(self, line: int, samples: torch.Tensor) -> torch.Tensor:
         """Samples of a line without those that it discards."""
         first, last = int(self.heads["discard_pre"][line]), int(self.heads["discard_post"][line])
-        return torch.from_numpy(self.samples[line][:, first : max(self.samples[line].shape[1] - last, first)])
+        return samples[:, first : max(samples.shape[1] - last, first)]
 
     def _noise_bandwidth(self) -> tuple[float, str]:
         """Relative receiver noise bandwidth of the header, and where it is from."""
@@ -194,7 +220,7 @@ def flagged(bits: np.ndarray, *flags: int) -> np.ndarray:
 
 
 def load_mrd(path: Path, group: str) -> MrdFile:
-    """Read a scan of an MRD file at once: the group with its header and lines.
+    """Read a scan of an MRD file: the header of the group and the heads of its lines.
 
     Raises
     ------
@@ -202,9 +228,8 @@ def load_mrd(path: Path, group: str) -> MrdFile:
         If the file is truncated, has no header, or a line holds another number of samples than it says.
     """
     with opened_hdf5(path) as file:
-        header, data = text(file, f"{group}/xml"), get(file, f"{group}/data")
-        lines: Any = np.zeros(0) if data is None or data.shape is None else np.asarray(data[()])
-    _check_record(lines, path)
+        header, data = text(file, f"{group}/xml"), _checked(get(file, f"{group}/data"), path)
+        heads, numbers = fields_and_lists(data, "head", "data")
     if header is None:
         raise InputError(
             f"{path.name} has no MRD header",
@@ -212,32 +237,29 @@ def load_mrd(path: Path, group: str) -> MrdFile:
             received=f"{group}/data only",
             remedy="Write the XML header; matrix size and field of view are needed.",
         )
-    heads = lines["head"]
-    samples = []
-    for i, (head, data) in enumerate(zip(heads, map(np.asarray, lines["data"]), strict=True)):
-        shape = (int(head["active_channels"]), int(head["number_of_samples"]))
-        if data.size != 2 * shape[0] * shape[1] or data.dtype.kind not in "fiu":
-            raise InputError(
-                f"line {i} of {path.name} is damaged",
-                expected=f"{shape[0]} coils × {shape[1]} complex samples",
-                received=f"{data.size} numbers of type {data.dtype}",
-                remedy="Convert the raw data again.",
-            )
-        samples.append(np.ascontiguousarray(data, dtype=np.float32).view(np.complex64).reshape(shape))
-    return MrdFile(path, parse_header(header, path), heads, samples)
+    shapes = np.stack([heads["active_channels"], heads["number_of_samples"]], 1).astype(np.int64)
+    wrong = np.flatnonzero((numbers.counts != 2 * shapes.prod(1)) | (numbers.dtype.kind not in "fiu"))
+    if wrong.size:
+        line = wrong[0]
+        raise InputError(
+            f"line {line} of {path.name} is damaged",
+            expected=f"{shapes[line, 0]} coils × {shapes[line, 1]} complex samples",
+            received=f"{numbers.counts[line]} numbers of type {numbers.dtype}",
+            remedy="Convert the raw data again.",
+        )
+    return MrdFile(path, parse_header(header, path), heads, numbers)
 
 
-def _check_record(lines: np.ndarray, path: Path) -> None:
-    """Raise unless ``lines`` are MRD acquisitions with all that is read of them."""
-    names = lines.dtype.names or ()
-    if lines.ndim != 1 or not {"head", "data"} <= set(names):
+def _checked(data: h5py.Dataset | None, path: Path) -> h5py.Dataset:
+    """A dataset, if it holds MRD acquisitions with all that is read of them."""
+    if data is None or data.ndim != 1 or not {"head", "data"} <= set(data.dtype.names or ()):
         raise InputError(
             f"dataset/data in {path.name} does not hold MRD acquisitions",
             expected="records with the fields head, traj and data",
-            received=f"{lines.dtype}, shape {lines.shape}",
+            received="no dataset" if data is None else f"{data.dtype}, shape {data.shape}",
             remedy="Convert the raw data with a tool of the ISMRMRD project.",
         )
-    head = lines.dtype["head"]
+    head = data.dtype["head"]
     counters = head["idx"] if "idx" in (head.names or ()) else np.dtype([])
     fields = [(head, name, *wanted) for name, wanted in HEAD.items()]
     numbers = [(counters, name, "iu", ()) for name in COUNTERS]
@@ -250,3 +272,4 @@ def _check_record(lines: np.ndarray, path: Path) -> None:
                 received="none" if found is None else str(found),
                 remedy="Convert the raw data with a tool of the ISMRMRD project.",
             )
+    return data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mrnoise.errors import InputError
+from mrnoise.files.lists import fields
 from mrnoise.files.opening import get, opened_hdf5
 from mrnoise.io.scans.mrd_file import NOISE, MrdFile, flagged, load_mrd
 from mrnoise.io.scans.mrd_roles import makes_image
@@ -19,22 +20,35 @@ if TYPE_CHECKING:
 USUAL = "dataset"
 
 
-def mrd_groups(file: h5py.File) -> dict[str, np.ndarray]:
-    """Flags of the lines of each group with MRD acquisitions, at most two levels deep, in natural order.
+def holds_mrd(file: h5py.File) -> bool:
+    """Whether a file has a group with MRD acquisitions."""
+    return bool(_acquisitions(file))
 
-    ``dataset`` is among them wherever it holds something by the name of data.
+
+def _flags(file: h5py.File) -> dict[str, np.ndarray]:
+    """Flags of the lines of each group with MRD acquisitions, none of a ``dataset`` that holds something else."""
+    return {
+        name: np.zeros(0, np.uint64) if data is None else fields(data, "head")["flags"]
+        for name, data in _acquisitions(file).items()
+    }
+
+
+def _acquisitions(file: h5py.File) -> dict[str, h5py.Dataset | None]:
+    """Each group with MRD acquisitions, at most two levels deep, in natural order.
+
+    ``dataset`` is among them wherever it holds something by the name of data, ``None`` if it is no acquisitions.
     """
     inner = [f"{name}/{below}" for name in file for below in _members(file, name)]
-    found = {}
+    found: dict[str, h5py.Dataset | None] = {}
     for name in sorted([*file, *inner], key=_natural):
         data = get(file, f"{name}/data") if _members(file, name) else None
         if data is None:
             continue
         head = data.dtype["head"] if "head" in (data.dtype.names or ()) else np.dtype([])
         if data.ndim == 1 and "flags" in (head.names or ()) and head["flags"] == np.uint64:
-            found[name] = np.asarray(data.fields("head")[()]["flags"])
+            found[name] = data
         elif name == USUAL:
-            found[name] = np.zeros(0, np.uint64)
+            found[name] = None
     return found
 
 
@@ -49,7 +63,7 @@ def load_scan_group(path: Path, group: str | None) -> tuple[MrdFile, str | None]
         If there is no such group, or several hold k-space and none is named.
     """
     with opened_hdf5(path) as file:
-        found = mrd_groups(file)
+        found = _flags(file)
     if group is not None and group not in found:
         raise InputError(
             f"{path.name} has no MRD group of this name",
@@ -75,7 +89,7 @@ def load_scan_group(path: Path, group: str | None) -> tuple[MrdFile, str | None]
 def load_noise_group(path: Path) -> MrdFile:
     """The group of an MRD file that holds noise lines, the last of several; without any the first group."""
     with opened_hdf5(path) as file:
-        found = mrd_groups(file)
+        found = _flags(file)
     holding = [name for name, flags in found.items() if _has_noise(flags)]
     return load_mrd(path, [*list(found)[:1], *holding][-1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,8 +20,6 @@ from mrnoise.io.scans.mrd_readout import CHECK_MATRIX, Readouts
 SAME_SIGNAL = 0.5
 # Part of the signal that is left in their mean.
 IN_PHASE = 0.9
-# Lines that are compared at a time.
-AT_ONCE = 1024
 
 
 def numbered(file: MrdFile, lines: np.ndarray, name: str) -> np.ndarray:
@@ -33,22 +32,41 @@ def numbered(file: MrdFile, lines: np.ndarray, name: str) -> np.ndarray:
     return np.asarray(rank[numbers])
 
 
-def out_of_phase(places: np.ndarray, numbers: np.ndarray, values: Tensor) -> bool:
-    """Whether lines (line, coil, k0) of one place that differ in a number lose signal when averaged.
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """Lines that were measured again, compared with the first of their place: c = ⟨first, line⟩.
 
-    Each is compared with the first of its place, c = ⟨first, line⟩: they are out of phase where
-    Re Σ c < 0.9 Σ |c|, over the pairs that share their signal, |c| > ½ ‖first‖ ‖line‖.
+    Parameters
+    ----------
+    first, later
+        (repeat,): numbers of the two lines.
+    common
+        (repeat,): c where the two share their signal, |c| > ½ ‖first‖ ‖line‖; else zero.
     """
-    _, first, which = np.unique(places, return_index=True, return_inverse=True)
-    later = np.flatnonzero(numbers != numbers[first[which]])
-    real = total = 0.0
-    for part in np.array_split(later, -(-later.size // AT_ONCE)) if later.size else []:
-        a, b = values[first[which[part]]].flatten(1), values[part].flatten(1)
+
+    first: np.ndarray
+    later: np.ndarray
+    common: Tensor
+
+    def out_of_phase(self, numbers: np.ndarray) -> bool:
+        """Whether lines that differ in this number lose signal when averaged: Re Σ c < 0.9 Σ |c|."""
+        common = self.common[torch.from_numpy(numbers[self.first] != numbers[self.later])].to(torch.complex128)
+        return bool(common.real.sum() < IN_PHASE * common.abs().sum())
+
+
+def repeats(places: np.ndarray, found: Readouts) -> Repeats:
+    """The lines of each place but its first, by place."""
+    order = np.argsort(places, kind="stable")
+    starts = np.diff(places[order], prepend=-1) != 0
+    first, later = order[starts][np.cumsum(starts) - 1][~starts], order[~starts]
+    common = torch.zeros(len(later), dtype=torch.complex64)
+    for part in found.parts(np.arange(len(later))):
+        firsts, which = np.unique(first[part], return_inverse=True)
+        a, b = found.values(firsts)[which].flatten(1), found.values(later[part]).flatten(1)
         most = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
-        common = (a.conj() * b).sum(1)
-        common = common[common.abs() > SAME_SIGNAL * most]
-        real, total = real + float(common.real.sum()), total + float(common.abs().sum())
-    return real < IN_PHASE * total
+        c = (a.conj() * b).sum(1)
+        common[part] = torch.where(c.abs() > SAME_SIGNAL * most, c, 0)
+    return Repeats(first, later, common)
 
 
 def sort_lines(
@@ -71,16 +89,21 @@ def sort_lines(
         Row of each line along k1 and k2, and their phase encodings.
     """
     n1, n2 = encodings[0].size, encodings[1].size
-    n_coils, n0 = found.values.shape[1:]
     cells = math.prod(lead) * n2 * n1
-    check_memory(8 * cells * n_coils * n0, f"k-space of {file.path.name}", CHECK_MATRIX)
-    at = np.ravel_multi_index((*counters, rows[1], rows[0]), (*lead, n2, n1))
-    places = torch.from_numpy(np.asarray(at))
-    total = found.values.new_zeros(cells, n_coils, n0)
-    total.index_add_(0, places, found.values * found.weight.unsqueeze(1))
-    weight = torch.zeros(cells, n0).index_add_(0, places, found.weight)
-    mean = total / weight.clamp_min(1).unsqueeze(1)
+    check_memory(8 * cells * found.n_coils * found.size, f"k-space of {file.path.name}", CHECK_MATRIX)
+    at = (*counters, rows[1], rows[0])
+    places = torch.from_numpy(np.asarray(np.ravel_multi_index(at, (*lead, n2, n1))))
+    weight = torch.zeros(cells, found.size).index_add_(0, places, found.weight)
+    kspace = torch.zeros(*lead, found.n_coils, n2, n1, found.size, dtype=torch.complex64)
+    lines = np.moveaxis(kspace.numpy(), len(lead), -2)  # a view
+    for part in found.parts(np.arange(len(found.lines))):
+        values, own = found.values(part), found.weight[part]
+        if bool((own != 1).any()):
+            values *= own.unsqueeze(1)
+        for value, *place in zip(values.numpy(), *(numbers[part] for numbers in at), strict=True):
+            lines[tuple(place)] += value
+    if float(weight.max()) > 1:
+        kspace /= weight.clamp_min(1).reshape(*lead, 1, n2, n1, found.size)
     shape = [n for n in lead if n > 1]
     volume = [n2, n1] if n2 > 1 else [n1]
-    kspace = mean.reshape(*shape, *volume, n_coils, n0).movedim(-2, len(shape))
-    return kspace.contiguous(), weight.reshape(*shape, *volume, n0)
+    return kspace.reshape(*shape, found.n_coils, *volume, found.size), weight.reshape(*shape, *volume, found.size)

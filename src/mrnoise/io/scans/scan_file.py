@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mrnoise.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.files.opening import check_heaps, opened_hdf5, reading
+from mrnoise.files.heaps import check_heaps
+from mrnoise.files.opening import opened_hdf5, reading
 from mrnoise.files.text import printable
 from mrnoise.io.scans.axis_order import parsed_axes
 from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise
@@ -25,7 +26,7 @@ from mrnoise.io.scans.matlab import matlab_arrays, matlab_noise
 from mrnoise.io.scans.mrd import read_mrd
 from mrnoise.io.scans.mrd2 import START as STREAM
 from mrnoise.io.scans.mrd2 import as_version1
-from mrnoise.io.scans.mrd_groups import load_noise_group, mrd_groups
+from mrnoise.io.scans.mrd_groups import holds_mrd, load_noise_group
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import npy_array, npy_arrays, npz_arrays, npz_noise
 from mrnoise.io.scans.scan_arrays import ScanArrays
@@ -184,7 +185,7 @@ def _format(path: Path) -> str:
     if h5py.is_hdf5(path):
         check_heaps(path)
         with opened_hdf5(path) as file:
-            return MRD if "kspace" not in file and mrd_groups(file) else "HDF5"
+            return MRD if "kspace" not in file and holds_mrd(file) else "HDF5"
     if path.suffix in SUFFIXES:
         return "BART"
     if path.suffix == ".dat":
