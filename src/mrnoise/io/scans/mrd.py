@@ -13,9 +13,9 @@ from mrnoise.errors import InputError
 from mrnoise.files.text import printable
 from mrnoise.io.scans.given_noise import NOTHING_GIVEN, GivenNoise
 from mrnoise.io.scans.mrd_calibration import calibration_kspace
-from mrnoise.io.scans.mrd_file import MrdFile, load_mrd
+from mrnoise.io.scans.mrd_file import MrdFile
 from mrnoise.io.scans.mrd_geometry import mrd_geometry
-from mrnoise.io.scans.mrd_groups import load_scan_group
+from mrnoise.io.scans.mrd_groups import Elsewhere, load_scan_group
 from mrnoise.io.scans.mrd_phase_encoding import PhaseEncoding, phase_encoding
 from mrnoise.io.scans.mrd_readout import Readouts, readouts
 from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS, roles
@@ -63,8 +63,11 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
         If the file cannot be read, is neither Cartesian nor echo-planar or multiband, holds no image lines, or lines
         and header do not fit.
     """
-    path = Path(path)
-    file, elsewhere = load_scan_group(path, group)
+    return mrd_acquisition(*load_scan_group(Path(path), group), noise)
+
+
+def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> Acquisition:
+    """Acquisition from the lines of a file and, where it has none, the noise lines elsewhere; see `read_mrd`."""
     chosen = roles(file)
     lines = chosen.image
     notes = [*file.header.notes, *chosen.notes, *_checked(file, lines)]
@@ -84,10 +87,11 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
     counts = _shared(counts, dims)
     mask, averages = counts > 0, counts if float(counts.max()) > 1 else None
     own = file.noise_scans()
-    if not own and elsewhere is not None:
-        own = load_mrd(path, elsewhere).noise_scans()
+    if elsewhere is not None:
+        place, other = elsewhere
+        own = other.noise_scans()
         if not (noise.scans or noise.covariance is not None):
-            notes.append(f"The noise scan is that of the group {printable(elsewhere)}.")
+            notes.append(f"The noise scan is that of {place}.")
     if not (own or noise.scans or noise.covariance is not None) and file.header.noise_measurement:
         notes.append(f"The header names measurement {printable(file.header.noise_measurement)} as its noise scan.")
     calibration = None
@@ -103,7 +107,7 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
         geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),
         spatial_dims=dims,
         axes=[AXES.get(name, name) for name, n in zip(names, lead, strict=True) if n > 1],
-        source=f"{printable(path.name)} (MRD)",
+        source=f"{printable(file.path.name)} (MRD)",
         notes=tuple(dict.fromkeys(notes)),
     )
     dwell, labels = file.dwell_us(lines), file.labels(int(lines[0]))

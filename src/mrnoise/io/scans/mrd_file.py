@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 from mrnoise.errors import InputError
-from mrnoise.files.lists import Lists, fields_and_lists
+from mrnoise.files.lists import fields_and_lists
 from mrnoise.files.opening import get, opened_hdf5, text
 from mrnoise.files.text import printable
 from mrnoise.io.scans.mrd_header import Encoding, MrdHeader, parse_header
@@ -50,14 +50,25 @@ HEAD: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
+class Numbers(Protocol):
+    """What holds the numbers of each line, real and imaginary parts in turn, one channel after the other."""
+
+    def read(self, numbers: Iterable[int]) -> Iterator[np.ndarray]:
+        """Those of these lines."""
+
+
 @dataclass(frozen=True, eq=False)
 class MrdFile:
-    """Header, line heads (line,) and the numbers of each line; its samples are read when they are asked for."""
+    """Header, line heads (line,) and the numbers of each line, of an MRD file or what reads as one.
+
+    Samples are read when they are asked for.
+    """
 
     path: Path
     header: MrdHeader
     heads: np.ndarray
-    numbers: Lists
+    numbers: Numbers
+    noise_notes: tuple[str, ...] = ()
 
     def samples(self, lines: np.ndarray) -> Iterator[np.ndarray]:
         """Samples (coil, sample) of these lines, one line after the other."""
@@ -144,8 +155,7 @@ class MrdFile:
             Where no line is flagged as noise, take those of the image: they were acquired without excitation.
         """
         flagged = self.flagged(NOISE)
-        lines = np.flatnonzero(flagged)
-        notes: tuple[str, ...] = ()
+        lines, notes = np.flatnonzero(flagged), self.noise_notes
         if not lines.size and unflagged:
             lines = np.flatnonzero(~self.flagged(*NOT_IMAGING))
             notes = (f"no line of {printable(self.path.name)} is flagged as noise: its {lines.size} lines were taken",)
@@ -212,6 +222,14 @@ class MrdFile:
                 remedy="Convert the raw data again.",
             )
         return np.asarray(lines[channels == n_coils])
+
+
+def empty_heads(n_lines: int) -> np.ndarray:
+    """Line heads of zeros with all that is read of them."""
+    numbers = {"u": np.uint64, "f": np.float64, "iu": np.int64}
+    counters = [*((name, np.int64) for name in COUNTERS), ("user", np.int64, (8,))]
+    fields = [(name, numbers[kinds], shape) for name, (kinds, shape) in HEAD.items()]
+    return np.zeros(n_lines, [*fields, ("idx", counters)])
 
 
 def flagged(bits: np.ndarray, *flags: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 from mrnoise.errors import InputError
 from mrnoise.files.lists import fields
 from mrnoise.files.opening import get, opened_hdf5
+from mrnoise.files.text import printable
 from mrnoise.io.scans.mrd_file import NOISE, MrdFile, flagged, load_mrd
 from mrnoise.io.scans.mrd_roles import makes_image
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import h5py
 
 USUAL = "dataset"
+# What to call it, and the file with noise lines beside those of a scan.
+Elsewhere = tuple[str, MrdFile] | None
 
 
 def holds_mrd(file: h5py.File) -> bool:
@@ -52,22 +56,41 @@ def _acquisitions(file: h5py.File) -> dict[str, h5py.Dataset | None]:
     return found
 
 
-def load_scan_group(path: Path, group: str | None) -> tuple[MrdFile, str | None]:
-    """The scan of an MRD file that holds k-space, or that of ``group``; and another group that holds noise lines.
+def load_scan_group(path: Path, group: str | None) -> tuple[MrdFile, Elsewhere]:
+    """The scan of an MRD file, and the group with its noise lines where that is another one; see `scan_and_noise`."""
+    with opened_hdf5(path) as file:
+        found = _flags(file)
+    chosen, noise = scan_and_noise(found, group, path)
+    elsewhere = None if noise is None else (f"the group {printable(noise)}", load_mrd(path, noise))
+    return load_mrd(path, chosen), elsewhere
+
+
+def scan_and_noise(
+    found: Mapping[str, np.ndarray], group: str | None, path: Path, titles: Mapping[str, str] | None = None
+) -> tuple[str, str | None]:
+    """Name of the group that holds k-space, or ``group``; and of another with noise lines where that has none.
 
     Of several the last before the scan: scanners measure noise first.
+
+    Parameters
+    ----------
+    found
+        Flags of the lines of each group, in the order of the file.
+    group, path
+        Name that was given, and file.
+    titles
+        What to say beside the names.
 
     Raises
     ------
     InputError
         If there is no such group, or several hold k-space and none is named.
     """
-    with opened_hdf5(path) as file:
-        found = _flags(file)
+    said = {name: f"{name} ({printable(titles[name])})" if titles else name for name in found}
     if group is not None and group not in found:
         raise InputError(
-            f"{path.name} has no MRD group of this name",
-            expected=" or ".join(found) or "a group with data and xml",
+            f"{path.name} has no group of this name",
+            expected=" or ".join(said.values()) or "a group with data and xml",
             received=group,
             remedy="Give one of these groups.",
         )
@@ -76,14 +99,16 @@ def load_scan_group(path: Path, group: str | None) -> tuple[MrdFile, str | None]
         raise InputError(
             f"{path.name} holds several scans",
             expected="one group with k-space",
-            received=", ".join(holding),
+            received=", ".join(said[name] for name in holding),
             remedy=f"Choose one: --group {holding[-1]}, or group= in Python.",
         )
-    chosen = group or (holding or list(found) or [USUAL])[0]
     names = list(found)
-    place = names.index(chosen) if chosen in names else 0
+    chosen = group or (holding or names or [USUAL])[0]
+    if chosen not in found or _has_noise(found[chosen]):
+        return chosen, None
+    place = names.index(chosen)
     noise = [name for name in names[place + 1 :] + names[:place] if _has_noise(found[name])]
-    return load_mrd(path, chosen), noise[-1] if noise else None
+    return chosen, noise[-1] if noise else None
 
 
 def load_noise_group(path: Path) -> MrdFile:

@@ -40,7 +40,7 @@ def makes_image(flags: np.ndarray) -> np.ndarray:
     this flag from another bit, that of the raw data correction of turbo spin echoes.
     """
     others = [flag for flag in NOT_IMAGING if flag != SURFACE_COIL_CORRECTION]
-    candidates = ~(flagged(flags, NOISE, *others) | _only_calibrates(flags))
+    candidates = ~(flagged(flags, NOISE, *others) | only_calibrates(flags))
     plain = candidates & ~flagged(flags, SURFACE_COIL_CORRECTION)
     return np.asarray(plain if plain.any() else candidates)
 
@@ -83,7 +83,7 @@ def roles(file: MrdFile) -> Roles:
     if len(chosen) < len(lines):
         notes.append(f"{len(lines) - len(chosen)} lines with another number of channels than {n_coils} were left out.")
     usable = (file.heads["active_channels"] == n_coils) & ~flagged(flags, *excluded)
-    only = _only_calibrates(flags) & usable
+    only = only_calibrates(flags) & usable
     if only.any() and file.encoding(chosen).calibrationMode == "embedded":
         embedded = np.flatnonzero(only & (spaces == space))
         if _images(file, embedded) == _images(file, chosen):
@@ -108,7 +108,8 @@ def _left_out(flags: np.ndarray, image: np.ndarray) -> list[str]:
     return [f"Lines that are no part of the image were left out: {', '.join(counts)}."] if counts else []
 
 
-def _only_calibrates(flags: np.ndarray) -> np.ndarray:
+def only_calibrates(flags: np.ndarray) -> np.ndarray:
+    """Lines that calibrate and are no part of an image."""
     return np.asarray(flagged(flags, CALIBRATION) & ~flagged(flags, CALIBRATION_AND_IMAGING))
 
 
