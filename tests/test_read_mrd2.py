@@ -150,9 +150,3 @@ def test_without_mrd_python_the_extra_is_named(tmp_path, rng):
     )
     done = subprocess.run([sys.executable, "-c", code, "info", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "pip install 'mrnoise[mrd2]'" in done.stderr, done.stderr
-
-
-def test_raw_data_of_siemens_scanners_is_named(tmp_path):
-    (tmp_path / "meas_MID00042.dat").write_bytes(np.array([0, 2], "<u4").tobytes() + bytes(200))
-    with pytest.raises(InputError, match="siemens_to_ismrmrd"):
-        read(tmp_path / "meas_MID00042.dat")

@@ -12,7 +12,8 @@ from mrnoise.catalogue import reconstruction_names
 ScanFile = Annotated[
     Path,
     typer.Argument(
-        help="Raw data: MRD (ISMRMRD), or arrays in HDF5 (fastMRI), npz, npy, MATLAB or BART files.", show_default=False
+        help="Raw data: MRD (ISMRMRD), Siemens (twix), or arrays in HDF5 (fastMRI), npz, npy, MATLAB or BART files.",
+        show_default=False,
     ),
 ]
 NoiseFile = Annotated[
@@ -20,7 +21,7 @@ NoiseFile = Annotated[
 ]
 Group = Annotated[
     str | None,
-    typer.Option(help="HDF5 group of the scan, where an MRD file holds several.", show_default=False),
+    typer.Option(help="Of several scans in a file: HDF5 group (MRD), or number (twix).", show_default=False),
 ]
 Axes = Annotated[
     str | None,

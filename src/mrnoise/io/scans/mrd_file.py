@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +53,7 @@ HEAD: dict[str, tuple[str, tuple[int, ...]]] = {
 class Numbers(Protocol):
     """What holds the numbers of each line, real and imaginary parts in turn, one channel after the other."""
 
-    def read(self, numbers: Iterable[int]) -> Iterator[np.ndarray]:
+    def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
         """Those of these lines."""
 
 

@@ -23,7 +23,7 @@ from mrnoise.io.scans.fastmri import fastmri_arrays, fastmri_noise
 from mrnoise.io.scans.given_noise import GivenNoise
 from mrnoise.io.scans.matlab import START as MATLAB
 from mrnoise.io.scans.matlab import matlab_arrays, matlab_noise
-from mrnoise.io.scans.mrd import read_mrd
+from mrnoise.io.scans.mrd import mrd_acquisition, read_mrd
 from mrnoise.io.scans.mrd2 import START as STREAM
 from mrnoise.io.scans.mrd2 import as_version1
 from mrnoise.io.scans.mrd_groups import holds_mrd, load_noise_group
@@ -31,8 +31,9 @@ from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.npz import npy_array, npy_arrays, npz_arrays, npz_noise
 from mrnoise.io.scans.scan_arrays import ScanArrays
 from mrnoise.io.scans.scan_of_arrays import noise_scan, scan_of
+from mrnoise.io.scans.twix import is_twix, load_twix, load_twix_noise
 
-MRD, MRD2 = "MRD", "MRD v2"
+MRD, MRD2, TWIX = "MRD", "MRD v2", "twix"
 # Readers of arrays: of a scan, and of a noise scan, by the name of the format.
 ARRAYS: dict[str, tuple[Callable[[Path], ScanArrays], Callable[[Path], np.ndarray | None]]] = {
     "npz": (npz_arrays, npz_noise),
@@ -41,7 +42,10 @@ ARRAYS: dict[str, tuple[Callable[[Path], ScanArrays], Callable[[Path], np.ndarra
     "MATLAB": (matlab_arrays, matlab_noise),
     "BART": (bart_arrays, bart_noise),
 }
-FORMATS = "MRD (ISMRMRD HDF5, or a stream of version 2), fastMRI or other HDF5, npz, npy, MATLAB, BART (.cfl with .hdr)"
+FORMATS = (
+    "MRD (ISMRMRD HDF5, or a stream of version 2), Siemens raw data (twix, .dat), fastMRI or other HDF5, npz, npy, "
+    "MATLAB, BART (.cfl with .hdr)"
+)
 # How files start; HDF5 may have something before it, as MATLAB files have.
 STARTS = {b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"\x93NUMPY": "npy", MATLAB: "MATLAB", STREAM: MRD2}
 
@@ -55,23 +59,23 @@ def read(
     group: str | None = None,
     axes: str | Sequence[str] | None = None,
 ) -> Acquisition:
-    """Acquisition from a file: MRD (ISMRMRD), or arrays in HDF5 (fastMRI), npz, npy, MATLAB or BART files.
+    """Acquisition from a file: MRD, Siemens raw data (twix), or arrays in HDF5 (fastMRI), npz, npy, MATLAB, BART.
 
     The format is told by the content; only BART's, which has no mark, by the name. See `read_mrd`, `fastmri_arrays`,
     `npz_arrays`, `matlab_arrays` and `bart_arrays` for what each takes from the file and how axes are ordered. Streams
-    of MRD version 2 need mrnoise[mrd2].
+    of MRD version 2 need mrnoise[mrd2]; twix files need mrnoise[twix] and are read as `read_mrd` reads the same lines.
 
     Parameters
     ----------
     path
         File with k-space.
     noise
-        File with a noise scan, of any of these formats: noise lines of an MRD file, or an array ``noise`` (coil, ...),
-        in BART and npy files the only one. Its Ψ replaces what ``path`` itself says about noise. Between two MRD files
-        coils are matched by name and Ψ is scaled to the bandwidth of the image lines. Where no line of an MRD file is
-        flagged as noise, those of its image are taken: they were acquired without excitation.
+        File with a noise scan, of any of these formats: noise lines of an MRD or twix file, or an array ``noise``
+        (coil, ...), in BART and npy files the only one. Its Ψ replaces what ``path`` itself says about noise. Between
+        two files of lines coils are matched by name and Ψ is scaled to the bandwidth of the image lines. Where no line
+        is flagged as noise, those of its image are taken: they were acquired without excitation.
     group
-        HDF5 group of the scan in an MRD file, where several hold k-space.
+        HDF5 group of the scan in an MRD file, or number of the measurement in a twix file, where several hold k-space.
     axes
         Names of all axes of an array, as they lie in the file: "slice,ky,kx,coil", of slice, frame, echo, set, phase,
         average, coil, kz, ky and kx. Images are those of the order (..., coil, [kz,] ky, kx); averages are averaged.
@@ -122,8 +126,8 @@ def read(
     given = GivenNoise(scans, matrix, source, drop_coils)
     if group is not None and form in ARRAYS:
         raise InputError(
-            f"{path.name} has no MRD groups",
-            expected="an MRD file, where a group is named",
+            f"{path.name} has no groups",
+            expected="an MRD or twix file, where a group is named",
             received=f"the group {group} of a file of the kind {form}",
             remedy="Leave the group out.",
         )
@@ -131,13 +135,16 @@ def read(
         return scan_of(ARRAYS[form][0](path), given, names)
     if names is not None:
         raise InputError(
-            f"{path.name} is an MRD file, which says itself where each line belongs",
+            f"{path.name} is a file of the kind {form}, which says itself where each line belongs",
             expected="names of axes for a file of arrays",
             received=",".join(names),
             remedy="Leave --axes out.",
         )
     if form == MRD:
         return read_mrd(path, given, group)
+    if form == TWIX:
+        acquisition = mrd_acquisition(*load_twix(path, group), given)
+        return acquisition.replace(source=f"{printable(path.name)} ({TWIX})")
     with tempfile.TemporaryDirectory() as folder:
         new, notes = as_version1(path, Path(folder))
         acquisition = read_mrd(new, given, group)
@@ -153,14 +160,16 @@ def _noise_scans(path: Path) -> tuple[NoiseScan, ...]:
         scans = () if samples is None else (noise_scan(samples, path),)
     elif form == MRD:
         scans = load_noise_group(path).noise_scans(unflagged=True)
+    elif form == TWIX:
+        scans = load_twix_noise(path).noise_scans(unflagged=True)
     else:
         with tempfile.TemporaryDirectory() as folder:
             scans = load_noise_group(as_version1(path, Path(folder))[0]).noise_scans(unflagged=True)
     if not scans:
         raise InputError(
             f"{path.name} holds no noise scan",
-            expected="an array noise (coil, ...), or MRD lines of noise",
-            received="an HDF5 file without it" if form in ARRAYS else "MRD without lines of noise or image",
+            expected="an array noise (coil, ...), or lines of noise",
+            received=f"{form} without {'it' if form in ARRAYS else 'lines of noise or image'}",
             remedy="Give the noise scan taken with this scan, or leave noise= out to estimate Ψ from k-space.",
         )
     return scans
@@ -188,16 +197,11 @@ def _format(path: Path) -> str:
             return MRD if "kspace" not in file and holds_mrd(file) else "HDF5"
     if path.suffix in SUFFIXES:
         return "BART"
-    if path.suffix == ".dat":
-        raise InputError(
-            f"{path.name} is not read as it is",
-            expected=FORMATS,
-            received="a .dat file, as Siemens scanners write raw data (twix)",
-            remedy="Convert it with siemens_to_ismrmrd; convert the noise adjustment in the same file too (-z 1).",
-        )
+    if is_twix(path):
+        return TWIX
     raise InputError(
         f"{path.name} is of no known format",
         expected=FORMATS,
         received=f"{path.stat().st_size} bytes that start with {start!r}",
-        remedy="Convert vendor raw data with a tool of the ISMRMRD project.",
+        remedy="Convert raw data of other vendors with a tool of the ISMRMRD project.",
     )
