@@ -278,7 +278,7 @@ def _measurements(path: Path) -> dict[str, _Measurement]:
             cut = end > len(file.mm)
             if not cut:  # else it would read beyond the end of its memory
                 buffers, text = parse_protocol(file.mm, one.offset)
-                if HUGE_INDEX.search(file.mm[one.offset : one.offset + text]):
+                if HUGE_INDEX.search(bytes(file.mm[one.offset : one.offset + text])):
                     raise _damaged(path, f"the protocol of measurement {number} has an index of five digits or more")
                 rows, _, cut = build_table(file.mm, one.offset + text, end, file.version)
             if cut:
