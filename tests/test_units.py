@@ -10,7 +10,7 @@ from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
 from mrnoise.calibration import espirit, walsh
 from mrnoise.catalogue import RECONSTRUCTIONS, reconstruction
 from mrnoise.networks.deep_reconstruction import intensity
-from mrnoise.sampling import equispaced, poisson_disc
+from mrnoise.sampling import equispaced, poisson_disc, radial
 from mrnoise.simulation import simulate
 from mrnoise.units import unit_of
 
@@ -24,6 +24,8 @@ def scaled(scan, factor):
 
 
 def scan_for(name):
+    if name == "gridding":
+        return simulate((40, 36), 4, trajectory=radial((40, 36), 64), seed=1).replace(coil_maps=None)
     mask = None if name == "sense" else equispaced((40, 36), 2, calibration=16)
     return simulate((40, 36), 4, mask=mask, seed=1).replace(coil_maps=None)
 

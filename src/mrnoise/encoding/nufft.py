@@ -48,9 +48,9 @@ class Nufft:
     >>> k = torch.linspace(-8, 7.5, 32)
     >>> angle = torch.arange(5)[:, None] * 2.4
     >>> e = Nufft(torch.stack([k * angle.sin(), k * angle.cos()]), (16, 16))
-    >>> x, y = torch.randn(16, 16, dtype=torch.complex64), torch.randn(5, 32, dtype=torch.complex64)
+    >>> x, y = torch.ones(16, 16) + 0j, torch.ones(5, 32) + 0j
     >>> inner = torch.vdot(e.forward(x).flatten(), y.flatten()), torch.vdot(x.flatten(), e.adjoint(y).flatten())
-    >>> bool((inner[0] - inner[1]).abs() < 1e-4)
+    >>> bool((inner[0] - inner[1]).abs() < 1e-4 * inner[0].abs())
     True
     """
 
