@@ -6,6 +6,7 @@ from torch import nn
 
 from mrnoise import InputError, noise_map
 from mrnoise.encoding import Cartesian
+from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.normal_equations import NormalEquations
 from mrnoise.foreground import foreground
 from mrnoise.linearization import linearize
@@ -119,10 +120,10 @@ def test_solution_is_differentiable_in_everything():
 
     maps = random(2, 4, 3)
     mask = (torch.rand((1, 4, 3), generator=generator) < 0.6).double()
-    equations = NormalEquations((-2, -1), -3, 1e-14, 500)
+    equations = NormalEquations(Convolution((-2, -1), (mask,)), -3, 1e-14)
     regularization = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(
-        lambda b, s, weight: equations.solve(b, s, mask, weight),
+        equations.solve,
         (random(4, 3).requires_grad_(), maps.requires_grad_(), regularization),
         check_forward_ad=True,
     )

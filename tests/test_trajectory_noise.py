@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 
 from mrnoise import Acquisition, InputError, noise_map
+from mrnoise.calibration import with_coil_maps
 from mrnoise.closed_form import cg_sense_std, gridding_std
 from mrnoise.encoding import NonCartesian
+from mrnoise.foreground import foreground
+from mrnoise.networks import DeepReconstruction, MoDL, UnrolledResNet
 from mrnoise.reconstruction import CgSense, Gridding, RootSumOfSquares, Sense, ZeroFilled
+from mrnoise.result.ratio import compare
 from mrnoise.sampling import radial, radial_3d, spiral, stack_of_stars
-from mrnoise.simulation import random_noise_covariance
+from mrnoise.simulation import random_noise_covariance, simulate
 from test_nufft import dense as transform
 
 COILS, WEIGHT = 3, 0.05
@@ -194,10 +198,53 @@ def test_cartesian_reconstructions_say_so(reconstruction):
 
 
 def test_gridding_of_a_grid_says_so():
-    from mrnoise.simulation import simulate
-
     with pytest.raises(InputError, match="needs a trajectory.*ZeroFilled"):
         noise_map(Gridding(), simulate((16, 12), 4), n_samples=2)
+
+
+@pytest.mark.parametrize("network", [MoDL, UnrolledResNet])
+def test_unrolled_networks(network):
+    """Derivatives pass the preflight; samples of them and replicas at little noise agree, within 1.3 of their floor."""
+    torch.manual_seed(0)
+    acq = simulate((16, 14), COILS, trajectory=radial((16, 14), 12), snr=2000.0)
+    reconstruction = DeepReconstruction(network(unrolls=2, features=4))
+    maps = [noise_map(reconstruction, acq, method=name, n_samples=150) for name in ("sketch", "monte_carlo")]
+    found = compare(*maps, foreground(maps[0].image))
+    assert found.nrmse <= 1.3 * found.floor and found.ratio == pytest.approx(1, abs=0.05)
+
+
+def test_networks_that_need_a_grid_say_so():
+    from mrnoise.networks import pretrained
+
+    acq = simulate((32, 28), COILS, trajectory=radial((32, 28), 30))
+    with pytest.raises(InputError, match="needs Cartesian sampling"):
+        noise_map(pretrained("varnet", "brain"), acq, n_samples=2)
+
+
+def test_coil_maps_of_the_centre_fixed_and_propagated():
+    """The maps are those of the array inside the object; noise of the centre in them adds a little to the image's."""
+    acq = simulate((36, 32), 4, trajectory=radial((36, 32), 48), snr=60.0)
+    free = acq.replace(coil_maps=None)
+    found, true = (x.whiten_maps(x.coil_maps) for x in (with_coil_maps(free), acq))
+    inside = foreground(Gridding().bind(acq)(acq.kspace))
+    alike = (
+        (found.conj() * true).sum(0).abs()
+        / torch.linalg.vector_norm(found, dim=0)
+        / torch.linalg.vector_norm(true, dim=0)
+    )
+    assert float(alike[inside].nanmean()) > 0.995
+    sigma = [
+        noise_map(Gridding(differentiate_coil_maps=held), free, method="sketch", n_samples=12).std
+        for held in (False, True)
+    ]
+    ratio = (sigma[1] / sigma[0])[inside]
+    assert 0.95 < float(ratio.median()) < 1.1 and float((ratio - 1).abs().max()) > 1e-3
+
+
+def test_too_sparse_a_centre_is_refused():
+    acq = simulate((36, 32), 4, trajectory=radial((36, 32), 5)).replace(coil_maps=None)
+    with pytest.raises(InputError, match="calibration"):
+        noise_map(CgSense(), acq, n_samples=2)
 
 
 def test_without_regularization_there_is_no_closed_form():
@@ -207,7 +254,6 @@ def test_without_regularization_there_is_no_closed_form():
 
 def test_dense_closed_form_of_cartesian_sampling_along_two_axes():
     from mrnoise.sampling import poisson_disc
-    from mrnoise.simulation import simulate
 
     acq = simulate((18, 14), 4, mask=poisson_disc((18, 14), 3, calibration=4))
     exact = noise_map(CgSense(1e-2, tolerance=1e-7), acq, method="exact").std

@@ -16,8 +16,10 @@ from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.gridding import coil_images
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.sampling.extent import within
+from mrnoise.sampling.grid import Grid
 from mrnoise.units import unit_of
 
 # How far below 1 the median norm of coil maps may be, and how far above any; and what is not divided by.
@@ -94,7 +96,7 @@ class DeepReconstruction(Reconstruction):
         return bool(self.network.estimates_coil_maps)
 
     def bind(self, acquisition: Acquisition) -> BoundNetwork:
-        """Return kspace (coil, k1, k0) → complex image (y, x).
+        """Return kspace (coil, k1, k0) or (coil, *samples) → complex image (y, x).
 
         The network itself is moved, in place, to the device and the precision of the scan: what was bound before to a
         scan of another device or precision has to be bound again.
@@ -107,14 +109,15 @@ class DeepReconstruction(Reconstruction):
                 remedy="Transform the fully sampled axis of a volume to the image domain and bind each slice.",
             )
         self.network.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
-        scale = intensity(acquisition.whiten(acquisition.kspace)) if self.normalization == "fixed" else None
+        to_images = coil_images(acquisition)
+        scale = intensity(acquisition.whiten(acquisition.kspace), to_images) if self.normalization == "fixed" else None
         maps, window = self._fixed_maps(acquisition)
         norm = None
         if maps is not None and acquisition.coil_maps is not None and not self.estimates_coil_maps:
             norm = other_norm(maps)
             maps = maps if norm is None else maps / norm.clamp_min(TINY)
         fixed = None if maps is None else self.encoding(acquisition, maps)
-        return BoundNetwork(self, acquisition, scale, fixed, window, norm)
+        return BoundNetwork(self, acquisition, to_images, scale, fixed, window, norm)
 
     def encoding(self, acquisition: Acquisition, maps: Tensor) -> Encoding:
         """The forward model of unit coil maps that the network is given."""
@@ -146,6 +149,8 @@ class BoundNetwork(Bound):
 
     Parameters
     ----------
+    to_images
+        From whitened samples to the coil images of which s is the scale.
     scale
         s of the measured data; ``None``: that of each k-space.
     fixed
@@ -157,6 +162,7 @@ class BoundNetwork(Bound):
     """
 
     method: DeepReconstruction
+    to_images: KspaceToImage
     scale: Tensor | None
     fixed: Encoding | None
     window: Tensor | None
@@ -165,11 +171,12 @@ class BoundNetwork(Bound):
     def __call__(self, kspace: Tensor) -> Tensor:
         """The image s N(y / s) of the whitened k-space y, (coil, k1, k0) → (y, x)."""
         whitened = self.acquisition.whiten(kspace)
-        scale = intensity(whitened) if self.scale is None else self.scale
+        scale = intensity(whitened, self.to_images) if self.scale is None else self.scale
         normalized = whitened / scale
         image = scale * self.method.network(normalized, self._encoding(kspace, normalized))
-        if self.acquisition.grid.extent is not None:  # what was never encoded stays zero
-            image = within(image, self.acquisition.grid.extent)
+        sampling = self.acquisition.sampling
+        if isinstance(sampling, Grid) and sampling.extent is not None:  # what was never encoded stays zero
+            image = within(image, sampling.extent)
         return image if self.norm is None else torch.where(self.norm > 0, image / self.norm.clamp_min(TINY), 0)
 
     def _encoding(self, kspace: Tensor, normalized: Tensor) -> Encoding:
@@ -201,7 +208,7 @@ def fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()[:8]
 
 
-def intensity(kspace: Tensor) -> Tensor:
+def intensity(kspace: Tensor, to_images: KspaceToImage = fourier.to_image) -> Tensor:
     """Scale of an image, s = √(Σ_r p_r² / Σ_r p_r), p = Σ_c |Fᴴ y_c|² the power of its zero-filled coil images.
 
     The mean of p, weighted by itself: that of bright tissue whatever the share of air. Unlike a percentile it is
@@ -210,7 +217,9 @@ def intensity(kspace: Tensor) -> Tensor:
     Parameters
     ----------
     kspace
-        Whitened, (coil, k1, k0).
+        Whitened, (coil, k1, k0) or (coil, *samples).
+    to_images
+        From these to coil images, Fᴴ.
 
     Returns
     -------
@@ -226,7 +235,7 @@ def intensity(kspace: Tensor) -> Tensor:
     3.0
     """
     unit = unit_of(kspace)
-    images = fourier.to_image(kspace / unit)
+    images = to_images(kspace / unit)
     power = (images.real.square() + images.imag.square()).sum(-3)
     return unit * (power.square().sum() / power.sum()).sqrt()
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Nufft
 from mrnoise.encoding.density import pipe_menon_density
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.sampling.trajectory import Trajectory
 
 
@@ -46,6 +48,13 @@ class Regridding:
     def __call__(self, kspace: Tensor) -> Tensor:
         """Samples (..., *samples) → images (..., y, x)."""
         return self.transform.adjoint(self.density.to(kspace.device, kspace.real.dtype) * kspace)
+
+
+def coil_images(acquisition: Acquisition) -> KspaceToImage:
+    """From samples (..., *samples) to images (..., *spatial): Fᴴ of a grid, `Regridding` of a trajectory."""
+    if isinstance(acquisition.sampling, Trajectory):
+        return Regridding.of(acquisition)
+    return partial(fourier.to_image, dims=acquisition.spatial_dims)
 
 
 def density_of(trajectory: Trajectory) -> Tensor:

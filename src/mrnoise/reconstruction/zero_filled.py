@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.gridding import Regridding
+from mrnoise.reconstruction.gridding import coil_images
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.units import unit_of
 
 
@@ -91,9 +88,7 @@ class RootSumOfSquares(Reconstruction):
 
     def bind(self, acquisition: Acquisition) -> BoundRootSumOfSquares:
         """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → real image (..., y, x)."""
-        if isinstance(acquisition.sampling, Trajectory):
-            return BoundRootSumOfSquares(self, acquisition, Regridding.of(acquisition))
-        return BoundRootSumOfSquares(self, acquisition, partial(fourier.to_image, dims=acquisition.spatial_dims))
+        return BoundRootSumOfSquares(self, acquisition, coil_images(acquisition))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -79,7 +79,9 @@ class MrdFile:
     @cached_property
     def profiles(self) -> list[np.ndarray]:
         """Σ |sample|² over the coils at each sample of each line."""
-        return [np.square(np.abs(samples), dtype=np.float64).sum(0) for samples in self.samples(np.arange(len(self.heads)))]
+        return [
+            np.square(np.abs(samples), dtype=np.float64).sum(0) for samples in self.samples(np.arange(len(self.heads)))
+        ]
 
     @cached_property
     def energy(self) -> np.ndarray:
