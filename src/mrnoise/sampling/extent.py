@@ -108,7 +108,8 @@ def _range(acquired: Tensor, said: tuple[int, int] | None) -> tuple[int, int]:
     if said is not None:  # a header that lies as near as the spacing knows better
         first = said[0] if 0 <= first - said[0] <= widest else first
         behind = said[1] if 0 <= said[1] - behind <= widest else behind
-    return 0 if first <= widest else first, n if n - behind <= widest else behind
+    # Beside a part that was never encoded k-space has no other end: samples beyond the last would be extrapolated.
+    return (0, n) if first <= widest and n - behind <= widest else (first, behind)
 
 
 def _hull(acquired: Tensor, varying: Sequence[int], extent: Tensor) -> Tensor:
