@@ -23,17 +23,17 @@ from mrnoise.reconstruction import CgSense
 from mrnoise.sampling.extent import box
 from mrnoise.simulation import simulate
 
-SHAPE, COILS, SNR = (48, 40), 6, 40
+SHAPE, COILS, SNR = (36, 28), 6, 40
 WEIGHT = 0.02
 ITERATIONS = 40
 FULL = simulate(SHAPE, COILS, snr=SNR, seed=1)
 # First sample that was encoded and the one behind the last, along k1 and k0.
 BOXES = {
-    "padding": ((7, 41), (4, 36)),
-    "phase resolution": ((7, 41), (0, 40)),
-    "ellipse": ((7, 41), (4, 36)),
-    "partial Fourier": ((14, 48), (0, 40)),
-    "asymmetric echo": ((0, 48), (8, 40)),
+    "padding": ((7, 29), (3, 25)),
+    "phase resolution": ((7, 29), (0, 28)),
+    "ellipse": ((7, 29), (3, 25)),
+    "partial Fourier": ((14, 36), (0, 28)),
+    "asymmetric echo": ((0, 36), (6, 28)),
 }
 # Every line, and one of three: the first and the last line are among them, so that no k-space lies beyond.
 SPACINGS = (1, 3)
@@ -45,7 +45,7 @@ def encoded(kind: str) -> Tensor:
     region = torch.zeros(SHAPE, dtype=torch.bool)
     region[rows, columns] = True
     if kind == "ellipse":
-        k1, k0 = ((torch.arange(n) + 0.5 - n / 2) / half for n, half in zip(SHAPE, (17, 16), strict=True))
+        k1, k0 = ((torch.arange(n) + 0.5 - n / 2) / half for n, half in zip(SHAPE, (11, 11), strict=True))
         region &= k1[:, None].square() + k0.square() <= 1
     return region
 
@@ -168,14 +168,15 @@ def own_ratios(found: NoiseMap, own: NoiseMap) -> dict[str, float]:
 def replica_errors(found: NoiseMap, images: np.ndarray) -> dict[str, tuple[float, float]]:
     """Root-mean-square error over the object, relative, and its floor, of σ and of SNR.
 
-    σ of n replicas is known to √(1/4n), the σ of the magnitude, and with it SNR, to √(1/2n).
+    σ of n replicas is known to √(1/4n), that along the phase of the image, and with it SNR, to √(1/2n).
     """
     inside = foreground(found.image).numpy()
     n, sampled = len(images), float(found.relative_error.square()[inside].mean())
-    magnitude = np.abs(images).std(0, ddof=1)
+    mean = images.mean(0)
+    along = (images * np.exp(-1j * np.angle(mean))).real.std(0, ddof=1)
     pairs = {
         "σ": (found.std.numpy() / images.std(0, ddof=1), (1 / (4 * n) + sampled) ** 0.5),
-        "SNR": (found.snr.numpy() * magnitude / np.abs(images.mean(0)), (1 / (2 * n) + 2 * sampled) ** 0.5),
+        "SNR": (found.snr.numpy() * along / np.abs(mean), (1 / (2 * n) + 2 * sampled) ** 0.5),
     }
     return {name: (float(np.sqrt(np.mean((ratio[inside] - 1) ** 2))), floor) for name, (ratio, floor) in pairs.items()}
 
