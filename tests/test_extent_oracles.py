@@ -10,7 +10,7 @@ import torch
 
 from mrnoise import Acquisition, noise_map
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import Grid
+from mrnoise.sampling import Grid, equispaced
 from mrnoise.simulation import simulate
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -51,6 +51,21 @@ def test_undersampling_is_not_what_was_never_encoded(extent, kind):
     own = extent.on_own_matrix(acq, extent.encoded(kind))
     ratios = extent.own_ratios(*(noise_map(CgSense(1e-3), one, n_samples=64) for one in (wrong, own)))
     assert ratios["σ"] > 1.1 and ratios["SNR"] < 0.9
+
+
+@pytest.mark.parametrize("reconstruction", [CgSense(1e-3), Sense()], ids=["cg", "sense"])
+@pytest.mark.parametrize("first", [12, 24], ids=["padding", "partial Fourier"])
+def test_a_matrix_that_ends_behind_the_last_line(extent, first, reconstruction):
+    """39 of 40 lines are found: σ and SNR within 2 %, R and g within 3 %. Extrapolated to the 40th they were off by 4 %."""
+    full = simulate((64, 20), 6, snr=40, seed=1)
+    region = torch.zeros(64, 20, dtype=torch.bool)
+    region[first : first + 40] = True
+    kspace = full.kspace * (region & equispaced((64, 20), 2))
+    acq = Acquisition(kspace, full.noise_covariance, coil_maps=full.coil_maps)
+    own = extent.on_own_matrix(acq, region)
+    assert (acq.acceleration, own.acceleration) == (39 / 20, 2)
+    ratios = extent.own_ratios(*(noise_map(reconstruction, one, method="closed_form") for one in (acq, own)))
+    assert ratios == pytest.approx(dict.fromkeys(ratios, 1), abs=0.03)
 
 
 def agrees(extent, nm, images):

@@ -23,10 +23,10 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     """Region of k-space that was encoded, found from the samples of all images.
 
     Of whole lines, along each axis from the first to the last of lines at one spacing, with a fully sampled block among
-    them or not: a gap at an edge that is no wider than the spacing is undersampling, a wider one was never encoded
-    (zero-padding, partial Fourier, an asymmetric echo). Lines at other distances, as of random patterns, do not tell;
-    there the header does, else the whole axis counts. Of rows and columns that leave out the corners, as elliptical
-    scanning does, it is the convex hull; of samples scattered by chance everything.
+    them or not; where no gap at an edge is wider than the spacing, both are undersampling and everything was encoded, a
+    wider one is zero-padding, partial Fourier or an asymmetric echo. Lines at other distances, as of random patterns,
+    do not tell; there the header does, else the whole axis counts. Of rows and columns that leave out the corners, as
+    elliptical scanning does, it is the convex hull; of samples scattered by chance everything.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     True
     >>> mask[:6] = False  # partial Fourier
     >>> encoded_extent(mask)[:, 0].int().tolist()
-    [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]
     """
     shape = tuple(mask.shape[-spatial_dims:])
     acquired = mask.reshape(-1, *shape).any(0)

@@ -42,7 +42,7 @@ class Grid(TensorRecord):
     >>> mask[:6] = False  # partial Fourier
     >>> partial = Grid(mask, extent=encoded_extent(mask))
     >>> partial.acceleration, partial.box
-    (3.0, ((6, 18), (0, 8)))
+    (2.5, ((6, 16), (0, 8)))
     """
 
     mask: Tensor
