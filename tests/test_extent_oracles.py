@@ -84,7 +84,7 @@ def check(extent, acq, reconstruct):
 
 @pytest.mark.parametrize(("kind", "spacing"), [*((kind, 3) for kind in KINDS if kind != "ellipse"), ("ellipse", 1)])
 def test_replicas_through_sigpy(extent, kind, spacing):
-    """Of an ellipse of 22 lines the hull of one in three leaves out 6 %: the volume below has every second line."""
+    """Of an ellipse of 22 lines the hull of one in three would leave out 6 %."""
     pytest.importorskip("sigpy")
     acq, region = extent.scan(kind, spacing), extent.encoded(kind)
     check(extent, acq, lambda kspace: extent.sigpy_images(acq, region, kspace))
@@ -98,11 +98,10 @@ def test_replicas_through_bart_on_its_own_matrix(extent, kind):
 
 
 def test_ellipse_of_a_volume(extent):
-    """Corners of two phase encodes left out, every second line, all of the readout."""
+    """Corners of two phase encodes left out, all of the readout."""
     pytest.importorskip("sigpy")
     full = simulate((13, 17, 4), 6, snr=40, seed=2)
     z, y = (torch.linspace(1 / n - 1, 1 - 1 / n, n) for n in (13, 17))
     region = (z[:, None].square() + y.square() <= 1)[..., None].expand(13, 17, 4)
-    acquired = region & (torch.arange(17) % 2 == 0)[:, None]
-    acq = Acquisition(full.kspace * acquired, full.noise_covariance, coil_maps=full.coil_maps, spatial_dims=3)
+    acq = Acquisition(full.kspace * region, full.noise_covariance, coil_maps=full.coil_maps, spatial_dims=3)
     check(extent, acq, lambda kspace: extent.sigpy_images(acq, region, kspace))
