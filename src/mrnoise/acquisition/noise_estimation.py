@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mrnoise.acquisition.background import background, squared_radius
 from mrnoise.acquisition.noise_covariance import NoiseCovariance, noise_covariance_from_scan
 from mrnoise.checks import all_finite
 from mrnoise.errors import InputError
 from mrnoise.units import unit_of
 
-# Voxels along each axis of a block of the image: 64 voxels in 2D and in 3D.
-BLOCK = {2: 8, 3: 4}
 SAMPLES_PER_COIL = 20
-IMAGE, READOUTS = "image background", "background of the readouts"
 PERIPHERY = "k-space periphery (upper bound)"
 PERIPHERY_FRACTION = 0.05
-# Readouts are empty where the centre of k-space has less than this multiple of the energy of its outer half.
-EMPTY = 2.0
-FEWEST_BLOCKS = 6
 # The background may exceed the periphery where a receiver filter darkens the edges of the readout.
 LARGEST_RATIO = 1.6
-# Energies within this ratio are counted together in the search for the most common one.
-SEARCH_RATIO = 1.3
 
 
 def estimate_noise_covariance(kspace: Tensor, mask: Tensor | None = None, *, spatial_dims: int = 2) -> NoiseCovariance:
@@ -44,6 +35,9 @@ def estimate_noise_covariance(kspace: Tensor, mask: Tensor | None = None, *, spa
     of the outer half. Both are cut into blocks of 64 voxels. Empty blocks share the energy tr Ψ within its sampling
     error ‖Ψ‖_F / √64, so the blocks within four such errors of the most common energy are taken. This window is
     symmetric and holds nearly all empty blocks: it does not bias the variance low as the blocks of lowest energy would.
+    Of an image, blocks with more energy on a coarse scale than white noise has hold signal, and a Hann window over
+    k-space tells the ringing of its edges: where the background holds less energy behind it by three standard errors,
+    the windowed background is taken, every other voxel of it.
 
     Periphery, for points of k-space without complete lines and for scans without enough background: the 5 % of the
     acquired samples farthest from the centre of k-space, at least 20 for each coil. They are chosen by position, never
@@ -110,15 +104,16 @@ def noise_in_kspace(kspace: Tensor, mask: Tensor | None, spatial_dims: int) -> t
     n_coils = samples.shape[1]
     needed = SAMPLES_PER_COIL * n_coils
     periphery = _periphery(samples, acquired)
-    background, where = _background(samples, acquired, LARGEST_RATIO * _energy(periphery))
-    if background.shape[1] >= needed:
-        return background * unit, where
+    limit = LARGEST_RATIO * float(periphery.abs().square().sum(0).mean()) if periphery.shape[1] else 0.0
+    empty, where = background(samples, acquired, limit, needed)
+    if empty.shape[1] >= needed:
+        return empty * unit, where
     if periphery.shape[1] >= needed:
         return periphery * unit, PERIPHERY
     raise InputError(
         "too few samples to estimate the noise covariance from",
         expected=f"at least {needed} samples of noise for {n_coils} coils",
-        received=f"{background.shape[1]} in the background, {periphery.shape[1]} in the k-space periphery",
+        received=f"{empty.shape[1]} in the background, {periphery.shape[1]} in the k-space periphery",
         remedy="Give a noise scan or the noise covariance.",
     )
 
@@ -154,101 +149,12 @@ def acquired_samples(kspace: Tensor, mask: Tensor | None, dims: int) -> tuple[Te
     return samples, acquired
 
 
-def bounding_box(acquired: Tensor) -> tuple[Any, ...]:
-    """Index of the smallest box that holds all acquired samples (image, *spatial), along the last axes of an array."""
-    indices = acquired.any(0).nonzero()
-    low, high = indices.amin(0).tolist(), (indices.amax(0) + 1).tolist()
-    return (..., *(slice(a, b) for a, b in zip(low, high, strict=True)))
-
-
-def _energy(samples: Tensor) -> float:
-    """Mean of ‖x‖² over samples (coil, n)."""
-    return float(samples.abs().square().sum(0).mean()) if samples.shape[1] else 0.0
-
-
-def _radius(shape: Sequence[int]) -> Tensor:
-    """Squared distance from the centre of k-space, 1 at the edge of each axis."""
-    radius = torch.zeros(())
-    for n in shape:
-        radius = radius.unsqueeze(-1) + ((torch.arange(n) - n // 2) / (n / 2)).square()
-    return radius
-
-
 def _periphery(samples: Tensor, acquired: Tensor) -> Tensor:
     """The acquired samples farthest from the centre of k-space, (coil, n)."""
-    radius = _radius(acquired.shape[1:]).expand_as(acquired)
+    radius = squared_radius(acquired.shape[1:]).expand_as(acquired)
     ordered = radius[acquired].sort(descending=True).values
     n_coils = samples.shape[1]
     wanted = max(math.ceil(PERIPHERY_FRACTION * len(ordered)), SAMPLES_PER_COIL * n_coils)
     if wanted > len(ordered) // 2:  # the centre of k-space is no periphery
         return samples.new_zeros(n_coils, 0)
     return samples.movedim(1, 0)[:, acquired & (radius >= ordered[wanted - 1])]
-
-
-def _background(samples: Tensor, acquired: Tensor, limit: float) -> tuple[Tensor, str]:
-    """Samples (coil, n) of the blocks that hold noise only, and where they lie; blocks above ``limit`` hold signal.
-
-    K-space is transformed along all axes along which each acquired line is complete: the image where all are, else
-    readouts side by side.
-    """
-    n_coils, dims = samples.shape[1], acquired.ndim - 1
-    none = samples.new_zeros(n_coils, 0), ""
-    if not bool(acquired.any()):
-        return none
-    inside = acquired[bounding_box(acquired)]
-    complete = [axis for axis in range(-dims, 0) if bool((inside.any(axis) == inside.all(axis)).all())]
-    if not complete:
-        return none
-    where, fewest, empty = IMAGE, 1, torch.tensor(True)
-    image = torch.fft.ifftn(samples[bounding_box(acquired)], dim=complete, norm="ortho")
-    if len(complete) < dims:
-        where, fewest, dims = READOUTS, FEWEST_BLOCKS, len(complete) + 1
-        image, centre, outer = _readouts(image, acquired, complete)
-        for axis in range(1 - dims, 0):
-            centre, outer = (part.unfold(axis, BLOCK[dims], BLOCK[dims]).mean(-1) for part in (centre, outer))
-        empty = centre < EMPTY * outer
-    if min(image.shape[-dims:]) < BLOCK[dims]:
-        return none
-    for _ in range(dims):  # each spatial axis in turn: its blocks stay in place, their voxels go last
-        image = image.unfold(-dims, BLOCK[dims], BLOCK[dims])
-    blocks = image.flatten(-dims)
-    quiet = (blocks.abs().square().sum(1).mean(-1) <= limit) & empty
-    blocks = blocks.movedim(1, -2)[quiet]
-    if len(blocks) < fewest:
-        return none
-    return blocks[_most_common_energy(blocks)].movedim(1, 0).flatten(1), where
-
-
-def _readouts(hybrid: Tensor, acquired: Tensor, complete: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Acquired lines (1, coil, line, *complete) of k-space that was transformed along the axes ``complete``.
-
-    With them the mean energy (*complete) of the central quarter of the lines, and of the outer half.
-    """
-    box, n = bounding_box(acquired), len(complete)
-    last = list(range(-n, 0))
-    dims = acquired.ndim - 1
-    radius = _radius([1 if axis in complete else acquired.shape[axis] for axis in range(-dims, 0)])
-    away, there = (
-        values.expand_as(acquired)[box].movedim(complete, last).flatten(-n)[..., 0] for values in (radius, acquired)
-    )
-    image = hybrid.movedim(1, -1).movedim([axis - 1 for axis in complete], [axis - 1 for axis in last])[there]
-    energy, away = image.abs().square().sum(-1), away[there]
-    ordered = away.sort().values
-    centre = energy[away <= ordered[len(ordered) // 4]].mean(0)
-    outer = energy[away >= ordered[len(ordered) // 2]].mean(0)
-    return image.movedim(-1, 0)[None], centre, outer
-
-
-def _most_common_energy(blocks: Tensor) -> Tensor:
-    """Which of the blocks (n, coil, voxel) agree with the most common energy within sampling error."""
-    energy = blocks.abs().square().sum(1).mean(1).double()
-    ordered = energy.sort().values
-    counts = torch.searchsorted(ordered, ordered * SEARCH_RATIO, right=True) - torch.arange(len(ordered))
-    first = int(counts.argmax())
-    chosen = (energy >= ordered[first]) & (energy <= ordered[first + int(counts[first]) - 1])
-    for _ in range(5):
-        members = blocks[chosen].movedim(1, 0).flatten(1).to(torch.complex128)
-        psi = members @ members.mH / members.shape[1]
-        error = psi.norm() / psi.diagonal().real.sum() / blocks.shape[-1] ** 0.5
-        chosen = (energy / energy[chosen].median() - 1).abs() <= 4 * error
-    return chosen

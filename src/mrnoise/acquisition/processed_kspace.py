@@ -9,7 +9,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from mrnoise.acquisition.noise_estimation import acquired_samples, bounding_box
+from mrnoise.acquisition.background import bounding_box
+from mrnoise.acquisition.noise_estimation import acquired_samples
 
 # Chance that white noise passes for completed k-space, over all periods and axes of one scan.
 FALSE_ALARM = 1e-3
