@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from mrnoise import read
-from mrnoise.acquisition import disagreement, noise_covariance_from_scan, processing_findings
+from mrnoise.acquisition import (
+    disagreement,
+    estimate_noise_covariance,
+    noise_covariance_from_scan,
+    processing_findings,
+)
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_kspace
 from mrnoise.sampling import equispaced, sampling_mask
@@ -258,6 +263,17 @@ def test_of_points_of_k_space_only_a_large_psi_is_said():
     assert disagreement(acq.noise_covariance.scaled(0.1, "test"), acq.kspace, acq.mask) == ""
 
 
+@pytest.mark.parametrize("snr", [30.0, 100.0, 300.0])
+def test_a_few_blocks_of_background_are_an_upper_bound_too(snr):
+    """An object that fills a truncated image: its corners hold up to 40 times the variance of the noise."""
+    kspace = torch.zeros(3, 128, 128, dtype=torch.complex64)
+    box = (..., slice(44, 84), slice(44, 84))
+    kspace[box] = (to_kspace(disc((128, 128), 0.95, snr)) + noise((3, 128, 128)))[box]
+    assert "(upper bound)" in estimate_noise_covariance(kspace).source
+    assert disagreement(PSI, kspace) == ""
+    assert "(upper bound" in disagreement(PSI.scaled(200, "test"), kspace)
+
+
 @pytest.mark.parametrize("spacing", [1, 2, 3])
 @pytest.mark.parametrize("radius", [0.95, 3.0])
 def test_an_object_without_background_raises_no_doubt(radius, spacing):
@@ -283,6 +299,16 @@ def test_a_reader_says_both(tmp_path):
     (note,) = read(tmp_path / "b.npz").notes
     assert told_ratio(note) == pytest.approx(4, rel=0.1)
     assert "times less" in note
+
+
+@pytest.mark.parametrize("snr", [3.0, 300.0])
+def test_a_reader_says_that_an_estimate_is_an_upper_bound(tmp_path, snr):
+    scan = head((32, 28), 8, snr)
+    np.savez(tmp_path / "a.npz", kspace=scan.acquire().kspace, coil_maps=scan.coil_maps)
+    found = read(tmp_path / "a.npz")
+    ratio = found.noise_covariance.mean_variance / scan.noise_covariance.mean_variance
+    assert any("Ψ is an upper bound" in note for note in found.notes) == (snr == 300)
+    assert ratio > 50 if snr == 300 else ratio == pytest.approx(1, abs=0.1)
 
 
 def test_a_reader_looks_at_some_images_and_coils(tmp_path):

@@ -13,7 +13,9 @@ BLOCK = {2: 8, 3: 4}
 IMAGE, RINGING, READOUTS = "image background", "image background without ringing", "background of the readouts"
 # Readouts are empty where the centre of k-space has less than this multiple of the energy of its outer half.
 EMPTY = 2.0
+# Fewer blocks that agree may be alike by chance, or hold the same signal.
 FEWEST_BLOCKS = 6
+UPPER_BOUND = "(upper bound)"
 # Energies within this ratio are counted together in the search for the most common one.
 SEARCH_RATIO = 1.3
 # Standard errors by which a block may hold more energy on a coarse scale, and all of them more than without ringing.
@@ -94,8 +96,8 @@ def _of_image(kspace: Tensor, centre: list[int], limit: float, fewest: int) -> t
         error = _spread(smooth) / _count(smooth) ** 0.5
         least = float(_energies(smooth).mean()) * (1 + RINGS * error)
         if _count(plain) < fewest or least < float(_energies(plain).mean()):
-            return smooth.movedim(1, 0).flatten(1), RINGING
-    return plain.movedim(1, 0).flatten(1), IMAGE
+            return _samples(smooth), RINGING if len(smooth) >= FEWEST_BLOCKS else f"{RINGING} {UPPER_BOUND}"
+    return _samples(plain), IMAGE if len(plain) >= FEWEST_BLOCKS else f"{IMAGE} {UPPER_BOUND}"
 
 
 def _of_readouts(kspace: Tensor, acquired: Tensor, complete: list[int], limit: float) -> tuple[Tensor, str]:
@@ -110,7 +112,7 @@ def _of_readouts(kspace: Tensor, acquired: Tensor, complete: list[int], limit: f
     empty = (centre < EMPTY * outer).flatten().repeat(len(blocks) // centre.numel())
     blocks = blocks[(_energies(blocks) <= limit) & empty]
     kept = _alike(blocks) if len(blocks) >= FEWEST_BLOCKS else blocks[:0]
-    return kept.movedim(1, 0).flatten(1), READOUTS
+    return _samples(kept), READOUTS
 
 
 def _readouts(hybrid: Tensor, acquired: Tensor, complete: list[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,6 +142,11 @@ def _blocks(image: Tensor, side: int, dims: int) -> Tensor:
     return image.flatten(-dims).movedim(1, -2).flatten(0, -3)
 
 
+def _samples(blocks: Tensor) -> Tensor:
+    """All samples of the blocks, (coil, n)."""
+    return blocks.movedim(1, 0).flatten(1)
+
+
 def _count(blocks: Tensor) -> int:
     """Number of samples of each coil."""
     return len(blocks) * blocks.shape[-1]
@@ -152,7 +159,7 @@ def _energies(blocks: Tensor) -> Tensor:
 
 def _spread(blocks: Tensor) -> float:
     """‖Ψ‖_F / tr Ψ: standard deviation of ‖x‖² relative to its mean, over independent voxels."""
-    members = blocks.movedim(1, 0).flatten(1).to(torch.complex128)
+    members = _samples(blocks).to(torch.complex128)
     psi = members @ members.mH
     return float(psi.norm() / psi.diagonal().real.sum().clamp_min(1e-300))
 

@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from mrnoise.acquisition.background import background, squared_radius
+from mrnoise.acquisition.background import UPPER_BOUND, background, squared_radius
 from mrnoise.acquisition.noise_covariance import NoiseCovariance, noise_covariance_from_scan
 from mrnoise.checks import all_finite
 from mrnoise.errors import InputError
 from mrnoise.units import unit_of
 
 SAMPLES_PER_COIL = 20
-PERIPHERY = "k-space periphery (upper bound)"
+PERIPHERY = f"k-space periphery {UPPER_BOUND}"
 PERIPHERY_FRACTION = 0.05
 # The background may exceed the periphery where a receiver filter darkens the edges of the readout.
 LARGEST_RATIO = 1.6
@@ -38,6 +38,8 @@ def estimate_noise_covariance(kspace: Tensor, mask: Tensor | None = None, *, spa
     Of an image, blocks with more energy on a coarse scale than white noise has hold signal, and a Hann window over
     k-space tells the ringing of its edges: where the background holds less energy behind it by three standard errors,
     the windowed background is taken, every other voxel of it.
+
+    Fewer than six blocks may be alike for the signal that they hold: their Ψ is an upper bound.
 
     Periphery, for points of k-space without complete lines and for scans without enough background: the 5 % of the
     acquired samples farthest from the centre of k-space, at least 20 for each coil. They are chosen by position, never

@@ -19,6 +19,7 @@ from mrnoise.acquisition import (
     faulty_coils,
     processing_findings,
 )
+from mrnoise.acquisition.background import UPPER_BOUND
 from mrnoise.errors import InputError
 from mrnoise.io.scans.noise_scan import NoiseScan, nearest_dwell, plausible_dwell
 from mrnoise.sampling import Trajectory
@@ -99,6 +100,11 @@ class GivenNoise:
             psi = scan.covariance(dwell_us)
         else:
             psi = estimated(acquisition)
+            if UPPER_BOUND in psi.source:
+                notes.append(
+                    "Ψ is an upper bound, σ may be many times too large: hardly any of this k-space is free of signal. "
+                    "Give a noise scan (--noise) or Ψ (--noise-covariance)."
+                )
         notes += _doubts(acquisition, None if matrix is None and scan is None else psi)
         return acquisition.replace(noise_covariance=psi, notes=notes)
 
