@@ -64,7 +64,7 @@ def sense_std(acquisition: Acquisition, regularization: float = 0.0) -> Tensor:
 def fully_sampled_std(acquisition: Acquisition) -> Tensor:
     """σ of the fully sampled, optimally combined image, √e (SᴴΨ⁻¹S)^{-1/2}: the reference of the g-factor.
 
-    e is the part of the grid that was encoded. With averages, those of the scan. For any sampling: σ does not depend
+    e is the part of the grid that was encoded. With averages, those of each image. For any sampling: σ does not depend
     on it.
 
     Parameters
@@ -94,7 +94,10 @@ def fully_sampled_std(acquisition: Acquisition) -> Tensor:
         raise _no_coil_maps()
     axis, psi = -acquisition.spatial_dims - 1, acquisition.noise_covariance
     power = psi.whiten(acquisition.coil_maps.to(torch.complex128), axis).abs().square().sum(axis)
-    repeats = 1.0 if acquisition.averages is None else float(acquisition.averages.amax())
+    repeats = torch.ones(())
+    if acquisition.averages is not None:
+        most = acquisition.averages.double().flatten(-acquisition.sampling.sample_ndim).amax(-1)
+        repeats = most.reshape(*most.shape, *[1] * acquisition.spatial_dims)
     # Where a part of k-space was encoded, a part of the noise is there.
     encoded = acquisition.sampling.encoded_fraction if isinstance(acquisition.sampling, Grid) else 1.0
     sigma = torch.where(power > 0, (power * repeats / encoded).rsqrt(), 0.0)
@@ -131,7 +134,7 @@ def sense_g_factor(acquisition: Acquisition, regularization: float = 0.0) -> Ten
     return torch.where(reference > 0, g, torch.nan)
 
 
-def _gram(acquisition: Acquisition) -> tuple[Tensor, float]:
+def _gram(acquisition: Acquisition) -> tuple[Tensor, Tensor]:
     """H of every alias set, (..., *spatial, R, R) with the voxel itself first, and the uniform averages."""
     if acquisition.coil_maps is None:
         raise _no_coil_maps()

@@ -11,6 +11,7 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.image_grid import ImageGrid
+from mrnoise.closed_form.averages import image_averages
 from mrnoise.closed_form.sense import fully_sampled_std
 from mrnoise.estimators import Choice, Estimate, Linearity
 from mrnoise.estimators.choice.linearity import join as join_linearity
@@ -91,7 +92,7 @@ def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
         return None
     if scan.coil_maps is None or _spatial(scan, image) != scan.spatial_shape:
         return None
-    if scan.averages is not None and len(scan.averages[scan.sampling.weight > 0].unique()) > 1:
+    if image_averages(scan) is None:
         return None
     return fully_sampled_std(scan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mrnoise.errors import InputError
 from mrnoise.files.text import printable
 from mrnoise.io.scans.given_noise import NOTHING_GIVEN, GivenNoise
 from mrnoise.io.scans.mrd_calibration import calibration_kspace
+from mrnoise.io.scans.mrd_dwell import dwell_weights
 from mrnoise.io.scans.mrd_file import MrdFile
 from mrnoise.io.scans.mrd_geometry import mrd_geometry
 from mrnoise.io.scans.mrd_groups import Elsewhere, load_scan_group
@@ -45,7 +47,7 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
     - The centre of k-space is put at n // 2 by ``center_sample`` and the encoding limits, which are compared with the
       data; see `phase_encoding`.
     - Lines measured more than once are averaged; ``averages`` counts them. Averages or segments out of phase have an
-      axis instead.
+      axis instead. Where contrasts have different bandwidths ``averages`` says so too; see `dwell_weights`.
 
     Parameters
     ----------
@@ -75,9 +77,11 @@ def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> A
     encodings = [phase_encoding(file, lines, axis) for axis in (1, 2)]
     rows = [encoding.rows(file, lines) for encoding in encodings]
     found = readouts(file, lines)
-    notes += [*encodings[0].notes, *encodings[1].notes, *found.notes]
-    names, counters, said = _counters(file, lines, rows, found)
-    notes += said
+    dwell, weights, said = dwell_weights(file, lines)
+    found = dataclasses.replace(found, weight=found.weight * weights.unsqueeze(1))
+    notes += [*encodings[0].notes, *encodings[1].notes, *found.notes, *said]
+    names, counters, words = _counters(file, lines, rows, found)
+    notes += words
     lead = [int(values.max()) + 1 for values in counters]
     kspace, counts = sort_lines(file, found, counters, lead, rows, encodings)
     dims = 3 if encodings[1].size > 1 else 2
@@ -96,8 +100,8 @@ def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> A
         notes.append(f"The header names measurement {printable(file.header.noise_measurement)} as its noise scan.")
     calibration = None
     if chosen.calibration.size:
-        calibration, said = calibration_kspace(file, lines, chosen.calibration, encodings, kspace)
-        notes += said
+        calibration, words = calibration_kspace(file, lines, chosen.calibration, encodings, kspace)
+        notes += words
     acquisition = Acquisition(
         kspace=kspace,
         noise_covariance=torch.eye(int(kspace.shape[-dims - 1])),
@@ -110,12 +114,11 @@ def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> A
         source=f"{printable(file.path.name)} (MRD)",
         notes=tuple(dict.fromkeys(notes)),
     )
-    dwell, labels = file.dwell_us(lines), file.labels(int(lines[0]))
-    settled = noise.settled(acquisition, own, dwell_us=dwell, labels=labels)
+    settled = noise.settled(acquisition, own, dwell_us=dwell, labels=file.labels(int(lines[0])))
     if found.noise == 1 or noise.covariance is not None or not (noise.scans or own):
         return settled
-    words = f"{found.noise:.3g} after regridding, where fewest samples were averaged"
-    return settled.replace(noise_covariance=settled.noise_covariance.scaled(found.noise, words))
+    after = f"{found.noise:.3g} after regridding, where fewest samples were averaged"
+    return settled.replace(noise_covariance=settled.noise_covariance.scaled(found.noise, after))
 
 
 def _checked(file: MrdFile, lines: np.ndarray) -> list[str]:
