@@ -411,7 +411,6 @@ def bad_files(folder, rng):
     yield "too long", lines(), header((1, NY, 16)), "does not fit the encoded matrix.*24 samples"
     yield "off centre", lines(centre=2), header(), "does not fit the encoded matrix.*centre at 2"
     yield "NaN", lines(line(nan)), header(), "NaN"
-    yield "noise coils", [noise_line(rng), line(np.ones((2, OVERSAMPLED)))], header(), "coil count.*2 coils.*3 in"
     yield "dwell", lines(line(np.ones((COILS, OVERSAMPLED)), dwell=0)), header(), "dwell time of a part.*1 of 11"
     yield "short noise", [noise_line(rng, n=2), *lines()[1:]], header(), "too few noise samples"
     mad = "<relativeReceiverNoiseBandwidth>-1</relativeReceiverNoiseBandwidth>"

@@ -29,7 +29,7 @@ def gfactor(
     acceleration: options.Acceleration = None,
     spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
-    slice_index: options.Slice = None,
+    part: options.Slice = None,
     device: options.Device = "cpu",
     output: options.Output = None,
 ) -> None:
@@ -62,7 +62,7 @@ def gfactor(
             axes=axes,
             noise_covariance=noise_covariance,
             drop_coils=drop_coils,
-            slice_index=slice_index,
+            part=part,
             coil_maps="fixed",
             undersampling=undersampling,
             device=device,

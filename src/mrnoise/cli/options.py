@@ -111,9 +111,12 @@ Calibration = Annotated[
     ),
 ]
 Slice = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        "--slice", help="Only this image of a stack, counted from 0, the last leading axis first.", show_default=False
+        "--slice",
+        help="Only this part of a stack, counted from 0: by the names of leading axes (mrnoise info), slice=3 or "
+        "echo=1,slice=3; or the number of an image, of which the last leading axis varies fastest.",
+        show_default=False,
     ),
 ]
 Method = Annotated[

@@ -49,7 +49,7 @@ def patterns(
     normalization: options.Normalization = "propagated",
     regularization: Regularization = 1e-2,
     coil_maps: options.CoilMaps = "fixed",
-    slice_index: options.Slice = None,
+    part: options.Slice = None,
     device: options.Device = "cpu",
     samples: Samples = 32,
     sampling_seed: options.SamplingSeed = 0,
@@ -76,7 +76,7 @@ def patterns(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
-    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, part, coil_maps, device)
     region = read_region(roi, grid_of(acquisition, image_of(method, acquisition)))
     names = patterns.split(",")
     with ranking_progress() as progress:
@@ -137,7 +137,7 @@ def networks(
     normalization: options.Normalization = "propagated",
     regularization: Regularization = 1e-2,
     coil_maps: options.CoilMaps = "fixed",
-    slice_index: options.Slice = None,
+    part: options.Slice = None,
     device: options.Device = "cpu",
     repeats: Annotated[int, typer.Option(help="Noise maps of each, whose spread gives the interval of SNR.")] = 4,
     samples: Samples = 32,
@@ -164,7 +164,7 @@ def networks(
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
-    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, slice_index, coil_maps, device)
+    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, part, coil_maps, device)
     with ranking_progress() as progress:
         rows = rank_networks(
             methods,
@@ -208,7 +208,7 @@ def _whole_scan(
     drop_coils: str | None,
     group: str | None,
     axes: str | None,
-    slice_index: int | None,
+    part: str | None,
     coil_maps: str,
     device: str,
 ) -> Acquisition:
@@ -222,7 +222,7 @@ def _whole_scan(
         drop_coils=drop_coils,
         group=group,
         axes=axes,
-        slice_index=slice_index,
+        part=part,
         coil_maps=coil_maps,
         device=device,
     )

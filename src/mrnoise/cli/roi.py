@@ -50,7 +50,7 @@ def roi(
     calibration: options.Calibration = None,
     sampling_seed: options.SamplingSeed = 0,
     device: options.Device = "cpu",
-    slice_index: options.Slice = None,
+    part: options.Slice = None,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Noise images a slice of --noise-power.")] = 320,
     target_error: Annotated[
         float, typer.Option(help="Relative error of the σ map that --background and --voxel need.")
@@ -92,7 +92,7 @@ def roi(
         correct_gradient_delays=correct_gradient_delays,
         noise_covariance=noise_covariance,
         drop_coils=drop_coils,
-        slice_index=slice_index,
+        part=part,
         coil_maps=coil_maps,
         reconstruction=method,
         undersampling=undersampling,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Accelerations that are tried, up to twice what was asked for, where a part of the grid was encoded.
 STEPS = 21
+# Of an index.
+MOST_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def coils(text: str | None) -> list[int] | Literal["auto"]:
     if text == "auto":
         return "auto"
     numbers = [number.strip() for number in text.split(",")]
-    if not all(number.isdecimal() and len(number) < 10 for number in numbers):
+    if not all(number.isdecimal() and len(number) < MOST_DIGITS for number in numbers):
         raise InputError(
             "cannot read the coils to leave out",
             expected="numbers with commas between them, or auto",
@@ -132,6 +134,43 @@ def coils(text: str | None) -> list[int] | Literal["auto"]:
     return [int(number) for number in numbers]
 
 
+def place_of(text: str, acquisition: Acquisition) -> dict[str, int]:
+    """Which part of a stack is meant, for `Acquisition.at`.
+
+    Parameters
+    ----------
+    text
+        Names of leading axes with an index each, "echo=1,slice=3"; axes that are not named stay whole. Or the number of
+        an image, of which the last leading axis varies fastest.
+    acquisition
+        The stack.
+
+    Raises
+    ------
+    InputError
+        If there is no such part, or the text is something else.
+    """
+    axes, sizes = acquisition.axes, acquisition.batch_shape
+    if text.isdecimal() and len(text) < MOST_DIGITS and int(text) < math.prod(sizes):
+        number, found = int(text), []
+        for n in reversed(sizes):
+            number, index = divmod(number, n)
+            found.append(index)
+        return dict(zip(axes, reversed(found), strict=True))
+    named = [(axis.strip(), index.strip()) for axis, _, index in (one.partition("=") for one in text.split(","))]
+    place = {axis: int(index) for axis, index in named if index.isdecimal() and len(index) < MOST_DIGITS}
+    known = dict(zip(axes, sizes, strict=True))
+    if len(place) < len(named) or any(index >= known.get(axis, 0) for axis, index in place.items()):
+        ranges = ", ".join(f"{axis}=0 to {axis}={n - 1}" for axis, n in known.items())
+        raise InputError(
+            "no such slice",
+            expected=f"0 to {math.prod(sizes) - 1}" + (f", or {ranges}" if ranges else ""),
+            received=text,
+            remedy="mrnoise info shows the leading axes of the scan and their lengths.",
+        )
+    return place
+
+
 def load_scan(
     path: Path,
     noise: Path | None,
@@ -139,7 +178,7 @@ def load_scan(
     noise_covariance: Path | None = None,
     drop_coils: str | None = None,
     group: str | None = None,
-    slice_index: int | None,
+    part: str | None,
     coil_maps: str,
     reconstruction: Reconstruction | KspaceToImage | None = None,
     axes: str | None = None,
@@ -147,7 +186,7 @@ def load_scan(
     undersampling: Undersampling | None = None,
     device: str = "cpu",
 ) -> Acquisition:
-    """Read a scan, correct its gradients, choose a slice, find coil maps, undersample, move to a device; in this order.
+    """Read a scan, correct gradients, choose a part, find coil maps, undersample, move to a device; in this order.
 
     Fixed maps are those of the file, else ESPIRiT maps of the scan as read, before undersampling. A reconstruction that
     does without them goes on where the scan has no calibration lines.
@@ -174,21 +213,15 @@ def load_scan(
         from mrnoise.calibration import correct_gradient_delays as corrected
 
         acquisition = corrected(acquisition)
-    whole = acquisition
-    if slice_index is not None:
-        slices = list(acquisition.slices())
-        if not 0 <= slice_index < len(slices):
-            raise InputError(
-                "no such slice",
-                expected=f"0 to {len(slices) - 1}",
-                received=str(slice_index),
-                remedy=f"Run mrnoise info {path} to see the shape of the scan.",
-            )
-        acquisition = slices[slice_index]
+    whole, place = acquisition, {} if part is None else place_of(part, acquisition)
+    acquisition = acquisition.at(**place)
+    if part is not None and part.isdecimal() and sum(n > 1 for n in whole.batch_shape) > 1:
+        words = ", ".join(f"{axis} {i}" for axis, i in place.items())
+        acquisition = acquisition.replace(notes=(*acquisition.notes, f"image {part} of the stack is {words}"))
     if coil_maps == "propagated":
         acquisition = acquisition.replace(coil_maps=None)
     elif acquisition.coil_maps is None and acquisition.n_coils > 1:
-        acquisition = _with_coil_maps(acquisition, whole, slice_index, reconstruction)
+        acquisition = _with_coil_maps(acquisition, whole, place, reconstruction)
     for note in acquisition.notes:
         ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     mask = None if undersampling is None else undersampling.mask_of(acquisition)
@@ -200,7 +233,7 @@ def load_scan(
 def _with_coil_maps(
     acquisition: Acquisition,
     whole: Acquisition,
-    slice_index: int | None,
+    place: dict[str, int],
     reconstruction: Reconstruction | KspaceToImage | None,
 ) -> Acquisition:
     """With maps of its own calibration lines, else of the series that it is one of, else without if that will do."""
@@ -213,8 +246,8 @@ def _with_coil_maps(
         return with_coil_maps(acquisition)
     except InputError as error:
         series = interleaved_calibration(whole) if isinstance(whole.sampling, Grid) else None
-        if series is not None and slice_index is not None:
-            return with_coil_maps(list(series.slices())[slice_index])
+        if series is not None and place:
+            return with_coil_maps(series.at(**place))
         method = None if reconstruction is None else as_reconstruction(reconstruction)
         if method is None or (method.needs_coil_maps and not method.estimates_coil_maps):
             raise

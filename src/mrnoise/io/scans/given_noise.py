@@ -125,10 +125,11 @@ class GivenNoise:
                 notes.append(f"the {scan.source} was not used: {scan.fault}")
             else:
                 usable.append(_with_plausible_dwell(scan))
-        if not usable:
-            return None, notes
-        fitting = [scan for scan in usable if scan.n_coils == n_coils] or usable
-        chosen = nearest_dwell(fitting, dwell_us)
+        fitting = [scan for scan in usable if scan.n_coils == n_coils]
+        fitting = fitting or [scan for scan in usable if labels and set(labels) <= set(scan.labels)]
+        # What was asked for, or an array beside k-space, says why it does not fit; lines of other coils are left out.
+        fitting = fitting or [scan for scan in usable if self.scans or scan.dwell_us is None]
+        chosen = nearest_dwell(fitting, dwell_us) if fitting else None
         notes += [
             f"{scan.samples.shape[1]} noise samples of {scan.n_coils} coils"
             + (f" and dwell time {scan.dwell_us:g} µs" if scan.dwell_us else "")
@@ -136,7 +137,7 @@ class GivenNoise:
             for scan in usable
             if scan is not chosen
         ]
-        return chosen.matched(n_coils, labels), notes
+        return None if chosen is None else chosen.matched(n_coils, labels), notes
 
     def _dropped(self, acquisition: Acquisition, samples: Tensor | None) -> dict[int, str]:
         """Coils to leave out, and why."""

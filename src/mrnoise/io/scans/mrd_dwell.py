@@ -40,8 +40,8 @@ def dwell_weights(file: MrdFile, lines: np.ndarray) -> tuple[float, Tensor, tupl
     shortest = float(times.min())
     counts = " and ".join(f"{time:.6g} µs ({int((times == time).sum())} lines)" for time in np.unique(times))
     said = (
-        f"Lines have dwell times of {counts}: Ψ is that of {shortest:.6g} µs, a line of T has Ψ · {shortest:.6g} µs / T "
-        f"and counts as T / {shortest:.6g} µs averages."
+        f"Lines have dwell times of {counts}: Ψ is that of {shortest:.6g} µs, and a line of T counts as "
+        f"T / {shortest:.6g} µs averages."
     )
     words = (word for _, found in known.values() for word in found)
     return shortest, torch.from_numpy(times / shortest).float(), (said, *words)

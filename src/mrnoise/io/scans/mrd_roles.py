@@ -82,8 +82,11 @@ def roles(file: MrdFile) -> Roles:
     n_coils = int(file.heads["active_channels"][chosen[0]])
     if len(chosen) < len(lines):
         notes.append(f"{len(lines) - len(chosen)} lines with another number of channels than {n_coils} were left out.")
-    usable = (file.heads["active_channels"] == n_coils) & ~flagged(flags, *excluded)
+    usable, fits = ~flagged(flags, *excluded), file.heads["active_channels"] == n_coils
     only = only_calibrates(flags) & usable
+    if foreign := int((only & ~fits).sum()):
+        notes.append(f"{foreign} calibration lines with another number of channels than {n_coils} were left out.")
+    usable, only = usable & fits, only & fits
     if only.any() and file.encoding(chosen).calibrationMode == "embedded":
         embedded = np.flatnonzero(only & (spaces == space))
         if _images(file, embedded) == _images(file, chosen):
