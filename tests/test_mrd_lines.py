@@ -14,6 +14,7 @@ from mrnoise.io.scans.scan_file import read
 from mrnoise.mapping.run import noise_map
 from mrnoise.reconstruction import Sense
 from test_cli import run
+from test_mrd_dialects import DOWN, DWELL, FLAT, NY, TAKEN, UP, N, epi, ramp_lines, timing
 from test_read_mrd import COILS, close, header, line, noise_line, unit_noise, write
 
 SLICE, VOLUME = (32, 36), (8, 20, 24)
@@ -173,6 +174,19 @@ def test_noise_of_other_channels_alone_is_left_out_and_counted(tmp_path, rng):
     assert acq.noise_covariance.mean_variance == pytest.approx(1, rel=0.1)
     with pytest.raises(InputError, match="coil count of the noise scan.*3 coils.*2 in"):
         read(write(tmp_path / "b.h5", image, xml(SLICE)), noise=write(tmp_path / "n.h5", noise, xml(SLICE)))
+
+
+def test_an_estimate_is_not_regridded_for_noise_lines_that_were_left_out(tmp_path, rng):
+    """Ψ of k-space has what regridding did to its noise; that of noise lines does not."""
+    images = np.zeros((COILS, NY, N), np.complex64)
+    lines = ramp_lines(images, (UP + FLAT + DOWN - TAKEN * DWELL) / 2, rng, 1.0)
+    noise = foreign_lines(rng, 2, ismrmrd.ACQ_IS_NOISE_MEASUREMENT, n=500, dwell=DWELL)
+    described = epi(N, timing(rampUpTime=UP, rampDownTime=DOWN, flatTopTime=FLAT))
+    with_noise, without = (
+        read(write(tmp_path / f"{len(extra)}.h5", [*extra, *lines], described)).noise_covariance
+        for extra in (noise, [])
+    )
+    torch.testing.assert_close(with_noise.matrix, without.matrix)
 
 
 def test_an_array_of_noise_with_another_number_of_coils_is_refused(tmp_path, rng):

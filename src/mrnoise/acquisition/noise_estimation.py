@@ -13,6 +13,7 @@ from mrnoise.checks import all_finite
 from mrnoise.errors import InputError
 from mrnoise.units import unit_of
 
+ESTIMATED = "estimated from the"
 SAMPLES_PER_COIL = 20
 PERIPHERY = f"k-space periphery {UPPER_BOUND}"
 PERIPHERY_FRACTION = 0.05
@@ -95,7 +96,7 @@ def estimate_noise_covariance(kspace: Tensor, mask: Tensor | None = None, *, spa
     1.0
     """
     samples, where = noise_in_kspace(kspace, mask, spatial_dims)
-    return noise_covariance_from_scan(samples, f"estimated from the {where}")
+    return noise_covariance_from_scan(samples, f"{ESTIMATED} {where}")
 
 
 def noise_in_kspace(kspace: Tensor, mask: Tensor | None, spatial_dims: int) -> tuple[Tensor, str]:

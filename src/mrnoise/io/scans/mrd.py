@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition import Acquisition, Geometry
+from mrnoise.acquisition.noise_estimation import ESTIMATED
 from mrnoise.errors import InputError
 from mrnoise.files.text import printable
 from mrnoise.io.scans.given_noise import NOTHING_GIVEN, GivenNoise
@@ -115,7 +116,8 @@ def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> A
         notes=tuple(dict.fromkeys(notes)),
     )
     settled = noise.settled(acquisition, own, dwell_us=dwell, labels=file.labels(int(lines[0])))
-    if found.noise == 1 or noise.covariance is not None or not (noise.scans or own):
+    of_kspace = noise.covariance is not None or settled.noise_covariance.source.startswith(ESTIMATED)
+    if found.noise == 1 or of_kspace:
         return settled
     after = f"{found.noise:.3g} after regridding, where fewest samples were averaged"
     return settled.replace(noise_covariance=settled.noise_covariance.scaled(found.noise, after))
