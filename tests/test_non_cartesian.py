@@ -10,7 +10,7 @@ from torch.func import jvp, vjp, vmap
 
 from mrnoise import InputError
 from mrnoise.encoding import NonCartesian, encode
-from mrnoise.encoding.convolution import PointSpread
+from mrnoise.encoding.convolution import Convolution, PointSpread
 from mrnoise.encoding.non_cartesian import point_spread
 from mrnoise.sampling import Trajectory
 from mrnoise.simulation import simulated_head
@@ -202,3 +202,22 @@ def test_point_spread_of_a_full_grid_is_a_point():
     spread = PointSpread.of(k, (6, 5))
     assert spread.axes == ()
     close(spread.values, torch.ones(1, 1, dtype=torch.complex128))
+
+
+@pytest.mark.parametrize("case", ["full stack", "volume"])
+def test_planes_apart_are_solved_alone(case, monkeypatch):
+    """One voxel of a stack takes transforms of its plane, and the solution is that of the volume."""
+    a = encoding(case)
+    h = dense(a).mH @ dense(a) + WEIGHT * torch.eye(math.prod(a.image_shape), dtype=torch.float64)
+    units = torch.zeros(2, *a.image_shape, dtype=torch.complex128)
+    units[0, 1, 2, 3] = units[1, 3, 0, 1] = 1
+    sizes = set()
+    combined = Convolution.combined
+
+    def watched(self, maps, image, coil_axis):
+        sizes.add(tuple(image.shape))
+        return combined(self, maps, image, coil_axis)
+
+    monkeypatch.setattr(Convolution, "combined", watched)
+    close(a.solve(units, WEIGHT).flatten(1), torch.linalg.solve(h, units.flatten(1).mT).mT)
+    assert sizes == ({(1, 6, 7)} if case == "full stack" else {(2, 5, 6, 7)})

@@ -93,12 +93,14 @@ class Cartesian:
         maps, mask = self._shifted(self.maps).contiguous(), self._shifted(self.mask).contiguous()
         axes = tuple(range(-len(varying), 0))
         extent = None if self.extent is None else self._shifted(self.extent).contiguous()
+        # Along the others the mask is constant.
+        across = (..., *(slice(None if axis in axes else 1) for axis in self._axes))
         iterated = NormalEquations(
-            Convolution(axes, (mask.unsqueeze(self._coil_axis),)),
+            Convolution(axes, (mask[across].unsqueeze(self._coil_axis),)),
             self._coil_axis,
             self.tolerance,
             self.iterations,
-            extent=None if extent is None else Convolution(axes, (extent,)),
+            extent=None if extent is None else Convolution(axes, (extent[across],)),
         )
         inverse = None
         if self.prepared_weight is not None and self.iterations is None and mask.ndim == self.spatial_dims:

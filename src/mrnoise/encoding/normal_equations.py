@@ -50,6 +50,11 @@ class NormalEquations:
     extent: Convolution | None = None
     circulant: Tensor | None = None
 
+    @property
+    def apart(self) -> tuple[int, ...]:
+        """Spatial axes along which T mixes nothing."""
+        return tuple(axis for axis in range(self.coil_axis + 1, 0) if axis not in self.convolution.axes)
+
     def within(self, x: Tensor) -> Tensor:
         """P x, what lies in the extent."""
         return x if self.extent is None else self.extent(x)
@@ -92,8 +97,24 @@ class NormalEquations:
     def conjugate_gradients(
         self, b: Tensor, maps: Tensor, regularization: Tensor, most: int = MAX_ITERATIONS
     ) -> Tensor:
-        """Every leading index is its own system with its own stopping point."""
-        spatial = tuple(range(self.coil_axis + 1, 0))
+        """Every leading index, and every plane that T does not mix with others, is a system with a stopping point.
+
+        Where b is zero in a whole plane, so is x, without iterations.
+        """
+        for axis in self.apart:
+            filled = (b != 0).movedim(axis, 0).flatten(1).any(1)
+            if bool(filled.all()):
+                continue
+            if b.ndim > len(self.apart) + len(self.convolution.axes) and maps.ndim == -self.coil_axis:
+                return torch.stack([self.conjugate_gradients(each, maps, regularization, most) for each in b])
+            planes = filled.nonzero().squeeze(1)
+            if not len(planes):
+                return torch.zeros_like(b)
+            x = self.conjugate_gradients(
+                b.index_select(axis, planes), maps.index_select(axis, planes), regularization, most
+            )
+            return torch.zeros_like(b).index_copy(axis, planes, x)
+        spatial = self.convolution.axes or self.apart
         b = self.within(b)
         unit = unit_of(b, spatial)
         b = b / unit
