@@ -254,10 +254,38 @@ def test_no_patient_is_invented(tmp_path):
             write_images(nm, tmp_path / "out")
         with pytest.raises(InputError, match="patient and study of the images are not clear.*both"):
             write_images(nm, tmp_path / "out", reference=empty, anonymous=True)
-        for path in (tmp_path / "text.dcm", tmp_path / "none.dcm"):
+        for path in (tmp_path / "text.dcm", tmp_path / "none.dcm", tmp_path / ("n" * 300)):
             with pytest.raises(InputError, match=f"cannot read {path.name}"):
                 write_images(nm, tmp_path / "out", reference=path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("uid", ["1.2.x", "1..2", "", "1.2.3\\4"])
+def test_a_reference_whose_uids_are_none(tmp_path, uid):
+    path = reference(tmp_path / "ref.dcm")
+    data = path.read_bytes().replace(b"1.2.3.5\0", uid.encode().ljust(8))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="does not say whose images they are.*received FrameOfReferenceUID"):
+        export.dicom_mr(placed(), tmp_path / "out", reference=path)
+
+
+@pytest.mark.parametrize("left", [-1, -5, -20, -40])
+def test_a_reference_that_was_cut_off(tmp_path, left):
+    path = reference(tmp_path / "ref.dcm")
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(InputError, match="cannot read ref.dcm: expected a complete DICOM image"):
+        export.dicom_mr(placed(), tmp_path / "out", reference=path)
+
+
+def test_no_more_is_read_of_a_reference_than_there_is(tmp_path, monkeypatch):
+    """An element of declared 4 GiB."""
+    path = reference(tmp_path / "ref.dcm")
+    element = b"\x08\0\x08\0OB\0\0\xfe\xff\xff\xff"  # (0008,0008)
+    data = path.read_bytes()
+    at = data.index(b"\x08\0\x16\0UI")
+    path.write_bytes(data[:at] + element + data[at:])
+    with pytest.raises(InputError, match="cannot read ref.dcm: expected a complete DICOM image"):
+        export.dicom_mr(placed(), tmp_path / "out", reference=path)
 
 
 def test_anonymous_images_say_so(tmp_path):

@@ -3,18 +3,17 @@
 Every file is made here. `benchmarks/fuzz.py` looks for more of the kind.
 """
 
-import importlib
-import random
+import logging
 import struct
 import subprocess
 import sys
 import warnings
 import zipfile
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from mrnoise import read_noise_map, save
@@ -24,6 +23,7 @@ from mrnoise.checks import check_count, check_memory, check_seed
 from mrnoise.errors import InputError
 from mrnoise.files.heaps import check_heaps
 from mrnoise.files.opening import reading
+from mrnoise.files.record import to_json
 from mrnoise.io import read_mask
 from mrnoise.io.scans.mrd_header import parse_header
 from mrnoise.io.scans.scan_file import read
@@ -48,6 +48,13 @@ def mrd(path, rng, xml=None, **options):
     return write(path, lines, header() if xml is None else xml)
 
 
+def bart(path, kspace, more=""):
+    shape = [*kspace.T.shape[:2], 1, COILS]
+    path.with_suffix(".hdr").write_text(f"# Dimensions\n{' '.join(map(str, shape))}{more}\n")
+    kspace.tofile(path)
+    return path
+
+
 def mask_reader(path):
     return read_mask(path, ImageGrid((6, 8), 2, (), Geometry()))
 
@@ -66,6 +73,11 @@ def whole(kind, path, rng):
         return path, read
     if kind == "mrd":
         return mrd(path, rng), read
+    if kind in ("mat", "packed.mat"):
+        scipy.io.savemat(path.with_suffix(".mat"), arrays(rng), do_compression=kind == "packed.mat")
+        return path.with_suffix(".mat"), lambda path: read(path, axes="coil,ky,kx")
+    if kind == "cfl":
+        return bart(path.with_suffix(".cfl"), arrays(rng)["kspace"]), read
     if kind == "map":
         save(small_map(), path)
         return path, read_noise_map
@@ -94,8 +106,10 @@ def refused(reader, path):
 # -- bytes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["npz", "packed", "fastmri", "mrd", "map", "npy", "nii", "nii.gz"])
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "kind", ["npz", "packed", "fastmri", "mrd", "mat", "packed.mat", "cfl", "map", "npy", "nii", "nii.gz"]
+)
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
 def test_files_that_were_cut_off(tmp_path, rng, kind, part):
     path, reader = whole(kind, tmp_path / "a.h5", rng)
     data = path.read_bytes()
@@ -147,14 +161,16 @@ def collection(objects, size=256):
     return b"GCOL\1\0\0\0" + struct.pack("<Q", size) + body + struct.pack("<HHIQ", 0, 0, 0, free) + bytes(free - 16)
 
 
-def test_heaps_that_end_in_zeros_are_found(tmp_path):
+def test_heaps_that_end_in_zeros_or_ones_are_found(tmp_path):
     """HDF5 2.0 never returns from one. These bytes are no HDF5 file."""
     path = tmp_path / "a.h5"
     good = collection([(1, b"text"), (2, b"12345678"), (3, b"")])
     path.write_bytes(bytes(100) + good + good + b"GCOL")
     check_heaps(path)
     path.write_bytes(bytes(100) + good + good[:40] + bytes(216))
-    assert "ends in zeros at byte 396" in refused(check_heaps, path)
+    assert "an object of 0 bytes at byte 396" in refused(check_heaps, path)
+    path.write_bytes(bytes(100) + good + good[:40] + b"\xff" * 216)
+    assert f"an object of {2**64 - 1} bytes at byte 396" in refused(check_heaps, path)
     path.write_bytes(b"")
     check_heaps(path)
 
@@ -212,7 +228,7 @@ def test_hdf5_with_something_else_in_the_place_of_data(tmp_path, rng, kind, how)
 
 
 @pytest.mark.parametrize("name", ["mask", "noise", "ismrmrd_header"])
-@pytest.mark.parametrize("how", ["no space", "huge", "list"])
+@pytest.mark.parametrize("how", ["no space", "huge", "list", "nowhere", "circle", "other file"])
 def test_hdf5_with_something_else_beside_the_data(tmp_path, rng, name, how):
     path, reader = whole("fastmri", tmp_path / "a.h5", rng)
     with h5py.File(path, "r+") as file:
@@ -286,6 +302,40 @@ def test_extended_precision_is_read_as_double(tmp_path, rng):
     assert scan.geometry.voxel_size == (5, 1, 2) and bool(scan.mask.all())
     np.savez(tmp_path / "b.npz", **{name: array.astype(np.clongdouble) for name, array in given.items()})
     assert read(tmp_path / "b.npz").kspace.dtype == torch.complex128
+    save(small_map(), tmp_path / "map.h5")
+    with h5py.File(tmp_path / "map.h5", "r+") as file:
+        file.attrs["acceleration"] = np.longdouble(2)
+    nm = read_noise_map(tmp_path / "map.h5")
+    assert (
+        nm.acceleration == 2 and to_json({"a": nm.acceleration, "b": np.longdouble("nan")}) == '{"a": 2.0, "b": null}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("kspace", "mask", "words"),
+    [
+        ((3, 32, 40), (40, 32), "sampling mask has the wrong shape"),
+        ((3, 32, 40), (2, 32, 40), "sampling mask has the wrong shape"),
+        ((3, 0, 40), (32, 40), "k-space has the wrong shape"),
+        ((0, 32, 40), (32, 40), "sampling mask is empty"),
+    ],
+)
+def test_averages_with_a_mask_that_does_not_fit(tmp_path, kspace, mask, words):
+    np.savez(tmp_path / "a.npz", kspace=np.ones(kspace, complex), mask=np.ones(mask))
+    assert words in refused(lambda path: read(path, axes="average,ky,kx"), tmp_path / "a.npz")
+
+
+def test_noise_that_is_infinite_is_no_spike(tmp_path, rng):
+    given = arrays(rng)
+    given["noise"][1, 7] = np.inf
+    np.savez(tmp_path / "a.npz", **given)
+    assert "noise samples contain NaN or infinite" in refused(read, tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("more", [" -1", " 0", " 2", " 1.5", " x", " 1" * 13, " " + "9" * 20, (" " + "9" * 20) * 12])
+def test_bart_with_other_dimensions(tmp_path, rng, more):
+    """Of many, the size is no float, and there is no array of more than 64."""
+    refused(read, bart(tmp_path / "a.cfl", arrays(rng)["kspace"], more))
 
 
 # -- MRD -------------------------------------------------------------------------------------------------------
@@ -359,6 +409,26 @@ def test_mrd_lines_of_zeros(tmp_path, rng):
     assert "hold no channel" in refused(read, path)
 
 
+@pytest.mark.parametrize("number", [0, 9])
+def test_mrd_lines_of_which_everything_is_discarded(tmp_path, rng, number):
+    """Line 0 is one of noise."""
+    path = mrd(tmp_path / "a.h5", rng)
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        lines["head"]["discard_pre"][number] = lines["head"]["number_of_samples"][number] - 3
+        lines["head"]["discard_post"][number] = 3
+        file["dataset/data"][...] = lines
+    assert f"line {number} of a.h5 has no samples" in refused(read, path)
+
+
+def test_mrd_lines_whose_energy_is_beyond_single_precision(tmp_path, rng):
+    lines = [noise_line(rng), *(line(1e25 * unit_noise(rng, COILS, OVERSAMPLED), y) for y in range(NY))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan = read(write(tmp_path / "a.h5", lines, header()))
+    assert torch.isfinite(scan.kspace.abs()).all()
+
+
 LIMITS = "<kspace_encoding_step_1><minimum>0</minimum><maximum>9</maximum><center>{}</center></kspace_encoding_step_1>"
 SYSTEM = "<relativeReceiverNoiseBandwidth>{}</relativeReceiverNoiseBandwidth>"
 
@@ -383,6 +453,7 @@ def test_headers_with_numbers_that_are_none(tmp_path, rng, place, number):
     ("xml", "words"),
     [
         (header(shape=(1, NY, 10**9)), "too large for this computer"),
+        (header(shape=(1, NY, 10**5)), "the encoded matrix of a.h5 does not fit its lines"),
         (header(shape=(1, 10**9, OVERSAMPLED)), "too large for this computer"),
         (header(shape=(1, NY, -4)), "matrix size"),
         (header(shape=(1, NY, 0)), "matrix size"),
@@ -397,14 +468,19 @@ def test_headers_that_cannot_be_meant(tmp_path, rng, xml, words):
 # -- maps and masks --------------------------------------------------------------------------------------------
 
 WRONG = {
-    "estimate": {"n_samples": [np.nan, np.inf, -1, "many"], "n_products": [-np.inf, -3]},
-    "geometry": {"voxel_size": [np.nan, [np.nan] * 3, [1, -1, 1], "small", [1, 2]]},
+    "estimate": {
+        "n_samples": [np.nan, np.inf, -1, "many"],
+        "n_products": [-np.inf, -3],
+        "method": [np.nan, ""],
+        "interrupted": [10, "no"],
+    },
+    "geometry": {"voxel_size": [np.nan, [np.nan] * 3, [1, -1, 1], "small", [1, 2]], "measured": [2 + 1j, -1, np.inf]},
     "estimate/error": {"kind": ["Unheard", 3, h5py.Empty("f8")]},
     "/": {
         "spatial_dims": [np.nan, np.inf, 0, 4, 2 + 1j],
         "acceleration": [np.nan, np.inf, 0, -1, "fast"],
         "axes": [["slice", "frame"]],
-        "format_version": [99, "new"],
+        "format_version": [99, 0, -np.inf, "new"],
     },
 }
 
@@ -443,12 +519,39 @@ def test_maps_whose_record_is_none(tmp_path, text):
 
 @pytest.mark.parametrize(
     "mask",
-    [np.zeros(4, [("a", "f8")]), np.zeros(4, "V3"), np.array(["a"]), np.array([[1, np.nan]]), np.array([[np.inf, 0]])],
+    [
+        np.zeros(4, [("a", "f8")]),
+        np.zeros(4, "V3"),
+        np.array(["a"]),
+        np.array([[1, np.nan]]),
+        np.array([[np.inf, 0]]),
+        np.zeros((6, 0)),
+    ],
     ids=lambda mask: mask.dtype.kind + str(mask.shape),
 )
 def test_masks_of_another_kind(tmp_path, mask):
     np.save(tmp_path / "a.npy", mask)
     assert "the mask" in refused(mask_reader, tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("sizeof_hdr", 0, struct.pack("<i", 340)),
+        ("bitpix", 72, struct.pack("<h", 16)),
+        ("vox_offset", 108, bytes(4)),
+        ("qform_code", 252, struct.pack("<h", 99)),
+        ("sform_code", 254, struct.pack("<h", 99)),
+    ],
+)
+def test_nifti_whose_header_contradicts_itself(tmp_path, rng, capfd, name, place, value):
+    """nibabel corrects it, or takes the header for data; the type alone does not say that it is another."""
+    path, reader = whole("nii", tmp_path / "a.h5", rng)
+    data = bytearray(path.read_bytes())
+    data[place : place + len(value)] = value
+    path.write_bytes(bytes(data))
+    assert f"a header with {name}" in refused(reader, path)
+    assert not capfd.readouterr().err
 
 
 # -- the door, and checks of numbers ---------------------------------------------------------------------------
@@ -471,6 +574,14 @@ def test_the_door_lets_input_errors_and_interruptions_pass(tmp_path):
         with pytest.raises(type(error)) as caught, reading(tmp_path / "a", "a file"):
             raise error
         assert caught.value is error
+
+
+def test_libraries_log_nothing_within_the_door(tmp_path, caplog):
+    log = logging.getLogger("library")
+    with reading(tmp_path / "a", "a file"):
+        log.critical("within")
+    log.warning("behind")
+    assert caplog.messages == ["behind"]
 
 
 def test_seeds_counts_and_sizes():
@@ -511,56 +622,3 @@ def test_reading_mrd_shows_no_more_warnings_than_before(tmp_path, rng):
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "site-packages" not in done.stderr and "Warning" not in done.stderr
-
-
-# -- the fuzzer ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def fuzz(tmp_path_factory):
-    # Its processes import it by its name.
-    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-    module = importlib.import_module("fuzz")
-    sys.path.pop(0)
-    module.BASES = tmp_path_factory.mktemp("bases")
-    module.make_bases()
-    return module
-
-
-@pytest.mark.parametrize("kind", ["npz", "fastmri", "map", "roi", "command"])
-def test_inputs_of_the_fuzzer(fuzz, tmp_path, kind):
-    found = set()
-    for seed in range(12):
-        (folder := tmp_path / str(seed) / "here").mkdir(parents=True)
-        column, what = fuzz.outcome(kind, seed, folder)
-        assert column in ("right", "clear error"), what
-        found.add(column)
-    assert "clear error" in found
-
-
-@pytest.mark.parametrize(
-    ("planted", "column"), [(KeyError("a"), "traceback"), (MemoryError(), "killed"), (None, "silent")]
-)
-def test_the_fuzzer_finds_what_is_wrong(fuzz, tmp_path, monkeypatch, planted, column):
-    def act():
-        if planted is not None:
-            raise planted
-
-    monkeypatch.setitem(fuzz.KINDS, "npz", lambda rng, folder: fuzz.Case("planted", act, damaged=True))
-    assert fuzz.outcome("npz", 0, tmp_path)[0] == column
-
-
-def test_the_fuzzer_starts_a_process_anew_that_died_or_hangs(fuzz, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(fuzz.__file__).parent))
-    worker = fuzz.Worker(tmp_path)
-    monkeypatch.setattr(fuzz, "LIMIT_S", 0.0)
-    assert worker.ask("npz", 0)[0] == "hung"
-    monkeypatch.setattr(fuzz, "LIMIT_S", 60.0)
-    assert worker.ask("npz", 0)[0] in ("right", "clear error")
-    worker.end()
-
-
-def test_the_same_seed_is_the_same_damage(fuzz):
-    data = bytes(range(256)) * 20
-    made = [fuzz.damage(data, random.Random("npz 7")) for _ in range(2)]
-    assert made[0] == made[1]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import xml.etree.ElementTree as ET
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mrnoise.errors import InputError
 from mrnoise.files.heaps import check_heaps
@@ -13,6 +15,7 @@ from mrnoise.files.opening import opened_hdf5, reading, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.dataset import FileDataset
 
 # Copied from a DICOM file as they are (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.7.4.1).
 COPIED = (
@@ -57,7 +60,8 @@ def identity(reference: str | PathLike[str] | None, anonymous: bool) -> Dataset:
         If there is neither a file nor ``anonymous``, both are given, or the file lacks what images must have.
     """
     from pydicom import Dataset
-    from pydicom.uid import generate_uid
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID, generate_uid
 
     if (reference is None) != anonymous:
         raise InputError(
@@ -74,12 +78,14 @@ def identity(reference: str | PathLike[str] | None, anonymous: bool) -> Dataset:
     else:
         path = Path(reference)
         found = _from_mrd(path) if _is_hdf5(path) else _from_dicom(path)
-        missing = [name for name in NEEDED if name not in found]
-        if missing:
+        wrong = [f"no {name}" for name in NEEDED if name not in found]
+        uids = {name: str(found[name].value) for name in NEEDED if name.endswith("UID") and name in found}
+        wrong += [f"{name} {uid[:80]!r}" for name, uid in uids.items() if not UID(uid, IGNORE).is_valid]
+        if wrong:
             raise InputError(
                 "the reference does not say whose images they are",
                 expected=f"{', '.join(NEEDED)} in {path.name}",
-                received=f"no {', no '.join(missing)}",
+                received=", ".join(wrong),
                 remedy="Give a DICOM image of the same study with --reference, or --anonymous.",
             )
     found.SpecificCharacterSet = "ISO_IR 192"
@@ -92,20 +98,38 @@ def identity(reference: str | PathLike[str] | None, anonymous: bool) -> Dataset:
 def _is_hdf5(path: Path) -> bool:
     import h5py
 
-    return bool(path.is_file() and h5py.is_hdf5(path))
+    return bool(os.path.isfile(path) and h5py.is_hdf5(path))
 
 
 def _from_dicom(path: Path) -> Dataset:
     from pydicom import Dataset, dcmread
 
-    with reading(path, "a DICOM image", "Give a DICOM image of the same study."):
-        source = dcmread(path, stop_before_pixels=True)
+    expected, remedy = "a complete DICOM image", "Give a DICOM image of the same study."
+    # Of a map of the file no more is read than there is, whatever length an element declares.
+    with (
+        reading(path, expected, remedy),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        source = dcmread(cast(BinaryIO, data), stop_before_pixels=True)
+        if data.tell() == len(data) and not _complete(source, len(data)):
+            raise EOFError("it ends within an element")
         found = Dataset()
         for name in COPIED:
             if name in source:
                 # As text: the file may have another character set.
                 setattr(found, name, str(source[name].value) if source[name].value is not None else "")
     return found
+
+
+def _complete(source: FileDataset, size: int) -> bool:
+    """Whether the last element ends where the file of so many bytes does."""
+    from pydicom.dataelem import RawDataElement
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    *_, last = [None, *source.values()]  # in the order of the file
+    packed = source.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    return packed or not isinstance(last, RawDataElement) or last.value_tell + last.length == size
 
 
 def _from_mrd(path: Path) -> Dataset:

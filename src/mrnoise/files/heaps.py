@@ -19,10 +19,11 @@ BLOCK, LARGEST_BLOCK = 2**12, 2**20
 
 
 def check_heaps(path: Path) -> None:
-    """Raise `InputError` where an object of no size stands in a heap of an HDF5 file: HDF5 2.0 never returns from it.
+    """Raise `InputError` where HDF5 2.0 never returns from a heap: at an object of no size, or of 2⁶³ bytes and more.
 
     Text and lists of any length lie in global heaps. Where blocks of a file were never written, as after an interrupted
-    transfer, a heap goes on with zeros. What lies in a whole collection is not searched for others.
+    transfer, a heap goes on with zeros; what is erased is all ones. What lies in a whole collection is not searched for
+    others.
     """
     if not os.path.isfile(path):
         return
@@ -46,7 +47,7 @@ def heap_objects(file: FileIO, start: int, path: Path) -> tuple[dict[int, tuple[
     Raises
     ------
     InputError
-        If an object has no size.
+        If an object has no size, or one at which HDF5 runs in circles.
     """
     block = _at(file, start, BLOCK)
     size = int.from_bytes(block[8:16], "little")
@@ -57,11 +58,11 @@ def heap_objects(file: FileIO, start: int, path: Path) -> tuple[dict[int, tuple[
     while at + OBJECT.size <= end:
         head = block[at - start :][: OBJECT.size]
         index, length = OBJECT.unpack(head if len(head) == OBJECT.size else _at(file, at, OBJECT.size))
-        if not index and not length:
+        if (not index and not length) or length >= 2**63:
             raise InputError(
                 f"cannot read {path.name}",
                 expected="a complete HDF5 file",
-                received=f"{path} ({path.stat().st_size} bytes: a heap that ends in zeros at byte {at})",
+                received=f"{path} ({path.stat().st_size} bytes: a heap with an object of {length} bytes at byte {at})",
                 remedy=CONVERT_AGAIN,
             )
         if index:

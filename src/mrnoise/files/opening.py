@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
@@ -28,15 +29,17 @@ CONVERT_AGAIN = "The file may be truncated: copy or convert it again."
 
 @contextmanager
 def reading(path: Path, expected: str, remedy: str = CONVERT_AGAIN, *, problem: str | None = None) -> Iterator[None]:
-    """Within, a library reads ``path``: whatever it raises becomes `InputError` with its last words, warnings go.
+    """Within, a library reads ``path``: whatever it raises becomes `InputError` with its last words; it says nothing.
 
     Libraries raise anything on a damaged file: besides `OSError` also `KeyError`, `RuntimeError`, `zlib.error`,
     `NotImplementedError`, `struct.error`, `MemoryError`. So only calls of a library belong into this block, and what it
     gave is checked outside.
     """
+    logged = logging.root.manager.disable
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            logging.disable()
             yield
     except InputError:
         raise
@@ -49,6 +52,8 @@ def reading(path: Path, expected: str, remedy: str = CONVERT_AGAIN, *, problem: 
             received=f"{path} ({size}: {words[:300]})",
             remedy=remedy,
         ) from error
+    finally:
+        logging.disable(logged)
 
 
 @contextmanager
@@ -63,23 +68,27 @@ def opened_hdf5(
 
 
 def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
-    """The dataset of this name, ``None`` where there is none, or something else, or a link that leads nowhere.
+    """The dataset of this name, ``None`` where there is none or something else.
 
     Raises
     ------
     InputError
-        If it declares more data than its file can hold, or than there is memory.
+        If it is a link that leads nowhere, or declares more data than its file can hold, or than there is memory.
     """
     import h5py
 
-    try:
-        found = group.get(name)
-    except RuntimeError:  # links that go round in circles
-        return None
+    path = Path(group.file.filename)
+    if _leads_nowhere(group, name):
+        raise InputError(
+            f"{name} in {path.name} is a link that leads nowhere",
+            expected="an array, or a link to one",
+            received="no file, no array or a circle behind it",
+            remedy="Copy the file that it leads to, too, or put the array in the place of the link.",
+        )
+    found = group.get(name)
     if not isinstance(found, h5py.Dataset):
         return None
     declared = math.prod(found.shape or ()) * found.dtype.itemsize
-    path = Path(group.file.filename)
     elsewhere = found.is_virtual or found.external
     if not elsewhere and declared > MOST_PACKED * path.stat().st_size:
         raise InputError(
@@ -92,18 +101,26 @@ def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
     return found
 
 
+def _leads_nowhere(group: h5py.Group, name: str) -> bool:
+    """Whether there is a link of this name, and nothing behind it."""
+    try:
+        return group.get(name) is None and group.get(name, getlink=True) is not None
+    except RuntimeError:  # round in circles
+        return True
+
+
 def datasets(group: h5py.Group, depth: int = DEPTH) -> dict[str, tuple[int, ...]]:
-    """Shapes of the datasets of a group and the groups in it, by their names; ``a/b`` lies in group a."""
+    """Shapes of the datasets of a group and the groups in it, by their names; ``a/b`` lies in group a.
+
+    The shape of a link that leads nowhere is (): whoever asks `get` for it is told.
+    """
     import h5py
 
     found: dict[str, tuple[int, ...]] = {}
     for name in group:
-        try:
-            part = group.get(name)
-        except RuntimeError:  # links that go round in circles
-            continue
-        if isinstance(part, h5py.Dataset):
-            found[name] = part.shape or ()
+        part = None if _leads_nowhere(group, name) else group[name]
+        if part is None or isinstance(part, h5py.Dataset):
+            found[name] = () if part is None else part.shape or ()
         elif isinstance(part, h5py.Group) and depth > 1:
             found |= {f"{name}/{inner}": shape for inner, shape in datasets(part, depth - 1).items()}
     return found

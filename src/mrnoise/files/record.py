@@ -29,10 +29,11 @@ def plain(value: Any) -> Any:
         return plain(value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        number = float(value)  # `item` of extended precision is the same again
+        return number if math.isfinite(number) else None
     if isinstance(value, np.generic):
         return plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int)):
         return value
     # Names of files need not be text.

@@ -129,7 +129,7 @@ def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
     with opened_hdf5(path, WRITTEN, problem="cannot read a noise map") as file:
         if file.attrs.get("format") != FORMAT:
             raise _unreadable(path, "an HDF5 file of another kind")
-        if file.attrs["format_version"] > FORMAT_VERSION:
+        if _number(file, "format_version") not in range(1, FORMAT_VERSION + 1):
             raise _unreadable(path, f"format version {file.attrs['format_version']}")
         try:
             nm = _read(file)
@@ -189,10 +189,10 @@ def _read(file: h5py.File) -> NoiseMap:
         variance=variance,
         pseudo_variance=pseudo_variance,
         error=_get_error(group["error"]),
-        method=printable(str(group.attrs["method"])),
+        method=printable(_word(group, "method")),
         n_samples=int(_number(group, "n_samples")),
         n_products=int(_number(group, "n_products")),
-        interrupted=bool(group.attrs["interrupted"]),
+        interrupted=_flag(group, "interrupted"),
         mean=_get(group, "mean"),
         certified_error=_get(group, "certified_error"),
         mean_error=_get(group, "mean_error"),
@@ -205,7 +205,7 @@ def _read(file: h5py.File) -> NoiseMap:
         geometry=Geometry(
             voxel_size=(z, y, x),
             affine=array(place, "affine"),
-            measured=bool(place.attrs["measured"]),
+            measured=_flag(place, "measured"),
         ),
         spatial_dims=int(_number(file, "spatial_dims")),
         reference_std=_get(file, "reference_std"),
@@ -243,7 +243,21 @@ def _number(group: h5py.Group, name: str, kinds: str = "iu") -> float:
     value = np.asarray(group.attrs[name])
     if value.ndim or value.dtype.kind not in kinds:
         raise TypeError(f"the attribute {name} is {value}")
-    return value.item()
+    return float(value) if value.dtype.kind == "f" else int(value)
+
+
+def _flag(group: h5py.Group, name: str) -> bool:
+    value = group.attrs[name]
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"the attribute {name} is {value}")
+    return bool(value)
+
+
+def _word(group: h5py.Group, name: str) -> str:
+    value = group.attrs[name]
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"the attribute {name} is {value!r}")
+    return value
 
 
 def _json(group: h5py.Group, name: str, kind: type) -> Any:
@@ -267,7 +281,7 @@ def _put_error(group: h5py.Group, error: SamplingError) -> None:
 
 
 def _get_error(group: h5py.Group) -> SamplingError:
-    kind = KINDS[str(group.attrs["kind"])]
+    kind = KINDS[_word(group, "kind")]
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(*(_needed(group, name) for name in names))
 

@@ -17,6 +17,8 @@ from mrnoise.files.opening import check_kind, reading
 
 # Of a voxel. Centres of voxels that lie on an edge of the mask's go one way, whatever the rounding of an affine.
 ON_THE_EDGE = 1e-3
+# What nibabel corrects where it contradicts the rest or means nothing.
+CORRECTED = ("sizeof_hdr", "bitpix", "qform_code", "sform_code")
 DRAW_AGAIN = "Draw the mask on the saved map (.nii.gz), or resample it to it."
 
 
@@ -67,6 +69,13 @@ def read_mask(path: str | PathLike[str], grid: ImageGrid) -> Tensor:
         else:
             values, place = _read_nifti(path)
     values = check_kind(values, "the mask", path)
+    if not values.size:
+        raise InputError(
+            "the mask is empty",
+            expected="the voxels of an image",
+            received=f"shape {values.shape} in {path}",
+            remedy=DRAW_AGAIN,
+        )
     if not np.isfinite(values).all():
         raise InputError(
             "the mask holds values that are no numbers",
@@ -96,6 +105,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     import nibabel
 
     image: Any = nibabel.load(path)  # nibabel is only partly typed
+    if isinstance(image, nibabel.Nifti1Pair):
+        _check_header(image)
     values = np.asarray(image.dataobj)
     values = values.reshape(*values.shape, *[1] * (3 - values.ndim)).T
     if isinstance(image, nibabel.Nifti1Pair):
@@ -105,6 +116,18 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         stated = not isinstance(image, nibabel.AnalyzeImage)
     affine = np.asarray(image.affine, dtype=float)
     return values, affine if stated and not np.array_equal(affine, np.eye(4)) else None
+
+
+def _check_header(image: Any) -> None:
+    """Raise where the header contradicts itself: nibabel corrects it without a word."""
+    holder = image.file_map.get("header", image.file_map["image"])
+    with holder.get_prepare_fileobj("rb") as file:
+        written = type(image.header).from_fileobj(file, check=False)
+    wrong = [f"{name} {written[name]}" for name in CORRECTED if written[name] != image.header[name]]
+    if written.is_single and written["vox_offset"] < written.single_vox_offset:
+        wrong.append(f"vox_offset {written['vox_offset']}")
+    if wrong:
+        raise ValueError(f"a header with {' and '.join(wrong)}")
 
 
 def _as_array(inside: np.ndarray, grid: ImageGrid) -> np.ndarray:

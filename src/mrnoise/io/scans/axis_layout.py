@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,5 +85,5 @@ def line_mask(mask: Tensor, acquired: Tensor, columns: bool) -> tuple[Tensor, in
 
 def same_for_all(values: Tensor, dims: int) -> Tensor:
     """Without leading axes where all images agree."""
-    images = values.reshape(-1, *values.shape[-dims:])
-    return images[0] if bool((images == images[0]).all()) else values
+    images = values.reshape(math.prod(values.shape[:-dims]), *values.shape[-dims:])
+    return images[0] if len(images) and bool((images == images[0]).all()) else values

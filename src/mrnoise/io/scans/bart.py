@@ -62,17 +62,16 @@ def _array(path: Path) -> np.ndarray:
         lines = header.read_text(encoding="utf-8").splitlines()
         place = next(i for i, line in enumerate(lines) if line.strip() == "# Dimensions")
         shape = tuple(int(n) for n in lines[place + 1].split())
-    n_bytes = 8 * math.prod(shape)
-    check_memory(n_bytes, numbers.name)
     with reading(numbers, "complex numbers of BART", "Both .cfl and .hdr are needed."):
         size = numbers.stat().st_size
-    if min(shape, default=0) < 1 or size != n_bytes:
+    if not 0 < len(shape) <= len(DIMENSIONS) or min(shape) < 1 or size != 8 * math.prod(shape):
         raise InputError(
             f"{printable(numbers.name)} does not fit its header",
-            expected=f"{n_bytes} bytes for {' × '.join(map(str, shape))} complex numbers",
-            received=f"{size} bytes",
+            expected=f"8 bytes for each of {' × '.join(map(str, shape[: len(DIMENSIONS)]))} complex numbers",
+            received=f"{size} bytes, {len(shape)} dimensions",
             remedy="The file may be truncated: copy both files again.",
         )
+    check_memory(size, numbers.name)
     with reading(numbers, "complex numbers of BART"):
         values = np.fromfile(numbers, "<c8")
     return values.reshape(shape + (1,) * (len(DIMENSIONS) - len(shape)), order="F")

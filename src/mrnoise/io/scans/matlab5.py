@@ -84,12 +84,14 @@ def _first(content: bytes, order: str) -> list[tuple[int, bytes]]:
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
     """Type and data of one element after the other; short ones lie within their tag."""
     at = 0
-    while at + 8 <= len(data):
+    while at < len(data):
         kind, size = struct.unpack_from(order + "II", data, at)
         if kind >> 16:
             kind, size, start, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
         else:
             start = at + 8
             end = start + size + (0 if kind == COMPRESSED else -size % 8)
+        if start + size > len(data):
+            raise EOFError("it ends within an element")
         yield kind, data[start : start + size]
         at = end

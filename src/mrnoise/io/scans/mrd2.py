@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -75,7 +76,7 @@ def as_version1(path: Path, folder: Path) -> tuple[Path, tuple[str, ...]]:
     for record, line in zip(records, lines, strict=True):
         _fill(record, line, path)
     new = folder / path.name  # errors name it
-    with h5py.File(new, "w") as file:
+    with reading(path, "a header and lines that HDF5 can hold"), h5py.File(new, "w") as file:
         file["dataset/xml"] = "".join((f"<ismrmrdHeader {NAMESPACE}>", *_header(header), "</ismrmrdHeader>"))
         file.create_dataset("dataset/data", data=records, dtype=ismrmrd.hdf5.acquisition_dtype)
     others = len(items) - len(lines)
@@ -86,8 +87,41 @@ def _items(path: Path) -> tuple[Any, list[Any]]:
     import mrd
 
     expected = "an MRD stream of the version of mrd-python that is installed"
-    with reading(path, expected, OTHER_VERSION), path.open("rb") as file, mrd.BinaryMrdReader(file) as stream:
+    with (
+        reading(path, expected, OTHER_VERSION),
+        _no_longer_than(path.stat().st_size),
+        path.open("rb") as file,
+        mrd.BinaryMrdReader(file) as stream,
+    ):
         return stream.read_header(), list(stream.read_data())
+
+
+@contextmanager
+def _no_longer_than(size: int) -> Iterator[None]:
+    """Within, mrd-python reads no value of more bytes: it fills the memory of a declared length before it reads."""
+    from mrd import _binary
+
+    usual = _binary.CodedInputStream
+
+    class Bounded(_binary.CodedInputStream):  # type: ignore[misc]  # mrd-python is not typed
+        def read_view(self, count: int) -> memoryview:
+            found: memoryview = super().read_view(_checked(count))
+            return found
+
+        def read_bytearray(self, count: int) -> bytearray:
+            found: bytearray = super().read_bytearray(_checked(count))
+            return found
+
+    def _checked(count: int) -> int:
+        if count > size:
+            raise EOFError(f"a value of {count} bytes")
+        return count
+
+    _binary.CodedInputStream = Bounded
+    try:
+        yield
+    finally:
+        _binary.CodedInputStream = usual
 
 
 def _fill(record: Any, line: Any, path: Path) -> None:

@@ -128,6 +128,19 @@ class MrdFile:
                     remedy="Convert the raw data again.",
                 )
 
+    def check_samples(self, lines: np.ndarray) -> None:
+        """Raise if a line has no samples but those that it discards."""
+        length, first, last = (
+            self.heads[name][lines].astype(int) for name in ("number_of_samples", "discard_pre", "discard_post")
+        )
+        for i in np.flatnonzero(first + last >= length)[:1]:
+            raise InputError(
+                f"line {lines[i]} of {self.path.name} has no samples",
+                expected="at least one that is not to be discarded",
+                received=f"{length[i]} samples, {first[i]} to be discarded before and {last[i]} after",
+                remedy="Convert the raw data again.",
+            )
+
     def labels(self, line: int) -> tuple[str, ...]:
         """Coil names in the order of the channels of this line, empty where the header names none.
 
@@ -163,6 +176,7 @@ class MrdFile:
             notes = (f"no line of {printable(self.path.name)} is flagged as noise: its {lines.size} lines were taken",)
         if not lines.size:
             return ()
+        self.check_samples(lines)
         bandwidth, bandwidth_source = self._noise_bandwidth()
         source, scans = f"noise scan of {printable(self.path.name)}", []
         keys = np.stack([self.heads["active_channels"][lines], self.heads["sample_time_us"][lines]], 1)
@@ -192,7 +206,7 @@ class MrdFile:
     def _kept(self, line: int, samples: torch.Tensor) -> torch.Tensor:
         """Samples of a line without those that it discards."""
         first, last = int(self.heads["discard_pre"][line]), int(self.heads["discard_post"][line])
-        return samples[:, first : max(samples.shape[1] - last, first)]
+        return samples[:, first : samples.shape[1] - last]
 
     def _noise_bandwidth(self) -> tuple[float, str]:
         """Relative receiver noise bandwidth of the header, and where it is from."""

@@ -20,6 +20,8 @@ CHECK_MATRIX = "Check the encoded matrix size of the header."
 # A longer readout is oversampled where the edges of its field of view have less than this part of its energy density.
 EMPTY = 0.1
 MOST_OVERSAMPLING = 8
+# An echo that is asymmetric leaves out less than half; headers that count zeros of interpolation have a few times more.
+MOST_ZERO_FILLED = 8
 # Bytes of lines that are read at a time.
 AT_ONCE = 2**20
 
@@ -113,12 +115,13 @@ def readouts(file: MrdFile, lines: np.ndarray) -> Readouts:
     Raises
     ------
     InputError
-        If a line does not fit the encoded matrix, or the header leaves no voxel along the readout.
+        If a line has no samples or does not fit the encoded matrix, or the header leaves no voxel along the readout.
     """
     encoding = file.encoding(lines)
     n, width = encoding.encodedSpace.matrixSize.x, encoding.encodedSpace.fieldOfView_mm.x
     n_coils = int(file.heads["active_channels"][lines[0]])
     check_memory(8 * len(lines) * n_coils * n, f"k-space of {file.path.name}", CHECK_MATRIX)
+    file.check_samples(lines)
     found = _directed(file, lines)
     ramps = ramp_sampling(file, lines)
     noise, notes, operators = 1.0, [], {}
@@ -136,6 +139,13 @@ def readouts(file: MrdFile, lines: np.ndarray) -> Readouts:
         )
     else:
         longest = max(line.behind for line in found)
+        if n > MOST_ZERO_FILLED * longest:
+            raise InputError(
+                f"the encoded matrix of {file.path.name} does not fit its lines",
+                expected=f"at most {MOST_ZERO_FILLED} times the {longest} samples of a line",
+                received=f"{n} along the readout",
+                remedy=CHECK_MATRIX,
+            )
         factor = _oversampling(file, found, n, longest, encoding.trajectory == "epi")
         if factor > 1:
             notes.append(
@@ -168,7 +178,7 @@ def _directed(file: MrdFile, lines: np.ndarray) -> list[_Line]:
     for number, reverse, length, first, last, centre in zip(*(column.tolist() for column in numbers), strict=True):
         if reverse:
             first, last, centre = last, first, length - 1 - centre if centre else 0
-        found.append(_Line(number, reverse, first, max(length - last, first), centre or length // 2))
+        found.append(_Line(number, reverse, first, length - last, centre or length // 2))
     return found
 
 

@@ -95,13 +95,14 @@ def _digest(line: Tensor) -> int:
 
 
 def _spikes(samples: Tensor) -> Tensor:
-    power = samples.abs().square()
+    power = samples.abs().double().square()
     if not power.numel():
         return torch.zeros(power.shape[1], dtype=torch.bool)
     variance = power.median(1).values / math.log(2)
     live = variance > 0
     limit = math.log(power.numel() / FALSE_ALARM) * (1 + 4 / power.shape[1] ** 0.5)
-    return (power[live] > limit * variance[live, None]).any(0)
+    # What is not finite is no spike but damage, and is reported where Ψ is estimated.
+    return ((power[live] > limit * variance[live, None]) & power[live].isfinite()).any(0)
 
 
 def _falls_off(lines: Sequence[Tensor]) -> bool:
@@ -111,7 +112,7 @@ def _falls_off(lines: Sequence[Tensor]) -> bool:
     middle, outer, spikes = place < 1 / 16, place > 1 / 4, _spikes(samples)
     if int(spikes.sum()) >= MANY and spikes[middle].sum() > 0.5 * spikes.sum():
         return True
-    energy = samples.abs().square().sum(0)
+    energy = samples.abs().double().square().sum(0)
     energy = energy.clamp_max(LARGEST_ENERGY * energy.median())
     least = max(2.0, 1 + 8 / max(int(middle.sum()), 1) ** 0.5)
     return bool(energy[middle].mean() > least * energy[outer].mean())

@@ -61,8 +61,10 @@ def scan_of(arrays: ScanArrays, noise: GivenNoise, axes: tuple[str, ...] | None)
         kspace, averages = averaged(kspace, coil)
         notes.append(f"averaged over {raw.shape[names.index('average')]} measurements; Ψ of a sample is divided by m")
     mask = _mask(values, arrays, layout, kspace, notes)
-    if averages is not None:
-        mask = same_for_all((averages > 0) if mask is None else (averages > 0) & mask, dims)
+    seen = None if averages is None else averages > 0
+    # A mask that does not fit is reported by Acquisition.
+    if averages is not None and seen is not None and (mask is None or mask.shape in (seen.shape, seen.shape[-dims:])):
+        mask = same_for_all(seen if mask is None else seen & mask, dims)
         averages = averages if mask.ndim > dims else same_for_all(averages, dims)
         mask = mask.expand(averages.shape)
     maps = values.get("coil_maps")
