@@ -47,7 +47,7 @@ from malformed.arrays import bart, covariance, fastmri, layouts, matlab, npy, np
 from malformed.changes import Case, SilentlyAcceptedError
 from malformed.commands import command
 from malformed.maps import dicom, map_, roi
-from malformed.mrd import mrd, mrd2
+from malformed.mrd import mrd, mrd2, twix
 
 LIMIT_S, LIMIT_BYTES = 20.0, 2 * 2**30
 COLUMNS = ("right", "clear error", "traceback", "killed", "hung", "silent")
@@ -60,6 +60,7 @@ KINDS: dict[str, Callable[[random.Random, Path], Case]] = {
     "hdf5": layouts,
     "mrd": mrd,
     "mrd2": mrd2,
+    "twix": twix,
     "covariance": covariance,
     "map": map_,
     "roi": roi,

@@ -16,6 +16,7 @@ KINDS = [
     "hdf5",
     "mrd",
     "mrd2",
+    "twix",
     "covariance",
     "map",
     "roi",

@@ -185,7 +185,7 @@ def test_heaps_are_found_behind_anything(before, tmp_path):
         path.write_bytes(start + good)
         check_heaps(path)
         path.write_bytes(start + zeros)
-        assert f"ends in zeros at byte {len(start) + 40}" in refused(check_heaps, path)
+        assert f"an object of 0 bytes at byte {len(start) + 40}" in refused(check_heaps, path)
 
 
 # -- structure -------------------------------------------------------------------------------------------------

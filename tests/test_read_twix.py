@@ -413,6 +413,7 @@ def test_one_of_several_scans_is_asked_for(tmp_path, rng):
         ({"sFastImaging.lEPIFactor": NY}, {"alRegridMode": [4, 4]}, "readout gradient .* is a sine"),
         ({"sKSpace.lBaseResolution": 0}, {}, "sKSpace.lBaseResolution = 0"),
         ({"sSliceArray.asSlice[0].dPhaseFOV": '"x"'}, {}, "dPhaseFOV = nothing"),
+        ({}, {"flReadoutOSFactor": -1.0}, "flReadoutOSFactor = -1"),
         ({"sKSpace.lPhaseEncodingLines": 4}, {"iNoOfFourierLines": 4}, "do not fit the encoded matrix"),
         ({"sSliceArray.asSlice[99999999999].dThickness": 1.0}, {}, "the protocol"),
     ],

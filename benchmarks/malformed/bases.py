@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -34,6 +35,8 @@ FILES = {
     "series": "series.h5",
     "mrd": "mrd.h5",
     "mrd2": "scan.mrd",
+    "twix VB": "vb.dat",
+    "twix VD": "vd.dat",
     "dicom": "reference.dcm",
 }
 
@@ -47,6 +50,7 @@ def use(folder: Path) -> None:
         lines = _lines()
         _make_mrd(lines)
         _make_mrd2(lines)
+        _make_twix(lines)
         _make_dicom()
 
 
@@ -141,6 +145,20 @@ def _make_mrd2(lines: list[tuple[np.ndarray, int]]) -> None:
     with mrd.BinaryMrdWriter(str(base("mrd2"))) as file:
         file.write_header(header)
         file.write_data(items)
+
+
+def _make_twix(lines: list[tuple[np.ndarray, int]]) -> None:
+    sys.path.append(str(Path(__file__).parents[2] / "tests"))
+    import twix_writer
+
+    sys.path.pop()
+    for version, software in (("VB", "syngo MR B17"), ("VD", "syngo MR E11")):
+        text = twix_writer.protocol((1, NY, NX // 2), (5, 240, 200), version=software)
+        found = [
+            twix_writer.line(values, () if row >= 0 else ["NOISEADJSCAN"], (NX // 2, NY // 2, 0), Lin=max(row, 0))
+            for values, row in lines
+        ]
+        twix_writer.write(base(f"twix {version}"), (text, found), version=version)
 
 
 def _make_dicom() -> None:

@@ -1,10 +1,11 @@
-"""Scans as lines: MRD of both versions."""
+"""Scans as lines: MRD of both versions, raw data of Siemens scanners."""
 
 from __future__ import annotations
 
 import contextlib
 import enum
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,28 @@ def mrd2(rng: random.Random, folder: Path) -> Case:
             file.write_header(header)
             file.write_data(items)
             return Case(what, lambda: use_scan(path), damaged)
+
+
+TWIX_NUMBER = re.compile(rb"(?<=[=\t {])-?\d[\d.]*(?=[\s}])")
+
+
+def twix(rng: random.Random, folder: Path) -> Case:
+    """Raw data of Siemens scanners: bytes, or a number of the protocol."""
+    whole, path = base(f"twix {rng.choice(('VB', 'VD'))}").read_bytes(), folder / "scan.dat"
+    if rng.random() < 0.5:
+        # Behind the last line there may be an empty part of a block of 512 bytes.
+        data, what, damaged = damage(whole, rng, tail=512)
+    else:
+        found = list(TWIX_NUMBER.finditer(whole[: whole.index(b"Spice")]))
+        one = rng.choice(found)
+        number = rng.choice(("0", "-1", "nan", "inf", "1e9", "65535", "x", "", "9" * 12, '"a"', "0x10"))
+        number = number[: len(one.group())].ljust(len(one.group()))
+        data, damaged = whole[: one.start()] + number.encode() + whole[one.end() :], False
+        line = whole[whole.rindex(b"\n", 0, one.start()) + 1 : one.start()][-60:].decode("latin1")
+        what = f"{line} {number}"
+    path.write_bytes(data)
+    noise = path if rng.random() < 0.2 else None
+    return Case(f"file: {what}", lambda: use_scan(path, noise=noise), damaged)
 
 
 def _places(part: Any) -> Iterator[tuple[Any, str]]:

@@ -51,12 +51,15 @@ class Protocol:
         InputError
             If there is none.
         """
-        value = self.number(*place)
+        return self.above_zero(self.number(*place), ".".join(map(str, place)))
+
+    def above_zero(self, value: float | None, name: str) -> float:
+        """The value, as `positive`."""
         if value is None or value <= 0:
             raise InputError(
                 f"the protocol of {self.path.name} cannot be used",
-                expected="matrix sizes and fields of view above zero",
-                received=f"{'.'.join(map(str, place))} = {'nothing' if value is None else f'{value:g}'}",
+                expected="matrix sizes, fields of view and oversampling above zero",
+                received=f"{name} = {'nothing' if value is None else f'{value:g}'}",
                 remedy="Convert it to MRD and correct the header there.",
             )
         return value
@@ -148,7 +151,8 @@ def _encoding(protocol: Protocol, image: np.ndarray, trajectory: str, notes: lis
         partitions = round(protocol.positive("sKSpace", "lPartitions"))
         depth *= 1 + (protocol.number("sKSpace", "dSliceOversamplingForDialog") or 0.0)
     ramps = _ramps(protocol) if trajectory == "epi" else {}
-    factor = 1.0 if ramps else protocol.tag("flReadoutOSFactor") or USUAL_OVERSAMPLING
+    stated = protocol.tag("flReadoutOSFactor") or USUAL_OVERSAMPLING
+    factor = 1.0 if ramps else protocol.above_zero(stated, "flReadoutOSFactor")
     centres = image["idx"]["user"]
     return Encoding(
         Space(Matrix(round(base * factor), lines, partitions), FieldOfView(width * factor, height, depth)),
