@@ -58,7 +58,8 @@ def simulate(
             ),
             remedy="Leave --spacing and --calibration out.",
         )
-    along = None if trajectory is None else sampling_trajectory(trajectory, acceleration or 1.0, shape)
+    rate = 1.0 if acceleration is None else acceleration
+    along = None if trajectory is None else sampling_trajectory(trajectory, rate, shape)
     undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
     mask = undersampling.mask(shape) if along is None else None
     head = simulated_head(shape, coils, snr=snr, mask=mask, trajectory=along, n_slices=slices, seed=seed)
