@@ -23,6 +23,7 @@ file, not a damaged one: HDF5 and NIfTI as written by most programs have none, a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -106,7 +107,7 @@ def wanted_memory(error: BaseException) -> bool:
 
 
 def work(pipe: Connection, folder: Path) -> None:
-    """Answer one request after another."""
+    """Answer one request after another, until the other end of the pipe is closed."""
     import torch
 
     import mrnoise  # noqa: F401
@@ -123,18 +124,20 @@ def work(pipe: Connection, folder: Path) -> None:
     limit = pages * resource.getpagesize() + LIMIT_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    terminal.truncate(0)
     pipe.send("ready")
-    while True:
-        kind, seed = pipe.recv()
-        with tempfile.TemporaryDirectory() as place:
-            (inner := Path(place) / "here").mkdir()
-            column, what = outcome(kind, seed, inner)
-        sys.stderr.flush()
-        terminal.seek(0)
-        if (written := terminal.read()) and column in COLUMNS[:2]:
-            column, what = "traceback", f"{what}: {written[:300]!r} reached the terminal"
-        terminal.truncate(0)
-        pipe.send((column, what))
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            kind, seed = pipe.recv()
+            with tempfile.TemporaryDirectory() as place:
+                (inner := Path(place) / "here").mkdir()
+                column, what = outcome(kind, seed, inner)
+            sys.stderr.flush()
+            terminal.seek(0)
+            if (written := terminal.read()) and column in COLUMNS[:2]:
+                column, what = "traceback", f"{what}: {written[:300]!r} reached the terminal"
+            terminal.truncate(0)
+            pipe.send((column, what))
 
 
 @dataclass
@@ -186,6 +189,8 @@ class Worker:
     def end(self) -> None:
         """Stop it."""
         if self.process is not None:
+            self.pipe.close()
+            self.process.join(2)
             self.process.kill()
             self.process.join()
             self.process = None

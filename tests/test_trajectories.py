@@ -354,6 +354,7 @@ def test_simulate_command(tmp_path):
         (["--trajectory", "cones"], "no trajectory of 2 axes"),
         (["--trajectory", "radial", "--spacing", "2"], "no spacing"),
         (["--trajectory", "radial", "-R", "-1"], "acceleration is not possible"),
+        (["--trajectory", "radial", "-R", "0"], "acceleration is not possible"),
         (["--trajectory", "radial", "-R", "90"], "acceleration is not possible"),
     ):
         refused = run(app, [*words, *extra]).exception

@@ -38,7 +38,7 @@ NAMES = (
     "%s{0}",
     "ünïcode",
 )
-INDICES = ("-1", "9", "99999999999999999999", "x")
+INDICES = ("-1", "9", "99999999999999999999", "x", "slice=0", "frame=x", "=1", "slice=", "[/]=0", "slice=0,slice=0")
 
 
 def _commands() -> list[tuple[str, dict[str, tuple[str, ...]], set[str]]]:
