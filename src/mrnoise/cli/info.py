@@ -20,6 +20,9 @@ def info(
     noise: options.NoiseFile = None,
     group: options.Group = None,
     axes: options.Axes = None,
+    trajectory: options.TrajectoryFile = None,
+    matrix: options.Matrix = None,
+    trajectory_unit: options.TrajectoryUnit = None,
     noise_covariance: options.NoiseCovarianceFile = None,
     drop_coils: options.DropCoils = None,
 ) -> None:
@@ -43,6 +46,9 @@ def info(
             drop_coils=coils(drop_coils),
             group=group,
             axes=axes,
+            trajectory=trajectory,
+            matrix=matrix,
+            trajectory_unit=trajectory_unit,
         )
         _describe_scan(table, found)
     OUT.print(table)

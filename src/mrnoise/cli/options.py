@@ -31,6 +31,26 @@ Axes = Annotated[
         show_default=False,
     ),
 ]
+TrajectoryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--trajectory",
+        help="Where samples lie, where the scan does not say it or another one is meant: of BART (.cfl), npy or npz.",
+        show_default=False,
+    ),
+]
+Matrix = Annotated[
+    str | None,
+    typer.Option(help="Matrix of the image of a trajectory, Y,X or Z,Y,X, where no file says it.", show_default=False),
+]
+TrajectoryUnit = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a trajectory whose unit cannot be told: cycles/fov, cycles/voxel, radians/voxel, 1/m or "
+        "cycles/encoded-fov.",
+        show_default=False,
+    ),
+]
 NoiseCovarianceFile = Annotated[
     Path | None,
     typer.Option(

@@ -182,6 +182,9 @@ def load_scan(
     coil_maps: str,
     reconstruction: Reconstruction | KspaceToImage | None = None,
     axes: str | None = None,
+    trajectory: Path | None = None,
+    matrix: str | None = None,
+    trajectory_unit: str | None = None,
     correct_gradient_delays: bool = False,
     undersampling: Undersampling | None = None,
     device: str = "cpu",
@@ -208,6 +211,9 @@ def load_scan(
         drop_coils=coils(drop_coils),
         group=group,
         axes=axes,
+        trajectory=trajectory,
+        matrix=matrix,
+        trajectory_unit=trajectory_unit,
     )
     if correct_gradient_delays:
         from mrnoise.calibration import correct_gradient_delays as corrected

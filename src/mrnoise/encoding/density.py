@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -55,15 +57,55 @@ def pipe_menon_density(trajectory: Trajectory, n_iterations: int = 10) -> Tensor
     1.0
     """
     check_count(n_iterations, "number of iterations")
-    shape = trajectory.image_shape
-    k = trajectory.coordinates.detach().double()
-    e = Nufft(2 * k, tuple(2 * n for n in shape), TOLERANCE)
-    taper = torch.ones((1,) * len(shape), dtype=torch.float64, device=k.device)
-    for axis, n in enumerate(shape):
-        r = torch.arange(-n, n, dtype=torch.float64, device=k.device)
-        taper = taper * (1 - r.abs() / n).reshape(-1, *[1] * (len(shape) - 1 - axis))
-    taper = taper * 2 ** len(shape)  # the transforms divide by the doubled matrix
-    w = torch.ones(trajectory.sample_shape, dtype=torch.float64, device=k.device)
+    summed = _Summed.of(trajectory)
+    w = torch.ones(trajectory.sample_shape, dtype=torch.float64, device=trajectory.coordinates.device)
     for _ in range(n_iterations):
-        w = w / e.forward(taper * e.adjoint(w.to(torch.complex128))).real
+        w = w / summed(w)
     return w
+
+
+def unit_gain(trajectory: Trajectory, density: Tensor) -> Tensor:
+    """A density of any scale in samples of the grid, see `Trajectory`.
+
+    With C of `pipe_menon_density` it is c w with the c for which c C w is nearest to 1, Σ w (c C w - 1)² smallest.
+
+    Parameters
+    ----------
+    trajectory
+        Any; its own density is not used.
+    density
+        w, positive, shaped as the samples.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import radial
+    >>> spokes = radial((24, 24), 40, angles="uniform")
+    >>> round(float((unit_gain(spokes, 50 * spokes.density) / spokes.density).mean()), 2)
+    1.0
+    """
+    w = density.double()
+    sums = _Summed.of(trajectory)(w)
+    return w * ((w * sums).sum() / (w * sums.square()).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Summed:
+    """C of `pipe_menon_density`: transform of twice the matrix, and Λ."""
+
+    transform: Nufft
+    taper: Tensor
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> _Summed:
+        shape = trajectory.image_shape
+        k = trajectory.coordinates.detach().double()
+        e = Nufft(2 * k, tuple(2 * n for n in shape), TOLERANCE)
+        taper = torch.ones((1,) * len(shape), dtype=torch.float64, device=k.device)
+        for axis, n in enumerate(shape):
+            r = torch.arange(-n, n, dtype=torch.float64, device=k.device)
+            taper = taper * (1 - r.abs() / n).reshape(-1, *[1] * (len(shape) - 1 - axis))
+        return cls(e, taper * 2 ** len(shape))  # the transforms divide by the doubled matrix
+
+    def __call__(self, density: Tensor) -> Tensor:
+        """Density around each sample, (*samples)."""
+        return self.transform.forward(self.taper * self.transform.adjoint(density.to(torch.complex128))).real

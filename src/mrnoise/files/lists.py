@@ -7,7 +7,8 @@ collection of a global heap and the index in it (HDF5 file format specification,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,8 @@ def fields(data: h5py.Dataset, name: str) -> np.ndarray:
     return np.asarray((data[()] if records is None else records)[name])
 
 
-def fields_and_lists(data: h5py.Dataset, name: str, listed: str) -> tuple[np.ndarray, Lists]:
-    """A field as `fields`, and the lists in another one; of text or plain arrays too, which are no lists of numbers.
+def fields_and_lists(data: h5py.Dataset, name: str, listed: Sequence[str]) -> tuple[np.ndarray, list[Lists]]:
+    """A field as `fields`, and the lists in others; of text or plain arrays too, which are no lists of numbers.
 
     They are read here and held where the records are stored in an unusual way, see `_stored`.
 
@@ -90,29 +91,45 @@ def fields_and_lists(data: h5py.Dataset, name: str, listed: str) -> tuple[np.nda
     InputError
         If a list is not where its record says.
     """
-    path, records, dtype = Path(data.file.filename), _stored(data), _numbers(data.dtype[listed])
-    if records is None or dtype is None:
-        records = data[()]
-        held = [np.asarray(values) for values in records[listed]]
-        kind = held[0].dtype if held else np.dtype(np.float32)
-        return records[name], Lists(np.array([values.size for values in held], np.int64), kind, path, held)
-    references = records[listed]
-    places = np.zeros(len(references), np.int64)
-    base = data.file.userblock_size
-    known: dict[int, dict[int, tuple[int, int]]] = {}
+    path, records = Path(data.file.filename), _stored(data)
+    kinds = {one: _numbers(data.dtype[one]) for one in listed}
+    if records is None or None in kinds.values():
+        whole = data[()]
+        return whole[name], [_held(whole[one], path) for one in listed]
     with path.open("rb", buffering=0) as file:
+        find = _Finder(file, data.file.userblock_size, path)
+        return records[name], [find.lists(records[one], kind) for one, kind in kinds.items() if kind is not None]
+
+
+def _held(values: np.ndarray, path: Path) -> Lists:
+    held = [np.asarray(one) for one in values]
+    kind = held[0].dtype if held else np.dtype(np.float32)
+    return Lists(np.array([one.size for one in held], np.int64), kind, path, held)
+
+
+@dataclass
+class _Finder:
+    """Finds lists in the heaps of a file, the first byte of which is ``base``."""
+
+    file: FileIO
+    base: int
+    path: Path
+    known: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+
+    def lists(self, references: np.ndarray, dtype: np.dtype) -> Lists:
+        places = np.zeros(len(references), np.int64)
         for number, (count, collection, index) in enumerate(references.tolist()):
             if not count:
                 continue
-            if collection not in known:
-                if len(known) == COLLECTIONS:
-                    known.clear()
-                known[collection] = heap_objects(file, base + collection, path)[0]
-            at, size = known[collection].get(index, (0, 0))
+            if collection not in self.known:
+                if len(self.known) == COLLECTIONS:
+                    self.known.clear()
+                self.known[collection] = heap_objects(self.file, self.base + collection, self.path)[0]
+            at, size = self.known[collection].get(index, (0, 0))
             if size < count * dtype.itemsize:
-                raise _damaged(path, number, f"{size} bytes for {count} numbers of type {dtype}")
+                raise _damaged(self.path, number, f"{size} bytes for {count} numbers of type {dtype}")
             places[number] = at
-    return records[name], Lists(references["count"].astype(np.int64), dtype, path, places)
+        return Lists(references["count"].astype(np.int64), dtype, self.path, places)
 
 
 def _stored(data: h5py.Dataset) -> np.ndarray | None:

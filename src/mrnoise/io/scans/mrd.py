@@ -1,38 +1,34 @@
-"""MRD (ISMRMRD) raw data: lines sorted into k-space."""
+"""MRD (ISMRMRD) raw data: lines sorted into k-space, on a grid or along a trajectory."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mrnoise.acquisition import Acquisition, Geometry
+from mrnoise.acquisition import Acquisition
 from mrnoise.acquisition.noise_estimation import ESTIMATED
 from mrnoise.errors import InputError
 from mrnoise.files.text import printable
 from mrnoise.io.scans.given_noise import NOTHING_GIVEN, GivenNoise
-from mrnoise.io.scans.mrd_calibration import calibration_kspace
-from mrnoise.io.scans.mrd_dwell import dwell_weights
+from mrnoise.io.scans.given_trajectory import NO_TRAJECTORY, GivenTrajectory
+from mrnoise.io.scans.mrd_cartesian import on_grid
 from mrnoise.io.scans.mrd_file import MrdFile
-from mrnoise.io.scans.mrd_geometry import mrd_geometry
 from mrnoise.io.scans.mrd_groups import Elsewhere, load_scan_group
-from mrnoise.io.scans.mrd_phase_encoding import PhaseEncoding, phase_encoding
-from mrnoise.io.scans.mrd_readout import Readouts, readouts
-from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS, roles
-from mrnoise.io.scans.mrd_sorting import Repeats, numbered, repeats, sort_lines
-from mrnoise.sampling import Grid, encoded_extent
+from mrnoise.io.scans.mrd_non_cartesian import along_trajectory
+from mrnoise.io.scans.mrd_roles import roles
 
-# What an acquisition calls the axis of each counter.
-AXES = {"repetition": "frame", "contrast": "echo"}
-# Lines that differ in these alone are averaged, unless their signal would be lost.
-AVERAGED = ("average", "segment")
+# Part of the length of a line by which it may leave its row.
+ROW = 1e-2
 
 
-def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | None = None) -> Acquisition:
-    """Acquisition from an MRD HDF5 file with Cartesian or echo-planar lines.
+def read_mrd(
+    path: str | Path,
+    noise: GivenNoise = NOTHING_GIVEN,
+    group: str | None = None,
+    trajectory: GivenTrajectory = NO_TRAJECTORY,
+) -> Acquisition:
+    """Acquisition from an MRD HDF5 file with Cartesian, echo-planar or non-Cartesian lines.
 
     K-space is (frame, set, phase, echo, slice, coil, k1, k0), or (…, coil, k2, k1, k0) for a volume; frames are
     repetitions, echoes contrasts; counters with a single value have no axis. Slices are in the order of their
@@ -49,6 +45,8 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
       data; see `phase_encoding`.
     - Lines measured more than once are averaged; ``averages`` counts them. Averages or segments out of phase have an
       axis instead. Where contrasts have different bandwidths ``averages`` says so too; see `dwell_weights`.
+    - Lines along a trajectory are readouts of it as they are, (…, coil, readout, sample) or (…, coil, partition,
+      readout, sample), see `along_trajectory`.
 
     Parameters
     ----------
@@ -59,38 +57,31 @@ def read_mrd(path: str | Path, noise: GivenNoise = NOTHING_GIVEN, group: str | N
         is estimated from k-space. The scaling to the bandwidth of the lines is that of `bandwidth_factor`.
     group
         HDF5 group of the scan, where several hold k-space.
+    trajectory
+        What to use instead of the trajectory of the file.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is neither Cartesian nor echo-planar or multiband, holds no image lines, or lines
-        and header do not fit.
+        If the file cannot be read, is neither Cartesian nor echo-planar and has no trajectory, is multiband, holds no
+        image lines, or lines and header do not fit.
     """
     return mrd_acquisition(*load_scan_group(Path(path), group), noise)
 
 
-def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> Acquisition:
+def mrd_acquisition(
+    file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise, trajectory: GivenTrajectory = NO_TRAJECTORY
+) -> Acquisition:
     """Acquisition from the lines of a file and, where it has none, the noise lines elsewhere; see `read_mrd`."""
     chosen = roles(file)
     lines = chosen.image
-    notes = [*file.header.notes, *chosen.notes, *_checked(file, lines)]
     file.check_places(lines)
-    encodings = [phase_encoding(file, lines, axis) for axis in (1, 2)]
-    rows = [encoding.rows(file, lines) for encoding in encodings]
-    found = readouts(file, lines)
-    dwell, weights, said = dwell_weights(file, lines)
-    found = dataclasses.replace(found, weight=found.weight * weights.unsqueeze(1))
-    notes += [*encodings[0].notes, *encodings[1].notes, *found.notes, *said]
-    names, counters, words = _counters(file, lines, rows, found)
-    notes += words
-    lead = [int(values.max()) + 1 for values in counters]
-    kspace, counts = sort_lines(file, found, counters, lead, rows, encodings)
-    dims = 3 if encodings[1].size > 1 else 2
-    missing = int((counts.flatten(-dims).amax(-1) == 0).sum())
-    if missing:
-        notes.append(f"{missing} of {counts.flatten(-dims)[..., 0].numel()} images have no lines.")
-    counts = _shared(counts, dims)
-    mask, averages = counts > 0, counts if float(counts.max()) > 1 else None
+    cartesian, said = _kind(file, lines, trajectory)
+    if cartesian:
+        acquisition, variance, dwell = on_grid(file, chosen)
+    else:
+        acquisition, variance, dwell = along_trajectory(file, chosen, trajectory), 1.0, file.dwell_us(lines)
+    notes = [*file.header.notes, *chosen.notes, *said, *acquisition.notes]
     own = file.noise_scans()
     if elsewhere is not None:
         place, other = elsewhere
@@ -99,37 +90,22 @@ def mrd_acquisition(file: MrdFile, elsewhere: Elsewhere, noise: GivenNoise) -> A
             notes.append(f"The noise scan is that of {place}.")
     if not (own or noise.scans or noise.covariance is not None) and file.header.noise_measurement:
         notes.append(f"The header names measurement {printable(file.header.noise_measurement)} as its noise scan.")
-    calibration = None
-    if chosen.calibration.size:
-        calibration, words = calibration_kspace(file, lines, chosen.calibration, encodings, kspace)
-        notes += words
-    acquisition = Acquisition(
-        kspace=kspace,
-        noise_covariance=torch.eye(int(kspace.shape[-dims - 1])),
-        sampling=_sampling(mask, dims, encodings),
-        averages=averages,
-        calibration=calibration,
-        geometry=_geometry(file, lines, counters[-1], tuple(kspace.shape[-3:]), dims),
-        spatial_dims=dims,
-        axes=[AXES.get(name, name) for name, n in zip(names, lead, strict=True) if n > 1],
-        source=f"{printable(file.path.name)} (MRD)",
-        notes=tuple(dict.fromkeys(notes)),
-    )
+    acquisition = acquisition.replace(notes=tuple(dict.fromkeys(notes)))
     settled = noise.settled(acquisition, own, dwell_us=dwell, labels=file.labels(int(lines[0])))
     of_kspace = noise.covariance is not None or settled.noise_covariance.source.startswith(ESTIMATED)
-    if found.noise == 1 or of_kspace:
+    if variance == 1 or of_kspace:
         return settled
-    after = f"{found.noise:.3g} after regridding, where fewest samples were averaged"
-    return settled.replace(noise_covariance=settled.noise_covariance.scaled(found.noise, after))
+    after = f"{variance:.3g} after regridding, where fewest samples were averaged"
+    return settled.replace(noise_covariance=settled.noise_covariance.scaled(variance, after))
 
 
-def _checked(file: MrdFile, lines: np.ndarray) -> list[str]:
-    """What is to say about the kind of encoding.
+def _kind(file: MrdFile, lines: np.ndarray, given: GivenTrajectory) -> tuple[bool, list[str]]:
+    """Whether lines lie on a grid, and what is to say about the kind of encoding.
 
     Raises
     ------
     InputError
-        If its lines are no rows of k-space of one slice.
+        If its lines are not of one slice, or their trajectory is not that of the header.
     """
     encoding, name = file.encoding(lines), file.path.name
     if encoding.multiband_factor > 1:
@@ -139,66 +115,44 @@ def _checked(file: MrdFile, lines: np.ndarray) -> list[str]:
             received=f"a multiband factor of {encoding.multiband_factor}",
             remedy="Simultaneous slices are not supported yet: separate them first.",
         )
-    trajectory, has = encoding.trajectory, file.heads.dtype.names or ()
-    with_own = "trajectory_dimensions" in has and bool(file.heads["trajectory_dimensions"][lines].any())
-    unclear = trajectory in ("", "other") and not with_own
-    if trajectory not in ("cartesian", "epi") and not unclear:
-        raise InputError(
-            f"{name} is not Cartesian",
-            expected="the trajectory cartesian or epi",
-            received=trajectory or "lines with trajectories of their own",
-            remedy="Grid the data first, or build an Acquisition from gridded k-space.",
-        )
-    if unclear:
+    trajectory, own = encoding.trajectory, bool(file.n_coordinates(lines).any())
+    if trajectory not in ("cartesian", "epi"):
+        if own or given.source is not None or trajectory not in ("", "other"):
+            return False, []
         said = f"the trajectory {trajectory}" if trajectory else "no trajectory"
-        return [f"The header gives {said}, the lines none: read as Cartesian."]
+        _check_nothing_given(given, f"{said} in the header of {name}")
+        return True, [f"The header gives {said}, the lines none: read as Cartesian."]
+    _check_nothing_given(given, f"the trajectory {trajectory} in the header of {name}")
+    notes = []
     if trajectory == "epi":
-        return ["Echo-planar lines: the phase between odd and even ones is left as it is. It moves signal, not noise."]
-    return []
+        notes += [
+            "Echo-planar lines: the phase between odd and even ones is left as it is. It moves signal, not noise."
+        ]
+    if own:
+        _check_straight(file, lines, trajectory)
+        notes.append(f"Lines have coordinates, the header says {trajectory}: read as such, coordinates were not used.")
+    return True, notes
 
 
-def _counters(
-    file: MrdFile, lines: np.ndarray, rows: list[np.ndarray], found: Readouts
-) -> tuple[list[str], list[np.ndarray], list[str]]:
-    """Names of the leading axes, the number of each line along them, and what is to say about it."""
-    names, notes = list(IMAGE_COUNTERS), []
-    counters = [numbered(file, lines, name) for name in names]
-
-    def repeated() -> Repeats:
-        return repeats(np.unique(np.stack([*counters, *rows]), axis=1, return_inverse=True)[1].ravel(), found)
-
-    again = repeated()
-    for name in AVERAGED:
-        numbers = numbered(file, lines, name)
-        if again.out_of_phase(numbers):
-            names.insert(-1, name)
-            counters.insert(-1, numbers)
-            again = repeated()
-            notes.append(f"Lines of {int(numbers.max()) + 1} {name}s are out of phase: kept apart, as an axis.")
-    if again.out_of_phase(np.arange(len(lines))):
-        notes.append(
-            "In doubt: lines of one place are out of phase, and no counter tells them apart. They are averaged."
+def _check_nothing_given(given: GivenTrajectory, received: str) -> None:
+    if given.anything:
+        raise InputError(
+            "a trajectory is given for Cartesian lines",
+            expected="a header with a radial, spiral or other trajectory",
+            received=received,
+            remedy="Leave --trajectory, --trajectory-unit and --matrix out, or correct the header.",
         )
-    return names, counters, notes
 
 
-def _sampling(mask: Tensor, dims: int, encodings: list[PhaseEncoding]) -> Grid:
-    """With what was encoded, by lines and limits."""
-    limits = [(encoding.first, encoding.last + 1) for encoding in reversed(encodings[: dims - 1])]
-    return Grid(mask, dims, encoded_extent(mask, dims, [*limits, None]))
-
-
-def _shared(counts: Tensor, dims: int) -> Tensor:
-    """Counts without leading axes where all images share them."""
-    images = counts.reshape(-1, *counts.shape[-dims:])
-    return images[0] if bool((images == images[0]).all()) else counts
-
-
-def _geometry(file: MrdFile, lines: np.ndarray, slices: np.ndarray, shape: tuple[int, ...], dims: int) -> Geometry:
-    heads = file.heads[[lines[np.argmax(slices == s)] for s in range(int(slices.max()) + 1)]]
-    encoding = file.encoding(lines)
-    if dims == 2:
-        return mrd_geometry(encoding, (len(heads), shape[-2], shape[-1]), heads)
-    volume = mrd_geometry(encoding, (shape[-3], shape[-2], shape[-1]), heads[:1])
-    # Several slabs lie apart from each other: no single affine.
-    return volume if len(heads) == 1 else Geometry(volume.voxel_size)
+def _check_straight(file: MrdFile, lines: np.ndarray, trajectory: str) -> None:
+    """Raise if a line is no row of k-space: more than one of its coordinates varies."""
+    known = lines[file.n_coordinates(lines) > 1]
+    for number, coordinates in zip(known.tolist(), file.trajectory(known), strict=True):
+        varying = np.ptp(coordinates, axis=0) > ROW * np.ptp(coordinates)
+        if coordinates.shape[1] <= 3 and varying.sum() > 1:
+            raise InputError(
+                f"header and lines of {file.path.name} do not agree",
+                expected=f"rows of k-space: the header says {trajectory}",
+                received=f"line {number}, along which {int(varying.sum())} of its coordinates vary",
+                remedy="Correct the trajectory of the header: radial, spiral or other.",
+            )

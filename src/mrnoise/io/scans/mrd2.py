@@ -131,6 +131,7 @@ def _fill(record: Any, line: Any, path: Path) -> None:
     numbers = {name: getattr(head, name) or 0 for name in WHOLE}
     counters = {name: getattr(head.idx, name) or 0 for name in COUNTERS}
     numbers |= {"number_of_samples": n_samples, "active_channels": n_coils, "available_channels": n_coils}
+    numbers["trajectory_dimensions"] = line.trajectory.shape[0]
     for part, values in ((old, numbers), (old["idx"], counters)):
         for name, value in values.items():
             if value > np.iinfo(part.dtype[name]).max:
@@ -149,7 +150,7 @@ def _fill(record: Any, line: Any, path: Path) -> None:
         if channel < MASK_BITS:
             old["channel_mask"][channel // 64] |= np.uint64(1 << channel % 64)
     record["data"] = np.ascontiguousarray(line.data, np.complex64).view(np.float32).ravel()
-    record["traj"] = np.zeros(0, np.float32)
+    record["traj"] = np.ascontiguousarray(line.trajectory.T, np.float32).ravel()
 
 
 def _header(header: Any) -> Iterator[str]:

@@ -40,6 +40,7 @@ DEFAULT_BANDWIDTH = 0.793
 STEPS = ("kspace_encode_step_1", "kspace_encode_step_2")
 COUNTERS = (*STEPS, "repetition", "set", "phase", "contrast", "slice", "average", "segment")
 WHOLE = ("active_channels", "number_of_samples", "center_sample", "discard_pre", "discard_post", "encoding_space_ref")
+TRAJECTORY, DIMENSIONS = "traj", "trajectory_dimensions"
 PLACE = ("position", "read_dir", "phase_dir", "slice_dir")
 HEAD: dict[str, tuple[str, tuple[int, ...]]] = {
     "flags": ("u", ()),
@@ -59,7 +60,7 @@ class Numbers(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MrdFile:
-    """Header, line heads (line,) and the numbers of each line, of an MRD file or what reads as one.
+    """Header, line heads (line,), numbers and coordinates of each line, of an MRD file or what reads as one.
 
     Samples are read when they are asked for.
     """
@@ -69,12 +70,39 @@ class MrdFile:
     heads: np.ndarray
     numbers: Numbers
     noise_notes: tuple[str, ...] = ()
+    coordinates: Numbers | None = None
 
     def samples(self, lines: np.ndarray) -> Iterator[np.ndarray]:
         """Samples (coil, sample) of these lines, one line after the other."""
         shapes = (self.heads[name][lines].tolist() for name in ("active_channels", "number_of_samples"))
         for *shape, values in zip(*shapes, self.numbers.read(lines), strict=True):
             yield np.ascontiguousarray(values, np.float32).view(np.complex64).reshape(shape)
+
+    def n_coordinates(self, lines: np.ndarray) -> np.ndarray:
+        """Coordinates that each sample of these lines has; 0: the line has no trajectory."""
+        if self.coordinates is None:
+            return np.zeros(len(lines), np.int64)
+        return np.asarray(self.heads[DIMENSIONS][lines].astype(np.int64))
+
+    def trajectory(self, lines: np.ndarray) -> Iterator[np.ndarray]:
+        """Coordinates (sample, dimension) of these lines as the file has them, one line after the other.
+
+        Raises
+        ------
+        InputError
+            If a line has not as many as its head says.
+        """
+        assert self.coordinates is not None
+        shapes = zip(self.heads["number_of_samples"][lines].tolist(), self.n_coordinates(lines).tolist(), strict=True)
+        for number, shape, values in zip(lines.tolist(), shapes, self.coordinates.read(lines), strict=True):
+            if values.dtype.kind not in "fiu" or values.size != shape[0] * shape[1]:
+                raise InputError(
+                    f"the trajectory of line {number} of {self.path.name} is damaged",
+                    expected=f"{shape[1]} coordinates of each of {shape[0]} samples",
+                    received=f"{values.size} numbers of type {values.dtype}",
+                    remedy="Convert the raw data again.",
+                )
+            yield values.reshape(shape)
 
     @cached_property
     def profiles(self) -> list[np.ndarray]:
@@ -263,7 +291,8 @@ def load_mrd(path: Path, group: str) -> MrdFile:
     """
     with opened_hdf5(path) as file:
         header, data = text(file, f"{group}/xml"), _checked(get(file, f"{group}/data"), path)
-        heads, numbers = fields_and_lists(data, "head", "data")
+        own = [TRAJECTORY] if _has_trajectory(data.dtype) else []
+        heads, (numbers, *coordinates) = fields_and_lists(data, "head", ["data", *own])
     if header is None:
         raise InputError(
             f"{path.name} has no MRD header",
@@ -281,7 +310,15 @@ def load_mrd(path: Path, group: str) -> MrdFile:
             received=f"{numbers.counts[line]} numbers of type {numbers.dtype}",
             remedy="Convert the raw data again.",
         )
-    return MrdFile(path, parse_header(header, path), heads, numbers)
+    return MrdFile(path, parse_header(header, path), heads, numbers, coordinates=next(iter(coordinates), None))
+
+
+def _has_trajectory(record: np.dtype) -> bool:
+    """Whether lines may have coordinates: some writers leave no place for them."""
+    head = record["head"]
+    if TRAJECTORY not in (record.names or ()) or DIMENSIONS not in (head.names or ()):
+        return False
+    return head[DIMENSIONS].kind in "iu" and head[DIMENSIONS].shape == ()
 
 
 def _checked(data: h5py.Dataset | None, path: Path) -> h5py.Dataset:

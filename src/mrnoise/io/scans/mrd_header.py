@@ -68,7 +68,8 @@ class Limits:
 class Encoding:
     """How the lines of one encoding space lie in k-space.
 
-    ``trajectory`` is in small letters, ``trajectoryDescription`` holds its numbers by name.
+    ``trajectory`` is in small letters, ``trajectoryDescription`` holds its numbers by name, ``identifier`` says what
+    they are.
     """
 
     encodedSpace: Space
@@ -78,6 +79,7 @@ class Encoding:
     trajectoryDescription: dict[str, float]
     calibrationMode: str
     multiband_factor: int
+    identifier: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class _Reader:
             dict(self.parameters(description)),
             (_text(parallel, "calibrationMode") or "").lower(),
             self.whole(_child(parallel, "multiband"), "multiband_factor") or 1,
+            _text(description, "identifier") or "",
         )
 
     def space(self, element: Element, name: str) -> Space | None:

@@ -19,6 +19,8 @@ from mrnoise.io.scans.mrd_file import (
 
 # What an image is numbered by.
 IMAGE_COUNTERS = ("repetition", "set", "phase", "contrast", "slice")
+# What an acquisition calls the axis of each counter.
+AXES = {"repetition": "frame", "contrast": "echo"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from mrnoise.io.scans.scan_arrays import ScanArrays, chosen_arrays, unused
 from mrnoise.sampling import Grid
 
 KIND = "npz"
+TRAJECTORY = ("trajectory", "density", "image_shape")
 SAVE_AGAIN = "The file may be truncated or hold pickled objects; write it again with numpy."
 
 
@@ -67,6 +68,31 @@ def npz_noise(path: Path) -> np.ndarray:
         received=", ".join(names) if names else "an empty archive",
         remedy="Rename the array: numpy.savez(path, noise=...).",
     )
+
+
+def npz_trajectory(path: Path) -> dict[str, np.ndarray]:
+    """The arrays ``trajectory``, ``density`` and ``image_shape`` of an archive, as far as there are any.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds no trajectory.
+    """
+    found = {}
+    with reading(path, "an npz archive of numeric arrays", SAVE_AGAIN), np.load(path, allow_pickle=False) as archive:
+        names = archive.files
+        for name in TRAJECTORY:
+            if name in names:
+                _check_declared(archive.zip, name, path)
+                found[name] = check_kind(archive[name], name, path, "fiu")
+    if "trajectory" not in found:
+        raise InputError(
+            f"{path.name} holds no trajectory",
+            expected="an array named trajectory",
+            received=", ".join(names) if names else "an empty archive",
+            remedy="Rename the array: numpy.savez(path, trajectory=...).",
+        )
+    return found
 
 
 def npy_array(path: Path) -> np.ndarray:

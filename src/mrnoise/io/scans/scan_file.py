@@ -17,10 +17,11 @@ from mrnoise.files.heaps import check_heaps
 from mrnoise.files.opening import opened_hdf5, reading
 from mrnoise.files.text import printable
 from mrnoise.io.scans.axis_order import parsed_axes
-from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise
+from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise, bart_samples
 from mrnoise.io.scans.covariance_file import read_covariance
 from mrnoise.io.scans.fastmri import fastmri_arrays, fastmri_noise
 from mrnoise.io.scans.given_noise import GivenNoise
+from mrnoise.io.scans.given_trajectory import GivenTrajectory, parsed_matrix
 from mrnoise.io.scans.matlab import START as MATLAB
 from mrnoise.io.scans.matlab import matlab_arrays, matlab_noise
 from mrnoise.io.scans.mrd import mrd_acquisition, read_mrd
@@ -32,6 +33,7 @@ from mrnoise.io.scans.npz import npy_array, npy_arrays, npz_arrays, npz_noise
 from mrnoise.io.scans.scan_arrays import ScanArrays
 from mrnoise.io.scans.scan_of_arrays import noise_scan, scan_of
 from mrnoise.io.scans.twix import is_twix, load_twix, load_twix_noise
+from mrnoise.sampling import Trajectory
 
 MRD, MRD2, TWIX = "MRD", "MRD v2", "twix"
 # Readers of arrays: of a scan, and of a noise scan, by the name of the format.
@@ -58,6 +60,9 @@ def read(
     drop_coils: Sequence[int] | Literal["auto"] = (),
     group: str | None = None,
     axes: str | Sequence[str] | None = None,
+    trajectory: str | Path | Trajectory | None = None,
+    matrix: str | Sequence[int] | None = None,
+    trajectory_unit: str | None = None,
 ) -> Acquisition:
     """Acquisition from a file: MRD, Siemens raw data (twix), or arrays in HDF5 (fastMRI), npz, npy, MATLAB, BART.
 
@@ -80,6 +85,16 @@ def read(
         Names of all axes of an array, as they lie in the file: "slice,ky,kx,coil", of slice, frame, echo, set, phase,
         average, coil, kz, ky and kx. Images are those of the order (..., coil, [kz,] ky, kx); averages are averaged.
         ``None``: those that file or format give, or that follow from a noise scan, a mask or coil maps beside it.
+    trajectory
+        Where the samples lie: a file of BART's ``traj`` (.cfl), an array (dimension, *samples) or (*samples, dimension)
+        in an npy file, the arrays ``trajectory``, ``density`` and ``image_shape`` of an npz file, or a `Trajectory`.
+        K-space is then (..., coil, *samples); of an MRD or twix file one readout for each line of an image.
+    matrix
+        Of the image of a trajectory, "128,128" or numbers, (y, x) or (z, y, x). ``None``: that of file or header, else
+        the one that the trajectory resolves.
+    trajectory_unit
+        "cycles/fov", "cycles/voxel", "radians/voxel", "1/m" or "cycles/encoded-fov". ``None``: that of the format, or
+        the only one in which the trajectory ends near the edge of k-space.
     noise_covariance
         Ψ instead of a noise scan: a (coil, coil) tensor, or a file that holds one (.npy, .npz, or text with commas),
         total complex variance in squared units of this k-space. It is taken as it is.
@@ -119,11 +134,13 @@ def read(
             remedy="Leave out the one that is not of this scan.",
         )
     scans = () if noise is None else _noise_scans(Path(noise))
-    matrix, source = noise_covariance, "given"
-    if isinstance(matrix, str | Path):
-        file = Path(matrix)
-        matrix, source = read_covariance(file), f"given by {printable(file.name)}"
-    given = GivenNoise(scans, matrix, source, drop_coils)
+    covariance, source = noise_covariance, "given"
+    if isinstance(covariance, str | Path):
+        file = Path(covariance)
+        covariance, source = read_covariance(file), f"given by {printable(file.name)}"
+    given = GivenNoise(scans, covariance, source, drop_coils)
+    where = Path(trajectory) if isinstance(trajectory, str | Path) else trajectory
+    positions = GivenTrajectory(where, parsed_matrix(matrix), trajectory_unit)
     if group is not None and form in ARRAYS:
         raise InputError(
             f"{path.name} has no groups",
@@ -132,7 +149,8 @@ def read(
             remedy="Leave the group out.",
         )
     if form in ARRAYS:
-        return scan_of(ARRAYS[form][0](path), given, names)
+        reader = bart_samples if form == "BART" and where is not None else ARRAYS[form][0]
+        return scan_of(reader(path), given, names, positions)
     if names is not None:
         raise InputError(
             f"{path.name} is a file of the kind {form}, which says itself where each line belongs",
@@ -141,13 +159,13 @@ def read(
             remedy="Leave --axes out.",
         )
     if form == MRD:
-        return read_mrd(path, given, group)
+        return read_mrd(path, given, group, positions)
     if form == TWIX:
-        acquisition = mrd_acquisition(*load_twix(path, group), given)
+        acquisition = mrd_acquisition(*load_twix(path, group), given, positions)
         return acquisition.replace(source=f"{printable(path.name)} ({TWIX})")
     with tempfile.TemporaryDirectory() as folder:
         new, notes = as_version1(path, Path(folder))
-        acquisition = read_mrd(new, given, group)
+        acquisition = read_mrd(new, given, group, positions)
     said = (*acquisition.notes, *notes)
     return acquisition.replace(source=f"{printable(path.name)} ({MRD2})", notes=said)
 

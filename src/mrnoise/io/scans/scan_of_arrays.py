@@ -19,6 +19,7 @@ from mrnoise.io.scans.axis_layout import Layout, averaged, line_mask, same_for_a
 from mrnoise.io.scans.axis_order import SPATIAL, Evidence, axis_order, plausible
 from mrnoise.io.scans.complex_arrays import alternating, as_tensor, noise_samples, numbers, paired
 from mrnoise.io.scans.given_noise import GivenNoise
+from mrnoise.io.scans.given_trajectory import NO_TRAJECTORY, GivenTrajectory
 from mrnoise.io.scans.noise_lines import clean_samples, copied, no_noise
 from mrnoise.io.scans.noise_scan import NoiseScan
 from mrnoise.io.scans.scan_arrays import ScanArrays, geometry_of, spatial_dims
@@ -27,7 +28,12 @@ from mrnoise.sampling import Grid, encoded_extent
 from mrnoise.sampling.extent import Limits
 
 
-def scan_of(arrays: ScanArrays, noise: GivenNoise, axes: tuple[str, ...] | None) -> Acquisition:
+def scan_of(
+    arrays: ScanArrays,
+    noise: GivenNoise,
+    axes: tuple[str, ...] | None,
+    trajectory: GivenTrajectory = NO_TRAJECTORY,
+) -> Acquisition:
     """Acquisition from the arrays of a file.
 
     Parameters
@@ -38,6 +44,8 @@ def scan_of(arrays: ScanArrays, noise: GivenNoise, axes: tuple[str, ...] | None)
         What to use instead of its own ``noise`` or ``noise_covariance``. Without any, Ψ is estimated from k-space.
     axes
         Names of all axes of k-space; ``None``: those of the file, else what `axis_order` finds.
+    trajectory
+        What to use instead of its own ``trajectory``.
 
     Raises
     ------
@@ -47,8 +55,15 @@ def scan_of(arrays: ScanArrays, noise: GivenNoise, axes: tuple[str, ...] | None)
     path = arrays.path
     values = {name: numbers(array, name, path) for name, array in arrays.values.items() if name != "axes"}
     noise = _with_own_covariance(noise, values, path)
-    if "trajectory" in values:
-        return _settled(along_trajectory(values, arrays, axes), noise, values, path)
+    if "trajectory" in values or trajectory.source is not None:
+        return _settled(along_trajectory(values, arrays, axes, trajectory), noise, values, path)
+    if trajectory.anything:
+        raise InputError(
+            f"{path.name} holds no trajectory",
+            expected="a matrix or a unit beside a trajectory",
+            received="samples on a grid",
+            remedy="Give the trajectory too, --trajectory FILE, or leave both out.",
+        )
     raw = _complex(values["kspace"], axes or arrays.axes, path)
     names, note = _names(raw.shape, values, arrays, noise, axes)
     layout = Layout(names, raw.shape)

@@ -12,21 +12,28 @@ from mrnoise.acquisition import Acquisition, Geometry
 from mrnoise.errors import InputError
 from mrnoise.files.text import printable
 from mrnoise.io.scans.complex_arrays import as_tensor
+from mrnoise.io.scans.given_trajectory import Coordinates, GivenTrajectory
 from mrnoise.io.scans.scan_arrays import ScanArrays, geometry_of
+from mrnoise.io.scans.trajectory_units import CYCLES, ImageSpace, in_cycles, matrix_of
 from mrnoise.sampling import Trajectory
 
 
-def along_trajectory(values: Mapping[str, np.ndarray], arrays: ScanArrays, axes: tuple[str, ...] | None) -> Acquisition:
-    """Acquisition from ``kspace`` (..., coil, *samples) and ``trajectory`` (dimension, *samples), its Ψ to be found."""
+def along_trajectory(
+    values: Mapping[str, np.ndarray], arrays: ScanArrays, axes: tuple[str, ...] | None, given: GivenTrajectory
+) -> Acquisition:
+    """Acquisition from ``kspace`` (..., coil, *samples) and a trajectory (dimension, *samples), its Ψ to be found.
+
+    The trajectory is the one given, else that of the arrays.
+    """
     path = arrays.path
     if axes is not None:
         raise InputError(
-            f"{path.name} holds a trajectory, whose samples are no axes of a grid",
+            f"{path.name} is read along a trajectory, whose samples are no axes of a grid",
             expected="kspace (..., coil, *samples) with trajectory (dimension, *samples)",
             received=f"the axes {', '.join(axes)}",
             remedy="Leave --axes out.",
         )
-    trajectory = _trajectory(values, path)
+    trajectory, notes = _trajectory(given.read() or _of_file(values, path, given))
     kspace, coil = as_tensor(values["kspace"]), -trajectory.sample_ndim - 1
     maps, names = values.get("coil_maps"), arrays.values.get("axes")
     return Acquisition(
@@ -38,19 +45,35 @@ def along_trajectory(values: Mapping[str, np.ndarray], arrays: ScanArrays, axes:
         source=f"{printable(path.name)} ({arrays.kind})",
         axes=None if names is None else [str(name) for name in np.atleast_1d(names)],
         sampling=trajectory,
-        notes=arrays.notes,
+        notes=(*arrays.notes, *notes),
     )
 
 
-def _trajectory(values: Mapping[str, np.ndarray], path: Path) -> Trajectory:
-    given = values.get("image_shape")
-    if given is None or given.dtype.kind not in "iu" or given.ndim != 1:
+def _of_file(values: Mapping[str, np.ndarray], path: Path, given: GivenTrajectory) -> Coordinates:
+    """The trajectory of the arrays, which is in cycles per field of view unless another unit is given."""
+    shape = values.get("image_shape")
+    if shape is not None and (shape.dtype.kind not in "iu" or shape.ndim != 1):
         raise InputError(
-            f"{path.name} holds a trajectory without its matrix",
-            expected="an array image_shape of whole numbers, (y, x) or (z, y, x)",
-            received="none" if given is None else f"{given.dtype}, shape {given.shape}",
-            remedy="Save it too: numpy.savez(path, ..., image_shape=[220, 220]).",
+            f"image_shape in {path.name} is no matrix",
+            expected="whole numbers, (y, x) or (z, y, x)",
+            received=f"{shape.dtype}, shape {shape.shape}",
+            remedy="Correct it, or leave it out and give --matrix.",
         )
-    shape = tuple(int(n) for n in given)
-    density = as_tensor(values["density"]) if "density" in values else None
-    return Trajectory(as_tensor(values["trajectory"]), shape, density)
+    matrix = None if shape is None else tuple(int(n) for n in shape)
+    coordinates, unit = values["trajectory"], given.unit or CYCLES
+    return Coordinates(coordinates, values.get("density"), given.matrix or matrix, unit, printable(path.name))
+
+
+def _trajectory(found: Coordinates) -> tuple[Trajectory, tuple[str, ...]]:
+    """With the matrix and in the unit that are known, and what is to be said of what was not."""
+    values, matrix = found.values, found.matrix
+    density = None if found.density is None else as_tensor(found.density)
+    if matrix is None:
+        matrix = matrix_of(values, found.unit, found.source)
+        size = " × ".join(map(str, matrix))
+        said = f"The matrix {size} is the one that the trajectory resolves; --matrix gives another one."
+        return Trajectory(as_tensor(values), matrix, density), (said,)
+    if found.unit == CYCLES or len(matrix) != len(values):
+        return Trajectory(as_tensor(values), matrix, density), ()
+    coordinates, space, said = in_cycles(values, [ImageSpace(matrix)], found.unit, found.source)
+    return Trajectory(as_tensor(coordinates), space.shape, density), (said,)
