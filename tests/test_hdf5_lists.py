@@ -32,7 +32,8 @@ def written(path, values, userblock=0, **layout):
 
 def read(path):
     with h5py.File(path) as file:
-        return fields(file["scan/data"], "head"), *fields_and_lists(file["scan/data"], "head", ["data"])
+        heads, (lists,) = fields_and_lists(file["scan/data"], "head", ["data"])
+        return fields(file["scan/data"], "head"), heads, lists
 
 
 @pytest.mark.parametrize(

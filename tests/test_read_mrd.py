@@ -405,7 +405,7 @@ def bad_files(folder, rng):
     yield "broken header", lines(), "<ismrmrdHeader", "header of .* cannot be used"
     yield "other header", lines(), "<a/>", "header of .* cannot be used"
     yield "matrix 0", lines(), header((1, 0, OVERSAMPLED)), "above zero"
-    yield "radial", lines(), header().replace("cartesian", "radial"), "not Cartesian.*radial"
+    yield "radial", lines(), header().replace("cartesian", "radial"), "does not say where its samples lie"
     yield "noise only", lines()[:1], header(), "no image lines.*noise="
     yield "row", lines(line(nan, 99)), header(), "phase encodings.*99"
     yield "too long", lines(), header((1, NY, 16)), "does not fit the encoded matrix.*24 samples"

@@ -66,7 +66,7 @@ def read_mrd(
         If the file cannot be read, is neither Cartesian nor echo-planar and has no trajectory, is multiband, holds no
         image lines, or lines and header do not fit.
     """
-    return mrd_acquisition(*load_scan_group(Path(path), group), noise)
+    return mrd_acquisition(*load_scan_group(Path(path), group), noise, trajectory)
 
 
 def mrd_acquisition(

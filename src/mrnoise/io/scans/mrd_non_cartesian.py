@@ -49,6 +49,7 @@ def along_trajectory(file: MrdFile, chosen: Roles, given: GivenTrajectory) -> Ac
     images = lines[_order(file, lines, counters, lead, by_step=given.source is None)]
     partitions = phase_encoding(file, lines, 2)
     found = positions(file, images, given, partitions.size > 1)
+    kept = slice(kept.start, min(kept.stop, found.values.shape[-1]))
     values = found.values[..., kept]
     stacked = partitions.size > 1 and len(values) == 2
     spaces = _spaces(file.encoding(lines), found.matrix, len(values), stacked)
@@ -148,8 +149,8 @@ def _spaces(encoding: Encoding, matrix: tuple[int, ...] | None, dims: int, stack
                 received=",".join(map(str, matrix)),
                 remedy="Give one number for each axis of the image.",
             )
-        return [ImageSpace(matrix[-dims:], fov, encoded_fov)]
-    return [ImageSpace(shape, fov, encoded_fov) for shape in dict.fromkeys((resolved, sizes[1]))]
+        return [ImageSpace(matrix[-dims:], fov, encoded_fov, resolved)]
+    return [ImageSpace(shape, fov, encoded_fov, resolved) for shape in dict.fromkeys((resolved, sizes[1]))]
 
 
 def _samples(file: MrdFile, images: np.ndarray, kept: slice) -> Tensor:

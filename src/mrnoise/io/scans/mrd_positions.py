@@ -25,7 +25,8 @@ class Positions:
     Parameters
     ----------
     values
-        (dimension, readout, sample), (y, x) or (z, y, x), samples to be discarded counted.
+        (dimension, readout, sample), (y, x) or (z, y, x), samples to be discarded counted; a readout may be shorter
+        than its line.
     density
         (readout, sample) in any unit; ``None``: not known.
     unit
@@ -128,7 +129,7 @@ def _meaning(
     z = density = None
     notes = []
     if len(rest):
-        if np.ptp(rest[0]) <= nothing:
+        if np.ptp(rest[0]) <= max(SAME * np.abs(rest[0]).max(), nothing if rest[0].min() <= 0 else 0.0):
             notes.append("The third coordinate is the same everywhere and was not used.")
         elif len(rest) > 1 or volume or rest[0].min() < 0:
             z = rest[0]

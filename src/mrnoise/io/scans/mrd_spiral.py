@@ -89,12 +89,12 @@ def described_spiral(encoding: Encoding, name: str) -> Spiral:
     missing = [word for word, value in zip(WORDS, numbers, strict=True) if value is None or not value > 0]
     several = known.get("fov_coefficients", 1) != 1
     if encoding.identifier != IDENTIFIER or missing or several:
-        lacking = f"{', '.join(missing)} missing or not above zero" if missing else "fields of view that vary with k"
-        received = (
-            f"a description by {encoding.identifier}, {lacking}"
-            if encoding.identifier == IDENTIFIER
-            else (f"a description by {encoding.identifier}" if encoding.identifier else "neither")
-        )
+        received = f"the trajectory {encoding.trajectory or 'of no kind'}, without a description of it"
+        if encoding.identifier == IDENTIFIER:
+            lacking = f"{', '.join(missing)} missing or not above zero" if missing else "a field of view varying with k"
+            received = f"such a description, {lacking}"
+        elif encoding.identifier:
+            received = f"the trajectory {encoding.trajectory}, described by {encoding.identifier}"
         raise InputError(
             f"{name} does not say where its samples lie",
             expected=f"coordinates of each line, or a trajectoryDescription by {IDENTIFIER} with {', '.join(WORDS)} "

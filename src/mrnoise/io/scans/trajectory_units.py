@@ -12,7 +12,7 @@ from mrnoise.errors import InputError
 
 CYCLES = "cycles/fov"
 UNITS = (CYCLES, "cycles/encoded-fov", "cycles/voxel", "radians/voxel", "1/m")
-# A unit may be meant where it makes the trajectory end at such a part of k-space; one near the edge goes first.
+# A unit may be meant where it makes the trajectory end at such a part of k-space; near the edge, along all axes, first.
 POSSIBLE, NEAR = (0.75, 1.1), (0.97, 1.01)
 
 
@@ -28,11 +28,14 @@ class ImageSpace:
         Its field of view; ``None``: not known.
     encoded_fov_mm
         Another one that coordinates may refer to, that with oversampling.
+    resolved
+        The matrix whose voxels coordinates may refer to; ``None``: that of the image.
     """
 
     shape: tuple[int, ...]
     fov_mm: tuple[float, ...] | None = None
     encoded_fov_mm: tuple[float, ...] | None = None
+    resolved: tuple[int, ...] | None = None
 
     @property
     def factors(self) -> dict[str, tuple[float, ...]]:
@@ -41,18 +44,16 @@ class ImageSpace:
         if self.fov_mm is not None and self.encoded_fov_mm is not None and self.encoded_fov_mm != self.fov_mm:
             pairs = zip(self.fov_mm, self.encoded_fov_mm, strict=True)
             found["cycles/encoded-fov"] = tuple(own / encoded for own, encoded in pairs)
-        found["cycles/voxel"] = tuple(float(n) for n in self.shape)
-        found["radians/voxel"] = tuple(n / (2 * math.pi) for n in self.shape)
+        voxels = self.resolved or self.shape
+        found["cycles/voxel"] = tuple(float(n) for n in voxels)
+        found["radians/voxel"] = tuple(n / (2 * math.pi) for n in voxels)
         if self.fov_mm is not None:
             found["1/m"] = tuple(length / 1000 for length in self.fov_mm)
         return found
 
-    def parts(self, reach: Sequence[float]) -> dict[str, float]:
-        """Where coordinates up to ``reach`` along each axis end in each unit, as a part of k-space."""
-        return {
-            unit: max(2 * r * f / n for r, f, n in zip(reach, factor, self.shape, strict=True))
-            for unit, factor in self.factors.items()
-        }
+    def parts(self, reach: Sequence[float], unit: str) -> list[float]:
+        """Where coordinates up to ``reach`` end in this unit, as a part of k-space along each axis."""
+        return [2 * r * f / n for r, f, n in zip(reach, self.factors[unit], self.shape, strict=True)]
 
 
 def in_cycles(
@@ -125,7 +126,7 @@ def _chosen(
     """The image that is meant, the unit, and a sentence."""
     if unit is not None:
         for space in spaces:
-            if unit in space.factors and space.parts(reach)[unit] <= POSSIBLE[1]:
+            if unit in space.factors and max(space.parts(reach, unit)) <= POSSIBLE[1]:
                 return space, unit, f"The trajectory is in {unit}, as given: it ends at {_reached(reach)}."
         if unit not in spaces[0].factors:
             raise InputError(
@@ -136,9 +137,9 @@ def _chosen(
             )
         return spaces[0], unit, ""
     for space in spaces:
-        parts = space.parts(reach)
-        for low, high in (NEAR, POSSIBLE):
-            found = [name for name, part in parts.items() if low <= part <= high]
+        parts = {name: space.parts(reach, name) for name in space.factors}
+        for ends, (low, high) in ((min, NEAR), (max, NEAR), (max, POSSIBLE)):
+            found = [name for name, part in parts.items() if low <= ends(part) and max(part) <= high]
             if len(found) == 1:
                 return space, found[0], f"The trajectory was read as {found[0]}: it ends at {_reached(reach)}."
     edges = [
