@@ -13,7 +13,9 @@ import mrnoise
 from mrnoise import Acquisition, Geometry, NoiseCovariance, g_factor, noise_map, roi_std
 from mrnoise.acquisition import noise_covariance_from_scan
 from mrnoise.closed_form import fully_sampled_std, sense_std
+from mrnoise.encoding import Nufft
 from mrnoise.fourier import to_image, to_kspace
+from mrnoise.io import read
 from mrnoise.io.scans.noise_scan import bandwidth_factor
 from mrnoise.measurement import (
     contrast_to_noise,
@@ -22,7 +24,7 @@ from mrnoise.measurement import (
     point_spread,
     roi_difference,
 )
-from mrnoise.reconstruction import RootSumOfSquares, Sense, ZeroFilled
+from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense, ZeroFilled
 from mrnoise.sampling import Trajectory, equispaced, radial
 from mrnoise.simulation import random_noise_covariance, simulated_head
 
@@ -311,6 +313,94 @@ def test_c22_trajectories():
     zero, one = torch.zeros(1, 8, 7) + 0j, torch.ones(1, 8, 7) + 0j
     a = dense_encoding(Acquisition(zero, torch.eye(1), coil_maps=one, sampling=Trajectory(k, (8, 7))))
     torch.testing.assert_close(a.mH @ a, torch.eye(56, dtype=a.dtype))
+
+
+OTHERS = (24, 20)
+
+
+def by_bart(image, k, folder):
+    write_cfl(folder / "t", np.stack([k[1], k[0], 0 * k[0]])[..., None])
+    write_cfl(folder / "x", image.T)
+    subprocess.run(["bart", "nufft", "t", "x", "y"], cwd=folder, check=True)
+    return read_cfl(folder / "y").squeeze()
+
+
+def by_sigpy(image, k, _):
+    return pytest.importorskip("sigpy").nufft(image, k.T, oversamp=2, width=8)
+
+
+def by_mri_nufft(image, k, _):
+    operator = pytest.importorskip("mrinufft").get_operator("finufft")
+    samples = (k / np.array(OTHERS)[:, None]).T.astype(np.float32)
+    return 2 * operator(samples, OTHERS).op(image.astype(np.complex64))
+
+
+def by_torchkbnufft(image, k, _):
+    package = pytest.importorskip("torchkbnufft")
+    transform = package.KbNufft(OTHERS, tuple(4 * n for n in OTHERS), numpoints=8).to(torch.complex128)
+    omega = torch.from_numpy(2 * np.pi * k / np.array(OTHERS)[:, None])
+    return transform(torch.from_numpy(image)[None, None], omega).flatten().numpy() / image.size**0.5
+
+
+def by_mrpro(image, k, _):
+    package = pytest.importorskip("mrpro", exc_type=ImportError)
+    size = package.data.SpatialDimension
+    k = torch.from_numpy(2 * k).float().reshape(2, 1, 1, 1, 1, -1)  # twice as wide a field of view
+    trajectory = package.data.KTrajectory(kz=torch.zeros(1, 1, 1, 1, 1), ky=k[0], kx=k[1])
+    encoded = size(1, *(2 * n for n in OTHERS))
+    operator = package.operators.FourierOp(size(1, *OTHERS), encoded, trajectory)
+    return 2 * operator(torch.from_numpy(image).to(torch.complex64)[None, None, None])[0].flatten().numpy()
+
+
+@pytest.mark.parametrize("program", [by_bart, by_sigpy, by_mri_nufft, by_torchkbnufft, by_mrpro])
+def test_c23_trajectories_of_other_programs(program, tmp_path):
+    """Samples of one image at the same places, in the unit, order and scale of each."""
+    if program is by_bart and shutil.which("bart") is None:
+        pytest.skip("BART is not installed")
+    image = gaussian(*OTHERS).numpy()
+    k = np.random.default_rng(4).uniform(-1, 1, (2, 40)) * np.array([[10], [8]])
+    acq = Acquisition(
+        torch.zeros(1, 40) + 0j,
+        torch.eye(1),
+        coil_maps=torch.ones(1, *OTHERS) + 0j,
+        sampling=Trajectory(torch.from_numpy(k), OTHERS),
+    )
+    ours = (dense_encoding(acq) @ torch.from_numpy(image).flatten()).numpy()
+    # BART's transform is off by percents near the edge.
+    np.testing.assert_allclose(program(image, k, tmp_path), ours, atol=(0.02 if program is by_bart else 1e-3) * 3)
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
+def test_c23_bart_reconstructs_the_same(tmp_path):
+    """BART's phantom along its trajectory: gridding without density, CG-SENSE and the direction of each axis."""
+    for words in (
+        "traj -r -x 64 -y 50 long",
+        "scale 0.5 long t",
+        "phantom -k -s 4 -t t k",
+        "phantom -S 4 -x 32 maps",
+        "normalize 8 maps m",
+        "phantom -s 4 -x 32 coils",
+        "rss 8 coils x",
+        "nufft -a -d 32:32:1 t k adjoint",
+        "pics -l2 -r 0.01 -i 200 -S -t t k m pics",
+    ):
+        subprocess.run(["bart", *words.split()], cwd=tmp_path, check=True, capture_output=True)
+
+    def images(name):
+        return torch.from_numpy(np.ascontiguousarray(read_cfl(tmp_path / name).squeeze().T))
+
+    np.save(tmp_path / "psi.npy", np.eye(4))
+    scan = read(tmp_path / "k.cfl", trajectory=tmp_path / "t.cfl", noise_covariance=tmp_path / "psi.npy")
+    adjoint = Nufft(scan.sampling.coordinates, (32, 32)).adjoint(scan.kspace)
+    bart_adjoint = images("adjoint")
+    assert float((adjoint - bart_adjoint).norm() / adjoint.norm()) < 3e-3
+    found = CgSense(0.01).bind(scan := scan.replace(coil_maps=images("m")))(scan.kspace)
+    assert float((found - images("pics")).norm() / found.norm()) < 0.02
+
+    def likeness(image):
+        return float(torch.corrcoef(torch.stack([image.abs().flatten(), images("x").abs().flatten()]))[0, 1])
+
+    assert likeness(found) > 0.8 > 0.7 > max(likeness(image) for image in (found.T, found.flip(0), found.flip(1)))
 
 
 def dense_encoding(acq):
