@@ -74,8 +74,10 @@ def _describe_scan(table: Table, acquisition: Acquisition) -> None:
     table.add_row("file", acquisition.source)
     table.add_row("k-space", f"{tuple(acquisition.kspace.shape)} ({', '.join([*acquisition.axes, 'coil', *names])})")
     table.add_row("sampling", f"{acquired}, R = {acquisition.acceleration:.3f}")
-    if not isinstance(sampling, Grid) and (left := sampling.undetermined(acquisition.n_coils)):
-        table.add_row("", f"{left} voxels or more are not determined without regularization")
+    if not isinstance(sampling, Grid):
+        left = sampling.undetermined(acquisition.n_coils)
+        found = f"{left} voxels or more are not determined without regularization" if left else "enough for all voxels"
+        table.add_row("", f"{acquisition.n_coils} coils × {sampling.n_samples} samples: {found}")
     if isinstance(sampling, Grid) and (encoded := sampling.encoded()) is not None:
         resolution = of_scan(acquisition).sampling or {}
         mm = " × ".join(f"{size:.3g}" for size in resolution["resolution_mm"])
