@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import h5py
 import ismrmrd
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from scipy.integrate import solve_ivp
 from typer.testing import CliRunner
 
+import test_read_twix as twix
 from mrnoise.cli.main import app
 from mrnoise.encoding import NonCartesian
 from mrnoise.encoding.density import pipe_menon_density
@@ -475,6 +477,41 @@ def test_a_trajectory_for_a_cartesian_header(tmp_path, rng):
     assert read(path).grid.image_shape == MATRIX
     for options in ({"trajectory": trajectory}, {"matrix": (28, 32)}, {"trajectory_unit": "1/m"}):
         refused("given for Cartesian lines.*the trajectory cartesian in the header", path, **options)
+
+
+@pytest.mark.parametrize("how", ["short", "text", "dimensions"])
+def test_damaged_coordinates(tmp_path, rng, how):
+    trajectory = spokes(5)
+    path = write(tmp_path / "a.h5", [*noise_lines(rng), *lines_of(sampled(trajectory), xy(trajectory))], header())
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        if how == "short":
+            lines["traj"][22] = lines["traj"][22][:-3]
+        elif how == "dimensions":
+            lines["head"]["trajectory_dimensions"][22] = 9
+        else:
+            texts = h5py.string_dtype()
+            record = np.dtype([("head", lines.dtype["head"]), ("traj", texts), ("data", lines.dtype["data"])])
+            other = np.zeros(len(lines), record)
+            other["head"], other["data"], other["traj"] = lines["head"], lines["data"], "x"
+            del file["dataset/data"]
+            stored = np.dtype([("head", record["head"]), ("traj", texts), ("data", h5py.vlen_dtype(np.float32))])
+            lines = file.create_dataset("dataset/data", data=other.astype(stored))[()]
+        if how != "text":
+            file["dataset/data"][...] = lines
+    refused("trajectory of line 2. of a.h5 is damaged|2 and 9 coordinates", path)
+
+
+def test_lines_of_twix_take_a_trajectory(tmp_path, rng):
+    """A scanner does not say where they lie."""
+    k = torch.from_numpy(rng.uniform(-5, 5, (2, twix.NY, 2 * twix.NX)))
+    kspace = unit_noise(rng, COILS, twix.NY, 2 * twix.NX)
+    lines = [*twix.noise_lines(rng), *twix.image_lines(kspace)]
+    path = twix.write(tmp_path / "a.dat", (twix.text("VD", more={"sKSpace.ucTrajectory": "0x2"}), lines), version="VD")
+    scan = read(path, trajectory=Trajectory(k, (10, 12)))
+    assert torch.equal(scan.sampling.coordinates, k) and np.allclose(scan.kspace.numpy(), kspace, rtol=1e-3)
+    assert noted(scan, "Samples lie where the given trajectory says")
+    refused("does not fit the lines.*shape \\(2, 3, 24\\)", path, trajectory=Trajectory(k[:, :3], (10, 12)))
 
 
 @pytest.mark.skipif(shutil.which("ismrmrd_generate_cartesian_shepp_logan") is None, reason="no generator")

@@ -88,7 +88,7 @@ class GivenTrajectory:
         if isinstance(self.source, Trajectory):
             one = self.source
             density = None if one.density is None else one.density.numpy()
-            found = Coordinates(one.coordinates.numpy(), density, one.image_shape, CYCLES, "the trajectory given")
+            found = Coordinates(one.coordinates.numpy(), density, one.image_shape, CYCLES, "the given trajectory")
         else:
             found = _of_file(self.source)
         unit = self.unit or found.unit

@@ -94,7 +94,7 @@ def _given(found: Coordinates, images: np.ndarray, n_samples: int) -> Positions:
         for image in order[1:]:
             _check_same(values[:, image], first, found.source)
         values, density = first, None if density is None else density[order[0]]
-    said = f"The trajectory is that of {found.source}."
+    said = f"Samples lie where {found.source} says."
     return Positions(values, density, found.unit, found.matrix, found.source, (said,))
 
 
