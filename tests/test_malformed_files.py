@@ -162,7 +162,7 @@ def collection(objects, size=256):
 
 
 def test_heaps_that_end_in_zeros_or_ones_are_found(tmp_path):
-    """HDF5 2.0 never returns from one. These bytes are no HDF5 file."""
+    """These bytes are no HDF5 file."""
     path = tmp_path / "a.h5"
     good = collection([(1, b"text"), (2, b"12345678"), (3, b"")])
     path.write_bytes(bytes(100) + good + good + b"GCOL")

@@ -19,7 +19,7 @@ BLOCK, LARGEST_BLOCK = 2**12, 2**20
 
 
 def check_heaps(path: Path) -> None:
-    """Raise `InputError` where HDF5 2.0 never returns from a heap: at an object of no size, or of 2⁶³ bytes and more.
+    """Raise `InputError` where the objects of a heap do not fill it.
 
     Text and lists of any length lie in global heaps. Where blocks of a file were never written, as after an interrupted
     transfer, a heap goes on with zeros; what is erased is all ones. What lies in a whole collection is not searched for

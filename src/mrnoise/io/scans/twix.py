@@ -276,7 +276,7 @@ def _measurements(path: Path) -> dict[str, _Measurement]:
         for one in file.measurements:
             number, end = one.index + 1, one.offset + one.length
             cut = end > len(file.mm)
-            if not cut:  # else it would read beyond the end of its memory
+            if not cut:
                 buffers, text = parse_protocol(file.mm, one.offset)
                 if HUGE_INDEX.search(bytes(file.mm[one.offset : one.offset + text])):
                     raise _damaged(path, f"the protocol of measurement {number} has an index of five digits or more")
