@@ -19,6 +19,7 @@ from mrnoise.estimators.rows import ClosedForm, Exact, exact
 from mrnoise.estimators.sampler import DISTRIBUTIONS
 from mrnoise.estimators.sampling_error import EmpiricalError, GaussianError, NoError
 from mrnoise.estimators.sketching import Sketch, sketch
+from mrnoise.estimators.spotting import Spots, spots
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -48,6 +49,7 @@ __all__ = [
     "Prospect",
     "RegionError",
     "Sketch",
+    "Spots",
     "Sublattice",
     "Uncorrelated",
     "correction",
@@ -61,4 +63,5 @@ __all__ = [
     "probe",
     "region_error",
     "sketch",
+    "spots",
 ]

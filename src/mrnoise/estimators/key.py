@@ -13,6 +13,7 @@ USES: dict[str, tuple[int, int]] = {
     "colouring": (3, 0),
     "noise power": (4, 1),
     "continued": (5, 1),
+    "spots": (6, 0),
 }
 
 

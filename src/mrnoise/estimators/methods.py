@@ -15,6 +15,7 @@ from mrnoise.estimators.protocol import Method
 from mrnoise.estimators.replicas import MonteCarlo
 from mrnoise.estimators.rows import ClosedForm, Exact
 from mrnoise.estimators.sketching import Sketch
+from mrnoise.estimators.spotting import Spots
 
 METHODS: dict[str, Callable[..., Method]] = {
     "auto": Auto,
@@ -24,6 +25,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "probe": Probe,
     "coloured": lambda: Probe(Uncorrelated()),
     "lattice": lambda: Probe(AliasSets()),
+    "spots": Spots,
     "exact": Exact,
     "closed_form": ClosedForm,
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
@@ -81,6 +82,10 @@ class Image(Protocol):
         """Variance in closed form, or the `InputError` that there is none, or takes more voxels in one matrix."""
         ...
 
+    def voxel_variance(self) -> Callable[[Tensor], Tensor] | None:
+        """Variance of single voxels, (B, dims) → (B,), cheaper than a row of L; ``None`` where there is no such way."""
+        ...
+
 
 @dataclass(eq=False)
 class Known:
@@ -92,10 +97,24 @@ class Known:
         The first replicas, (B, *image).
     pairs
         The first products and their approximations in half precision, (B, *image) each.
+    spots
+        What was found by spots, see `mrnoise.estimators.spots`: exact in some voxels, whatever it says of the others.
     """
 
     replicas: Tensor | None = None
     pairs: tuple[Tensor, Tensor] | None = None
+    spots: Estimate | None = None
+
+    def kept_in(self, estimate: Estimate) -> Estimate:
+        """An estimate with the voxels that are known exactly; their error is stated as that of samples."""
+        if self.spots is None:
+            return estimate
+        exact = self.spots.variance_error == 0
+        return replace(
+            estimate,
+            variance=torch.where(exact, self.spots.variance, estimate.variance),
+            pseudo_variance=torch.where(exact, self.spots.pseudo_variance, estimate.pseudo_variance),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.batching.stream import Plan, Progress, stream
+from mrnoise.estimators.batching.stream import Plan, Progress, batches, stream
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import Accumulator
@@ -18,20 +18,14 @@ from mrnoise.estimators.sampling_error import NoError
 
 
 class _Rows(Accumulator):
-    """Squared norms and inner product of the rows of L that belong to the real and imaginary part."""
+    """Squared norms and inner product of the rows of L that belong to the real and imaginary part of each voxel."""
 
-    def __init__(self, operator: NoiseOperator) -> None:
+    def __init__(self, operator: NoiseOperator, n_voxels: int) -> None:
         self._operator = operator
         self.count = 0
-        n_voxels = torch.Size(operator.image_shape).numel()
         # In host memory: a row at a time is no work.
         self._variance = torch.full((n_voxels,), torch.nan, dtype=torch.float64, device="cpu")
         self._pseudo = torch.full((n_voxels,), torch.nan, dtype=torch.complex128, device="cpu")
-
-    @property
-    def rows_per_voxel(self) -> int:
-        """Two, unless one tells the other."""
-        return 1 if self._operator.complex_linear or not self._operator.image_dtype.is_complex else 2
 
     def add(self, samples: Tensor, probes: Tensor) -> None:
         """Take in the rows, (B, rows_per_voxel, *noise)."""
@@ -40,7 +34,7 @@ class _Rows(Accumulator):
         squares = rows.abs().square().sum(-1).cpu()
         if self._operator.complex_linear:
             variance, pseudo = squares[:, 0], torch.zeros(len(rows), dtype=torch.complex128, device="cpu")
-        elif self.rows_per_voxel == 1:
+        elif rows_per_voxel(self._operator) == 1:
             # Each real component of v has variance 1/2.
             variance = 0.5 * squares[:, 0]
             pseudo = variance.to(torch.complex128)
@@ -51,6 +45,10 @@ class _Rows(Accumulator):
         self._variance[index], self._pseudo[index] = variance, pseudo
         self.count += len(rows)
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """E|δx|² and E δx² of the voxels; NaN where not reached."""
+        return self._variance, self._pseudo
+
     def estimate(self, interrupted: bool) -> Estimate:
         """The rows so far; voxels not reached are NaN."""
         shape = self._operator.image_shape
@@ -60,7 +58,7 @@ class _Rows(Accumulator):
             error=NoError(),
             method="exact",
             n_samples=self.count,
-            n_products=self.count * self.rows_per_voxel,
+            n_products=self.count * rows_per_voxel(self._operator),
             interrupted=interrupted,
         )
 
@@ -99,19 +97,57 @@ def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: P
     True
     """
     n = torch.Size(operator.image_shape).numel()
-    rows = _Rows(operator)
+    every_voxel = Plan(n_samples=n, batch_size=batch_size, progress=progress)
+    return stream(_evaluation(operator, torch.arange(n)), _Rows(operator, n), every_voxel, operator)
+
+
+def voxel_moments(operator: NoiseOperator, voxels: Tensor, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
+    """Exact E|δx|² and E δx² of single voxels, (n,) each in host memory, at `rows_per_voxel` vjps a voxel.
+
+    Parameters
+    ----------
+    operator
+        The adjoint of L.
+    voxels
+        Their indices in the flattened image, (n,).
+    batch_size
+        Rows computed together; ``None``: from free memory.
+
+    Examples
+    --------
+    >>> from mrnoise.linearization import linearize
+    >>> from mrnoise.reconstruction import CgSense
+    >>> from mrnoise.simulation import simulate
+    >>> (operator,) = linearize(CgSense(1e-3), simulate((16, 12), 4))
+    >>> variance, pseudo_variance = voxel_moments(operator, torch.tensor([70, 90]))
+    >>> torch.equal(variance, exact(operator).variance.flatten()[[70, 90]]), pseudo_variance.tolist()
+    (True, [0j, 0j])
+    """
+    rows = _Rows(operator, len(voxels))
+    for samples, probes in batches(_evaluation(operator, voxels), range(len(voxels)), batch_size, operator):
+        rows.add(samples, probes)
+    return rows.moments()
+
+
+def rows_per_voxel(operator: NoiseOperator) -> int:
+    """Two, unless one tells the other."""
+    return 1 if operator.complex_linear or not operator.image_dtype.is_complex else 2
+
+
+def _evaluation(operator: NoiseOperator, voxels: Tensor) -> Callable[[Sequence[int]], tuple[Tensor, Tensor]]:
+    """Places in the list of voxels → their rows, and the images that have a one there."""
+    n = torch.Size(operator.image_shape).numel()
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         units = torch.zeros(len(indices), n, dtype=operator.image_dtype, device=operator.device)
-        units[torch.arange(len(indices)), torch.tensor(list(indices))] = 1
+        units[torch.arange(len(indices)), voxels[list(indices)]] = 1
         units = units.reshape(-1, *operator.image_shape)
         parts = [operator.adjoint(units)]
-        if rows.rows_per_voxel == 2:
+        if rows_per_voxel(operator) == 2:
             parts.append(operator.adjoint(1j * units))
         return torch.stack(parts, dim=1), units
 
-    every_voxel = Plan(n_samples=n, batch_size=batch_size, progress=progress)
-    return stream(evaluate, rows, every_voxel, operator)
+    return evaluate
 
 
 @dataclass(frozen=True)

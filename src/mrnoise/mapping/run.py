@@ -238,7 +238,8 @@ def map_images(
             )
         estimate = choice.method.estimate(image, plan, key, earlier[index])
         operator.check_unchanged()
-        yield MappedImage(operator.value.cpu(), estimate.cpu(), checked, choice, operator.preflight)
+        estimate = image.known.kept_in(estimate.cpu())
+        yield MappedImage(operator.value.cpu(), estimate, checked, choice, operator.preflight)
         if estimate.interrupted:
             return
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.closed_form import closed_form_std
+from mrnoise.closed_form import cg_sense_voxel_variance, closed_form_std
 from mrnoise.errors import InputError
 from mrnoise.estimators.protocol import Derivative, Known
 from mrnoise.foreground import foreground
@@ -103,3 +104,7 @@ class ScanImage:
     def closed_form(self, most_voxels: int | None = None) -> Tensor:
         """Variance of `Sense`, `CgSense` and `Gridding`."""
         return closed_form_std(self.reconstruction, self.acquisition, most_voxels).square()
+
+    def voxel_variance(self) -> Callable[[Tensor], Tensor] | None:
+        """That of `CgSense`."""
+        return cg_sense_voxel_variance(self.reconstruction, self.acquisition)

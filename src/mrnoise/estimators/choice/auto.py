@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from mrnoise.errors import InputError
+from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.estimators.batching.stream import Plan
-from mrnoise.estimators.choice.linearity import LINEAR, TOLERANCE, linear_throughout, linearity
+from mrnoise.estimators.choice.linearity import EVALUATIONS, LINEAR, TOLERANCE, linear_throughout, linearity
 from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
@@ -18,6 +19,7 @@ from mrnoise.estimators.replicas import MonteCarlo, replica_noise
 from mrnoise.estimators.rows import ClosedForm
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.sketching import Sketch
+from mrnoise.estimators.spotting import Spots, is_certified, spots
 
 # Samples below which a pilot would cost a good part of the map.
 FEWEST_AFTER_PILOT = 64
@@ -31,6 +33,9 @@ APART = 1e-3
 MOST_VOXELS = 4000
 # How far the mean of |Jn|² over the object and a few products may be from a closed form, relative.
 PRODUCTS, CONFIRMED = 8, 0.4
+# Spots are tried where replicas would be at least so many; they are given up where they would take more than this part
+# of the time of these.
+FEWEST_FOR_SPOTS, SPOTS_SHARE = 100, 0.5
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Auto(Method):
     """The method that is predicted to be cheapest, and may be believed.
 
     Image-space probing on alias sets where that is exact at no more cost than samples, else the closed form of a
-    reconstruction that has one; replicas where no derivative
-    passes the preflight or the noise is not first order; else what a pilot of 8 replicas on the first image predicts to
-    be cheapest: `Probe` on a sublattice, `Sketch` (in single or half precision) or `MonteCarlo`, these with or without
+    reconstruction that has one; where σ is smooth, exact voxels and interpolation between them; replicas where no
+    derivative passes the preflight or the noise is not first order; else what a pilot of 8 replicas on the first image
+    predicts to be cheapest: `Probe` on a sublattice, `Sketch` (in single or half precision) or `MonteCarlo`, these with or without
     control variates.
 
     Parameters
@@ -83,7 +88,9 @@ class Auto(Method):
             return Choice(MonteCarlo(controlled), "no derivative of the reconstruction agrees with finite differences")
         tolerance = _tolerance(plan)
         if image.operator.complex_linear:
+            clock = Stopwatch(image.operator.device)
             pair = linear_throughout(image.operator, key=key)
+            seconds = clock.seconds() / EVALUATIONS
             if pair is None:
                 why = (
                     "the derivative is complex-linear, the reconstruction is not: first order says little of its noise"
@@ -98,10 +105,19 @@ class Auto(Method):
                 why = "its closed form, which products with its derivative confirm: no sampling error"
                 checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
                 return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
+            if not controlled and plan.n_samples is None and _is_smooth(image, plan, key, seconds):
+                assert image.known.spots is not None
+                why = f"a linear reconstruction whose σ is smooth: {image.known.spots.n_samples} exact voxels tell it"
+                why += " inside the object, those of them that were drawn at random certify it"
+                checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
+                return Choice(Spots(otherwise=MonteCarlo()), why, linearity=checked, tolerance=tolerance)
         if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
             why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
             return Choice(Sketch(control_variate=controlled), why, tolerance=tolerance)
-        return self._by_pilot(image, plan, key, n_images)
+        choice = self._by_pilot(image, plan, key, n_images)
+        if image.known.spots is None:
+            return choice
+        return replace(choice, why=f"σ is not smooth, see method spots; {choice.why}")
 
     def _by_pilot(self, image: Image, plan: Plan, key: Key, n_images: int) -> Choice:
         """The cheapest prospect, if first order holds where it needs that."""
@@ -169,6 +185,17 @@ def _closed_form_holds(image: Image, key: Key) -> bool:
     products = image.operator.apply(replica_noise(image.operator, key)(range(PRODUCTS)))
     ratio = products[:, inside].abs().double().square() / variance[inside]
     return abs(float(ratio.mean()) - 1) < CONFIRMED
+
+
+def _is_smooth(image: Image, plan: Plan, key: Key, seconds: float) -> bool:
+    """Whether spots map it in less time than replicas, one of which takes so many seconds; what is found is kept."""
+    assert plan.target_error is not None
+    replicas = 0.25 / plan.target_error**2
+    if replicas < FEWEST_FOR_SPOTS or image.region.ndim not in (2, 3) or image.mode("adjoint") is None:
+        return False
+    most_seconds = SPOTS_SHARE * replicas * seconds
+    image.known.spots = spots(image.operator, plan, key=key, shortcut=image.voxel_variance(), most_seconds=most_seconds)
+    return is_certified(image.known.spots, plan)
 
 
 def _alias_sets_are_apart(image: Image, plan: Plan) -> bool:

@@ -25,6 +25,8 @@ NEGLIGIBLE = 0.2
 LOOKS, LEVEL = (8, 16, 32, 64), 0.99
 # Departure of a linear reconstruction: round-off and the tolerance of its solver; and how much louder noise tells.
 SOLVER_TOLERANCE, LOUDER = 1e-2, 10.0
+# What that takes: a product and two replicas.
+EVALUATIONS = 3
 # Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
 MOST_VOXELS = 2**14
 
