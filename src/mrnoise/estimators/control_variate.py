@@ -131,6 +131,7 @@ class ControlledMoments(Accumulator):
             return torch.stack([share * getattr(fold, name) for share, fold in zip(shares, folds, strict=True)]).sum(0)
 
         square, pseudo, mean = mean_of("d_square"), mean_of("d_pseudo"), mean_of("d")
+        some = square > 0
         # Of the rest δ - h. Its mean is that of δ, without the noise that h explains.
         centre = mean - mean_of("h")
         rest = square + mean_of("square") - 2 * mean_of("with_conjugate").real
@@ -144,6 +145,8 @@ class ControlledMoments(Accumulator):
             pseudo = pseudo - 2 * mean * centre + centre.square() + pseudo_rest / max(nu, 1)
         v = square + mean_of("expected") - mean_of("square")
         p = pseudo + mean_of("expected_pseudo") - mean_of("pseudo")
+        # Where no coil sees anything there is no noise, whatever the features around it.
+        v, p = (torch.where(some, moment, 0) for moment in (v, p))
         undefined = torch.nan if nu == 0 else 1.0
         freedom = torch.tensor(float(nu if n > 1 else 0))
         return Estimate(
@@ -180,7 +183,8 @@ def _error(folds: Sequence[_Fold], known_mean: bool, nu: int) -> MomentError:
         )
     n = sum(fold.count for fold in folds)
     total = [sum(fold.count / n * x for fold, x in zip(folds, xs, strict=True)) for xs in zip(*parts, strict=True)]
-    error = [t / nu for t in total]
+    some = torch.stack([fold.d_square for fold in folds]).sum(0) > 0
+    error = [torch.where(some, t / nu, 0) for t in total]
     freedom = torch.tensor(float(nu), device=v.device)
     return MomentError(error[0].real.clamp_min(0), error[1], error[2].real.clamp_min(0), error[3], freedom)
 
