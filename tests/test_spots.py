@@ -43,13 +43,13 @@ class Diagonal:
     noise_dtype = image_dtype = torch.complex128
     device = torch.device("cpu")
 
-    def __init__(self, shape=SHAPE, seed=0, improper=False, rough=None):
+    def __init__(self, shape=SHAPE, seed=0, improper=False, rough=None, width=0.7):
         self.noise_shape = self.image_shape = shape
         self.complex_linear, self.calls = not improper, 0
-        self.a = (0.3 * field(shape, 4 * seed)).exp() * torch.exp(1j * field(shape, 4 * seed + 1))
+        self.a = (0.3 * field(shape, 4 * seed, width=width)).exp() * torch.exp(1j * field(shape, 4 * seed + 1))
         if rough is not None:
             self.a = self.a * rough
-        self.b = 0.6 * self.a.conj() * (0.2 * field(shape, 4 * seed + 2)).exp() * improper
+        self.b = 0.3 * self.a.conj() * (0.2 * field(shape, 4 * seed + 2)).exp() * improper
 
     def apply(self, v):
         return self.a * v + self.b * v.conj()
@@ -164,13 +164,13 @@ def test_it_has_none_where_it_would_be_another(reconstruction, scan):
 # -- what the map is worth ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("shape", "target"), [(SHAPE, 0.02), (VOLUME, 0.04)])
-def test_error_keeps_below_the_certificate_and_intervals_cover(shape, target):
+@pytest.mark.parametrize(("shape", "target", "width"), [(SHAPE, 0.02, 0.7), (VOLUME, 0.04, 0.4)])
+def test_error_keeps_below_the_certificate_and_intervals_cover(shape, target, width):
     """60 maps each: the certificate holds in 95 %, floor 2.8 %; 95 % intervals cover 93 to 97 % of the other voxels."""
     inside = ellipse(shape)
     kept, covered, n = [], [], []
     for seed in range(60):
-        operator = Diagonal(shape, seed)
+        operator = Diagonal(shape, seed, width=width)
         found = spots(operator, Plan(target_error=target, region=inside), key=Key(seed))
         assert float(found.certified_error) <= target
         kept.append(error(found, operator, inside) <= float(found.certified_error))
@@ -178,6 +178,7 @@ def test_error_keeps_below_the_certificate_and_intervals_cover(shape, target):
         sigma, guessed = operator.variance.sqrt(), inside & (found.variance_error > 0)
         covered.append(float(((low <= sigma) & (sigma <= high))[guessed].double().mean()))
         n.append(found.n_samples)
+    print(sum(kept), sum(covered) / 60, max(n), sum(n) / 60)
     assert sum(kept) >= 0.95 * 60 - 2
     assert 0.93 <= sum(covered) / 60 <= 0.97
     assert max(n) < 0.25 / target**2

@@ -36,6 +36,11 @@ GOAL = 0.55
 LEAST_SPREAD = 3.0
 # The power function grows with this power of the distance to the nearest spot.
 POWER = 3
+# All residuals at spots count as this part of the draws in what is expected of a voxel: a run stops on draws that came
+# out small, which these do not know of.
+LEFT_OUT = 0.25
+# Parts of the mean square error that may not depend on the distance.
+EVEN_PARTS = torch.linspace(0, 1, 41, dtype=torch.float64)
 # Relative to the target: how far a shortcut may be from the exact row of L.
 SHORTCUT = 0.2
 # Relative to the largest variance: less counts as none.
@@ -75,8 +80,9 @@ def spots(
     map but that the draws meet the errors there are: what is smaller than the gaps between spots and rarer than
     one in the number of draws can be missed.
 
-    **Intervals.** The relative error of σ in a voxel has the mean square a P² + b: what the residuals at spots, far
-    from others, and those of the draws, as near as any voxel, come to. Intervals are Student's with the same ν.
+    **Intervals.** The relative error of σ in a voxel has the mean square a P² + b, which grows with the distance to the
+    nearest spot: a and b of greatest likelihood for what the draws come to, as near to spots as any voxel, and the
+    residuals of spots that are left out, far from others. Intervals are Student's with the same ν.
 
     Parameters
     ----------
@@ -281,20 +287,17 @@ class _Field:
         self._drawn += drawn
         self._probability += p[drawn].tolist()
 
-    def _errors(self) -> tuple[Tensor, Tensor]:
-        """Mean over the object of (σ̂/σ - 1)² and |P̂/V̂ - P/V|² as each draw has it, (m, 2); of the spots none."""
+    def _drawn_squares(self) -> Tensor:
+        """(σ̂/σ - 1)² and |P̂/V̂ - P/V|² of the draws, (m, 2)."""
         assert self.spline is not None
         where = torch.tensor(self._drawn)
         predicted, truth = self.spline(self._points[where])[0], self._columns(where)
-        squares = torch.stack(
-            [
-                ((predicted[:, 0] - truth[:, 0]) / 2).expm1().square(),
-                (predicted[:, 1:] - truth[:, 1:]).square().sum(1),
-            ],
-            1,
-        )
-        weight = 1 / (self.n_voxels * torch.tensor(self._probability, dtype=torch.float64))
-        return weight[:, None] * squares
+        of_sigma = ((predicted[:, 0] - truth[:, 0]) / 2).expm1().square()
+        return torch.stack([of_sigma, (predicted[:, 1:] - truth[:, 1:]).square().sum(1)], 1)
+
+    def _errors(self) -> Tensor:
+        """The mean of (σ̂/σ - 1)² over the object as each draw has it, (m,)."""
+        return self._drawn_squares()[:, 0] / (self.n_voxels * torch.tensor(self._probability, dtype=torch.float64))
 
     def _left_out_squares(self) -> Tensor:
         """The same of the spots, each left out, to first order; (n, 2)."""
@@ -310,7 +313,7 @@ class _Field:
         if self._drawn:
             n = len(self._drawn)
             # That of few draws comes out too small.
-            spread = max(spread, (1 + 12 / n) * _spread(self._errors()[:, 0]))
+            spread = max(spread, (1 + 12 / n) * _spread(self._errors()))
         return 2 * n / max(spread, LEAST_SPREAD)
 
     def bound(self, tail: float) -> float:
@@ -318,13 +321,14 @@ class _Field:
         if self.n_spots == self.n_voxels:
             return 0.0
         nu = self._freedom()
-        return float((float(self._errors()[:, 0].mean()) * nu / chi_square(tail, nu)) ** 0.5)
+        return float((float(self._errors().mean()) * nu / chi_square(tail, nu)) ** 0.5)
 
     # -- what it says --------------------------------------------------------------------------------------------
 
     def error(self) -> float:
-        """The root-mean-square relative error of σ that is expected."""
-        return float(self._mean_squares(self._power()[1])[:, 0].mean()) ** 0.5
+        """The root-mean-square relative error of σ that is expected: as the draws have it, before them as the spline."""
+        mean = self._errors() if self._drawn else self._mean_squares(self._power()[1])[:, 0]
+        return float(mean.mean()) ** 0.5
 
     def _power(self) -> tuple[Tensor, Tensor]:
         """The spline and P² in every voxel; zero at spots."""
@@ -334,18 +338,19 @@ class _Field:
         return values, power
 
     def _mean_squares(self, power: Tensor) -> Tensor:
-        """a P² + b of the errors of σ and of P / V in every voxel, (N, 2)."""
+        """a P² + b of the errors of σ and of P / V in every voxel, (N, 2); of spots zero."""
         assert self.spline is not None
-        at_spots, their_power = self._left_out_squares().mean(0), self.spline.left_out_power.mean()
-        a, b = at_spots / their_power, torch.zeros_like(at_spots)
-        if self._drawn and float(power.mean()) > 0:
-            drawn, mean_power = self._errors().mean(0), power.mean()
-            if float(their_power) > float(mean_power):
-                a = ((at_spots - drawn) / (their_power - mean_power)).clamp(torch.zeros(()), drawn / mean_power)
-            else:
-                a = drawn / mean_power
-            b = drawn - a * mean_power
-        return torch.where(power > 0, 1.0, 0.0)[:, None] * (power[:, None] * a + b)
+        squares, powers = self._left_out_squares(), self.spline.left_out_power
+        drawn = torch.tensor([i for i in self._drawn if power[i] > 0], dtype=torch.long)
+        if not len(drawn):
+            return power[:, None] * (squares.mean(0) / powers.mean())
+        weights = torch.full_like(powers, LEFT_OUT * len(drawn) / len(powers))
+        guessed = power[self._drawn] > 0
+        squares = torch.cat([squares, self._drawn_squares()[guessed]])
+        powers = torch.cat([powers, power[drawn]])
+        weights = torch.cat([weights, torch.ones(len(drawn), dtype=torch.float64)])
+        found = [a * power + b for a, b in (_linear(column, powers, weights) for column in squares.unbind(1))]
+        return torch.where(power > 0, 1.0, 0.0)[:, None] * torch.stack(found, 1)
 
     def estimate(self, interrupted: bool) -> Estimate:
         """The spline inside the object, the exact values where there are some."""
@@ -416,6 +421,16 @@ class _Field:
 
         found = batches(evaluate, range(len(voxels)), self._plan.batch_size, self.operator)
         return torch.cat([variance for variance, _ in found]).clamp_min(0)
+
+
+def _linear(squares: Tensor, powers: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """a and b of the mean square a P² + b of Gaussian errors, of greatest likelihood with these weights."""
+    scale = powers.mean()
+    shapes = torch.lerp(powers / scale, torch.ones_like(powers), EVEN_PARTS[:, None])
+    sizes = (weights * squares / shapes).sum(1) / weights.sum()
+    likelihood = -(weights * (sizes[:, None] * shapes).log()).sum(1)
+    best = int(likelihood.nan_to_num(-inf, posinf=-inf).argmax())
+    return sizes[best] * (1 - EVEN_PARTS[best]) / scale, sizes[best] * EVEN_PARTS[best]
 
 
 def _spread(squares: Tensor) -> float:

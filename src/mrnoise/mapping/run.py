@@ -61,6 +61,7 @@ def noise_map(
         probes. ``"lattice"``: image-space probing on alias sets, for sampling that is regular or varies along one axis;
         without error where the reconstruction is linear. ``"coloured"``: the same on a sublattice of voxels whose noise
         is not correlated, found from a pilot. ``"probe"``: of all voxels at once. ``"exact"``: row by row.
+        ``"spots"``: exact at some voxels and interpolated inside the object, NaN outside, where σ is smooth.
         ``"closed_form"``: of SENSE. ``"monte_carlo"``: replicas, the nonlinear truth at the noise level of the scan.
         ``"nonlinear"``: the same with first-order noise as control variate, and the noise-induced bias. ``"auto"``: the
         cheapest that may be believed, `mrnoise.estimators.Auto`; ``provenance.why`` has the figures.

@@ -183,7 +183,7 @@ class NoiseMap:
         simultaneous
             A region, bool, image-shaped: with probability ``level`` the intervals hold for all of its voxels at
             once. Bonferroni: each is at the level 1 - (1 - ``level``) / n for n voxels, conservative where noise is
-            correlated. Not for ``probe``, whose samples say nothing of tails that far out.
+            correlated. Not for ``probe`` and ``spots``, whose samples say nothing of tails that far out.
 
         Returns
         -------
@@ -193,7 +193,7 @@ class NoiseMap:
         Raises
         ------
         InputError
-            If the level, the quantity or the region is invalid, or a band is asked of ``probe``.
+            If the level, the quantity or the region is invalid, or a band is asked of ``probe`` or ``spots``.
         """
         if not 0 < level < 1:
             raise InputError(

@@ -1,0 +1,145 @@
+"""Seconds of one thread to a certified σ of CG-SENSE: spots, as `auto` takes them, beside batched replicas.
+
+    python benchmarks/spots.py [--sizes 128 256] [--accelerations 4 8] [--weights 1e-2 1e-3] [--targets 0.03 0.01]
+        [--data FOLDER] [--json FILE]
+
+Simulated scans of 8 coils, Poisson disc; with a folder that has cima16_brain.npz, that one with ESPIRiT maps too.
+Set-up is included: preflight, check of linearity, pilot. The real error is that of random voxels inside the object
+whose exact σ is computed apart, tolerance 10⁻⁵. Replicas are timed in batches, and their seconds to an error ε are
+those of (1 + 1/20) / 4ε² samples, set-up included, of two solvers: that of the reconstruction, 10⁻⁶, and one that
+stops at 10⁻³, the loosest that does not change σ. "Certified" compares with replicas that certify the same
+target, "equal error" with replicas of the real error that spots came to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrnoise import noise_map, read
+from mrnoise.acquisition import Acquisition
+from mrnoise.calibration import with_coil_maps
+from mrnoise.closed_form import voxels
+from mrnoise.foreground import foreground
+from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import sampling_mask
+from mrnoise.simulation import simulate
+
+COILS, SNR, SEED, REAL = 8, 50, 1, "cima16_brain.npz"
+# Voxels that tell the real error, and how well each is known.
+CHECKED, CHECKED_TOLERANCE = 200, 1e-5
+# Replicas that are timed; how many more than expected it takes to certify, measured.
+TIMED, CERTIFYING, LOOSE = 12, 1.1, 1e-3
+HEAD = (
+    "| scan | R | λ | target | voxels | certified | real error | seconds | one replica (ms) "
+    "| certified, relative to replicas (10⁻⁶; 10⁻³) | equal error, relative to replicas (10⁻⁶; 10⁻³) |"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[128, 256])
+    parser.add_argument("--accelerations", type=int, nargs="*", default=[4, 8])
+    parser.add_argument("--weights", type=float, nargs="*", default=[1e-2, 1e-3])
+    parser.add_argument("--targets", type=float, nargs="*", default=[0.03, 0.01])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(HEAD + "\n|" + "---|" * (HEAD.count("|") - 1))
+    record = []
+    for name, scan in scans(options):
+        for weight in options.weights:
+            for row in rows(scan, weight, options.targets):
+                record.append({"scan": name, "R": round(scan.acceleration, 2), "weight": weight, **row})
+                print(line(record[-1]), flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def scans(options: argparse.Namespace) -> Iterator[tuple[str, Acquisition]]:
+    """Name and scan."""
+    for r in options.accelerations:
+        for n in options.sizes:
+            mask = sampling_mask("poisson", r, (n, n), SEED, None)
+            yield f"simulated {n}²", simulate((n, n), COILS, snr=SNR, mask=mask, seed=SEED)
+        if options.data:
+            scan = with_coil_maps(read(options.data / REAL))
+            yield "brain, 16 coils", scan.undersample(sampling_mask("poisson", r, scan.spatial_shape, SEED, None))
+
+
+def rows(scan: Acquisition, weight: float, targets: list[float]) -> Iterator[dict[str, Any]]:
+    """What was measured, a target a row."""
+    reconstruction = CgSense(weight)
+    setup, replica = replicas(reconstruction, scan)
+    _, loose = replicas(CgSense(weight, tolerance=LOOSE), scan)
+    places = truth = None
+    for target in targets:
+        began = time.process_time()
+        nm = noise_map(reconstruction, scan, target_error=target)
+        seconds = time.process_time() - began
+        if truth is None:
+            inside = foreground(nm.image).nonzero()
+            order = torch.randperm(len(inside), generator=torch.Generator().manual_seed(0))
+            places = inside[order[:CHECKED]]
+            truth = exact(reconstruction, scan, places)
+        assert places is not None
+        error = float(((nm.variance[tuple(places.T)] / truth).sqrt() - 1).square().mean().sqrt())
+        certifying = [setup + CERTIFYING * cost / (4 * target**2) for cost in (replica, loose)]
+        equal = [setup + cost / (4 * error**2) for cost in (replica, loose)]
+        yield {
+            "method": nm.method,
+            "target": target,
+            "voxels": nm.n_samples,
+            "certified": nm.certified_error,
+            "real": error,
+            "seconds": seconds,
+            "replica": [replica, loose],
+            "certified_relative": [seconds / other for other in certifying],
+            "equal_relative": [seconds / other for other in equal],
+        }
+
+
+def replicas(reconstruction: CgSense, scan: Acquisition) -> tuple[float, float]:
+    """Seconds of the set-up of a map by replicas, and of a replica in a batch."""
+    spent = []
+    for n in (2, 2 + TIMED):
+        began = time.process_time()
+        noise_map(reconstruction, scan, method="monte_carlo", n_samples=n)
+        spent.append(time.process_time() - began)
+    each = (spent[1] - spent[0]) / TIMED
+    return max(spent[0] - 2 * each, 0.0), each
+
+
+def exact(reconstruction: CgSense, scan: Acquisition, places: Tensor) -> Tensor:
+    """Variance of single voxels, to a tighter tolerance than spots."""
+    usual, voxels.TOLERANCE = voxels.TOLERANCE, CHECKED_TOLERANCE
+    variance = voxels.cg_sense_voxel_variance(reconstruction, scan)
+    voxels.TOLERANCE = usual
+    assert variance is not None
+    return torch.cat([variance(some) for some in places.split(4)])
+
+
+def line(row: dict[str, Any]) -> str:
+    """Of the table."""
+
+    def pair(values: list[float], unit: str) -> str:
+        return "; ".join(format(value, unit) for value in values)
+
+    return (
+        f"| {row['scan']} | {row['R']:g} | {row['weight']:g} | {row['target']:.0%} | {row['voxels']} ({row['method']}) "
+        f"| {row['certified']:.2%} | {row['real']:.2%} | {row['seconds']:.1f} "
+        f"| {pair([1000 * cost for cost in row['replica']], '.0f')} | {pair(row['certified_relative'], '.3f')} "
+        f"| {pair(row['equal_relative'], '.3f')} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
