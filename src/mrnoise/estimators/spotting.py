@@ -36,9 +36,9 @@ GOAL = 0.55
 LEAST_SPREAD = 3.0
 # The power function grows with this power of the distance to the nearest spot.
 POWER = 3
-# All residuals at spots count as this part of the draws in what is expected of a voxel: a run stops on draws that came
-# out small, which these do not know of.
-LEFT_OUT = 0.25
+# All residuals at spots count as this part of the draws, for each look, in what is expected of a voxel: a run stops on
+# draws that came out small, the more so the more looks it had.
+LEFT_OUT = 0.1
 # Parts of the mean square error that may not depend on the distance.
 EVEN_PARTS = torch.linspace(0, 1, 41, dtype=torch.float64)
 # Relative to the target: how far a shortcut may be from the exact row of L.
@@ -217,6 +217,7 @@ class _Field:
         self._weights = torch.ones(self.n_voxels, dtype=torch.float64)
         self._drawn: list[int] = []
         self._probability: list[float] = []
+        self._looks = 0
         self.spline: PolyharmonicSpline | None = None
         self.n_rows = 0
 
@@ -286,6 +287,7 @@ class _Field:
         self._evaluate(drawn)
         self._drawn += drawn
         self._probability += p[drawn].tolist()
+        self._looks += 1
 
     def _drawn_squares(self) -> Tensor:
         """(σ̂/σ - 1)² and |P̂/V̂ - P/V|² of the draws, (m, 2)."""
@@ -344,7 +346,7 @@ class _Field:
         drawn = torch.tensor([i for i in self._drawn if power[i] > 0], dtype=torch.long)
         if not len(drawn):
             return power[:, None] * (squares.mean(0) / powers.mean())
-        weights = torch.full_like(powers, LEFT_OUT * len(drawn) / len(powers))
+        weights = torch.full_like(powers, LEFT_OUT * self._looks * len(drawn) / len(powers))
         guessed = power[self._drawn] > 0
         squares = torch.cat([squares, self._drawn_squares()[guessed]])
         powers = torch.cat([powers, power[drawn]])
