@@ -34,7 +34,7 @@ from mrnoise.simulation import simulate
 
 COILS, SNR, SEED, REAL = 8, 50, 1, "cima16_brain.npz"
 # Voxels that tell the real error, and how well each is known.
-CHECKED, CHECKED_TOLERANCE = 200, 1e-5
+CHECKED, CHECKED_TOLERANCE = 100, 1e-5
 # Replicas that are timed; how many more than expected it takes to certify, measured.
 TIMED, CERTIFYING, LOOSE = 12, 1.1, 1e-3
 HEAD = (

@@ -26,12 +26,13 @@ from mrnoise.quantiles import chi_square
 
 # Spots and draws to begin with; draws that are added after each look that fails.
 FIRST_SPOTS, FIRST_DRAWS, MORE_DRAWS = 24, 24, 12
-# Times as many spots, at least after such a look, and at most in one step.
-LEAST_GROWTH, GROWTH = 1.1, 1.5
+# Times as many spots at most in one step.
+GROWTH = 1.5
 # Draws where their number is not a matter of the target, as a part of all voxels that are evaluated.
 DRAWN = 0.25
-# Voxels are drawn when the predicted error is this part of the target: the bound is 1.5 to 1.7 times the error.
-GOAL = 0.55
+# Voxels are drawn when the predicted error is this part of the target: the bound is 1.5 to 1.7 times the error. More
+# draws instead of more spots where the error is below this part.
+GOAL, CLEAR = 0.55, 0.7
 # The least relative variance of the squared error of a drawn voxel; 2 for Gaussian errors.
 LEAST_SPREAD = 3.0
 # The power function grows with this power of the distance to the nearest spot.
@@ -171,27 +172,33 @@ def _looks(field: _Field, plan: Plan, most_seconds: float) -> Iterator[float]:
     clock = Stopwatch(field.operator.device)
     by_samples = max(ceil(0.25 / plan.target_error**2), 2 * (FIRST_SPOTS + FIRST_DRAWS))
     most = min(field.n_voxels, plan.n_samples or by_samples)
-    goal, n_spots, n_draws = GOAL * plan.target_error, FIRST_SPOTS, FIRST_DRAWS
-    tail = 1 - CERTIFIED_LEVEL
+
+    def too_dear(n: int) -> bool:
+        """Whether so many voxels are; all of the object never are too many."""
+        slow = field.count > 0 and clock.seconds() * min(n, most) / field.count > most_seconds
+        return slow or most < field.n_voxels and n > most
+
+    field.fill(FIRST_SPOTS)
     while True:
-        field.fill(min(n_spots, most))
         # The error falls at least as 1/n.
-        while (needed := ceil(field.n_spots * field.error() / goal)) > field.n_spots:
-            expected = needed + n_draws
-            if field.n_spots == field.n_voxels:
-                break
-            if most < field.n_voxels and expected > most:
-                return
-            if clock.seconds() * expected / field.count > most_seconds:
-                return
-            field.fill(min(needed, ceil(GROWTH * field.n_spots), most))
+        needed = max(field.n_spots, ceil(field.n_spots * field.error() / (GOAL * plan.target_error)))
+        if too_dear(needed + FIRST_DRAWS):
+            return
+        if needed == field.n_spots:
+            break
+        field.fill(min(needed, ceil(GROWTH * field.n_spots)))
+    tail, n_draws = 1 - CERTIFIED_LEVEL, FIRST_DRAWS
+    while True:
         field.draw(n_draws)
         tail /= 2
         yield (bound := field.bound(tail))
-        growth = min(GROWTH, max(LEAST_GROWTH, bound / plan.target_error))
-        n_spots, n_draws = ceil(growth * field.n_spots), MORE_DRAWS
-        if bound <= plan.target_error or most < field.n_voxels and n_spots + n_draws > most:
+        # As many draws again, where only they do not tell that the map is good enough.
+        n_spots, n_draws = field.n_spots, field.n_draws
+        if field.error() > CLEAR * plan.target_error:
+            n_spots, n_draws = ceil(min(GROWTH, bound / plan.target_error) * n_spots), MORE_DRAWS
+        if bound <= plan.target_error or too_dear(n_spots + field.n_draws + n_draws):
             return
+        field.fill(n_spots)
 
 
 class _Field:
@@ -225,6 +232,11 @@ class _Field:
     def n_spots(self) -> int:
         """Voxels that the spline goes through."""
         return len(self._spots)
+
+    @property
+    def n_draws(self) -> int:
+        """Voxels that check it."""
+        return len(self._drawn)
 
     @property
     def count(self) -> int:
