@@ -104,6 +104,18 @@ def test_features_that_explain_nothing_do_no_harm():
     assert float((torch.stack([r.variance_error for r in controlled]).mean(0) / values.std(0)).median()) > 0.9
 
 
+def test_a_voxel_without_noise_has_none_and_no_error():
+    """Where no coil sees anything; its error was all of an estimate that is not there, and a target was never met."""
+    full = OPERATORS["improper"]
+    silent = torch.ones(len(full.a), 1, dtype=torch.complex128)
+    silent[7] = 0
+    operator = Dense(full.a * silent, full.b * silent)
+    found = run("sketch", operator, 64, 0, DenseFeatures(F))
+    assert float(found.variance.flatten()[7]) == 0 == float(found.variance_error.flatten()[7])
+    met = estimators.sketch(operator, Plan(target_error=0.1), features=DenseFeatures(F))
+    assert met.certified_error <= 0.1 and met.n_samples < 200
+
+
 def test_a_wrong_covariance_is_a_wrong_variance():
     """The covariance of the features is trusted: a factor of 2 in it shows."""
     features = DenseFeatures(F)

@@ -176,7 +176,7 @@ def _looks(field: _Field, plan: Plan, most_seconds: float) -> Iterator[float]:
     def too_dear(n: int) -> bool:
         """Whether so many voxels are; all of the object never are too many."""
         slow = field.count > 0 and clock.seconds() * min(n, most) / field.count > most_seconds
-        return slow or most < field.n_voxels and n > most
+        return slow or (most < field.n_voxels and n > most)
 
     field.fill(FIRST_SPOTS)
     while True:
@@ -277,7 +277,7 @@ class _Field:
         self._weights[: self.n_spots] = (1 + z2 / z2.mean().clamp_min(torch.finfo(z2.dtype).tiny)).sqrt()
 
     def _columns(self, voxels: Tensor) -> Tensor:
-        """ln V, Re P/V and Im P/V, (n, 3)."""
+        """What is interpolated: ln V, Re P/V and Im P/V, (n, 3)."""
         v = self._floored(voxels)
         ratio = self._pseudo[voxels] / v
         return torch.stack([v.log(), ratio.real, ratio.imag], 1)
@@ -340,7 +340,7 @@ class _Field:
     # -- what it says --------------------------------------------------------------------------------------------
 
     def error(self) -> float:
-        """The root-mean-square relative error of σ that is expected: as the draws have it, before them as the spline."""
+        """The root-mean-square relative error of σ as the draws have it, before them as the spline expects it."""
         mean = self._errors() if self._drawn else self._mean_squares(self._power()[1])[:, 0]
         return float(mean.mean()) ** 0.5
 
@@ -352,7 +352,7 @@ class _Field:
         return values, power
 
     def _mean_squares(self, power: Tensor) -> Tensor:
-        """a P² + b of the errors of σ and of P / V in every voxel, (N, 2); of spots zero."""
+        """Mean squares a P² + b of the errors of σ and of P / V in every voxel, (N, 2); of spots zero."""
         assert self.spline is not None
         squares, powers = self._left_out_squares(), self.spline.left_out_power
         drawn = torch.tensor([i for i in self._drawn if power[i] > 0], dtype=torch.long)
@@ -438,7 +438,7 @@ class _Field:
 
 
 def _linear(squares: Tensor, powers: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """a and b of the mean square a P² + b of Gaussian errors, of greatest likelihood with these weights."""
+    """Coefficients of the mean square a P² + b of Gaussian errors, of greatest likelihood with these weights."""
     scale = powers.mean()
     shapes = torch.lerp(powers / scale, torch.ones_like(powers), EVEN_PARTS[:, None])
     sizes = (weights * squares / shapes).sum(1) / weights.sum()

@@ -45,8 +45,8 @@ class Auto(Method):
     Image-space probing on alias sets where that is exact at no more cost than samples, else the closed form of a
     reconstruction that has one; where σ is smooth, exact voxels and interpolation between them; replicas where no
     derivative passes the preflight or the noise is not first order; else what a pilot of 8 replicas on the first image
-    predicts to be cheapest: `Probe` on a sublattice, `Sketch` (in single or half precision) or `MonteCarlo`, these with or without
-    control variates.
+    predicts to be cheapest: `Probe` on a sublattice, `Sketch` (in single or half precision) or `MonteCarlo`, these with
+    or without control variates.
 
     Parameters
     ----------
