@@ -26,7 +26,7 @@ from torch import Tensor
 from mrnoise import noise_map, read
 from mrnoise.acquisition import Acquisition
 from mrnoise.calibration import with_coil_maps
-from mrnoise.closed_form import voxels
+from mrnoise.closed_form.voxels import cg_sense_voxel_variance
 from mrnoise.foreground import foreground
 from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import sampling_mask
@@ -120,9 +120,7 @@ def replicas(reconstruction: CgSense, scan: Acquisition) -> tuple[float, float]:
 
 def exact(reconstruction: CgSense, scan: Acquisition, places: Tensor) -> Tensor:
     """Variance of single voxels, to a tighter tolerance than spots."""
-    usual, voxels.TOLERANCE = voxels.TOLERANCE, CHECKED_TOLERANCE
-    variance = voxels.cg_sense_voxel_variance(reconstruction, scan)
-    voxels.TOLERANCE = usual
+    variance = cg_sense_voxel_variance(reconstruction, scan, CHECKED_TOLERANCE)
     assert variance is not None
     return torch.cat([variance(some) for some in places.split(4)])
 

@@ -129,7 +129,7 @@ def test_fully_sampled_reference_follows_averages():
         (lambda: g_factor(*[noise_map(Sense(), FULL, n_samples=2)] * 2, acceleration=0.5), "R ≥ 1"),
         (
             lambda: noise_map(Sense(), FULL, method="magic"),
-            "one of auto, monte_carlo, nonlinear, sketch, probe, coloured, lattice, exact",
+            "one of auto, monte_carlo, nonlinear, sketch, probe, coloured, lattice, spots, exact",
         ),
         (lambda: noise_map(Sense(), FULL, method="exact", n_samples=3), "exact takes no stopping rule"),
     ],

@@ -20,7 +20,7 @@ TOLERANCE = 2e-2
 
 
 def cg_sense_voxel_variance(
-    reconstruction: Reconstruction, acquisition: Acquisition
+    reconstruction: Reconstruction, acquisition: Acquisition, tolerance: float = TOLERANCE
 ) -> Callable[[Tensor], Tensor] | None:
     """σ² of the converged CG-SENSE image in single voxels.
 
@@ -38,6 +38,8 @@ def cg_sense_voxel_variance(
         Any; `CgSense` with λ > 0 and coil maps that do not follow the noise has this form.
     acquisition
         One image.
+    tolerance
+        Relative residual of x at which its iterations stop.
 
     Returns
     -------
@@ -63,13 +65,13 @@ def cg_sense_voxel_variance(
         return None
     maps = fixed_coil_maps(acquisition, reconstruction.differentiate_coil_maps)
     try:
-        repeats = uniform_averages(acquisition)
+        repeats = float(uniform_averages(acquisition))
     except InputError:
         return None
     if maps is None:
         return None
     weight, scale = reconstruction.regularization, acquisition.noise_covariance.mean_variance / repeats
-    encoding = encode(acquisition, maps, tolerance=TOLERANCE)
+    encoding = encode(acquisition, maps, tolerance=tolerance, prepared_weight=weight)
 
     def variance(voxels: Tensor) -> Tensor:
         which = (torch.arange(len(voxels), device=maps.device), *voxels.to(maps.device).unbind(1))
