@@ -191,3 +191,10 @@ def test_readme_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(code, names)
     assert (tmp_path / "map.html").stat().st_size > 10_000
+
+
+def test_example_of_trajectories_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "trajectories.md").read_text(), re.S)
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("closed_form") and lines[-1] == "closed_form"
