@@ -239,6 +239,7 @@ def test_public_names():
         "probe",
         "coloured",
         "lattice",
+        "spots",
         "exact",
         "closed_form",
     )

@@ -126,8 +126,8 @@ def spots(
     >>> error = (estimate.variance / exact(operator).variance).sqrt()[inside] - 1
     >>> bool(error.square().mean().sqrt() < estimate.certified_error < 0.05)
     True
-    >>> estimate.n_samples, int(inside.sum())
-    (48, 260)
+    >>> estimate.n_samples < 60, int(inside.sum())
+    (True, 391)
     """
     inside = object_of(operator, plan.region).cpu()
     if inside.ndim not in (2, 3):
@@ -477,8 +477,8 @@ class Spots(Method):
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((32, 24), 6, mask=poisson_disc((32, 24), 3, calibration=6))
     >>> nm = noise_map(CgSense(1e-2), scan, method=Spots(), target_error=0.05)
-    >>> nm.method, nm.n_samples, bool(nm.certified_error < 0.05)
-    ('spots', 48, True)
+    >>> nm.method, nm.n_samples < 60, bool(nm.certified_error < 0.05)
+    ('spots', True, True)
     """
 
     otherwise: Method | None = None
