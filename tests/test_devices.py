@@ -75,6 +75,14 @@ def test_of_what_has_no_sampling_error(method):
     assert bool((mapped(Sense(), SCANS["regular"], method).estimate.variance >= 0).all())
 
 
+def test_of_spots():
+    with Elsewhere():
+        request = Request.of("spots", 40, None, None)
+        for reconstruction in (CgSense(1e-2), Sense()):
+            (image,) = map_images(Images.of(reconstruction, SCANS["regular"]), request)
+            assert image.estimate.method == "spots" and bool((image.estimate.variance > 0).any())
+
+
 @pytest.mark.parametrize("network", ["varnet", "modl", "unet", "n2r"])
 def test_of_networks(network):
     found = mapped(mrnoise.networks.pretrained(network), SCANS["no maps"], "auto")

@@ -98,7 +98,7 @@ def exact(operator: NoiseOperator, *, batch_size: int | None = None, progress: P
     """
     n = torch.Size(operator.image_shape).numel()
     every_voxel = Plan(n_samples=n, batch_size=batch_size, progress=progress)
-    return stream(_evaluation(operator, torch.arange(n)), _Rows(operator, n), every_voxel, operator)
+    return stream(_evaluation(operator, torch.arange(n, device="cpu")), _Rows(operator, n), every_voxel, operator)
 
 
 def voxel_moments(operator: NoiseOperator, voxels: Tensor, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
@@ -140,7 +140,7 @@ def _evaluation(operator: NoiseOperator, voxels: Tensor) -> Callable[[Sequence[i
 
     def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         units = torch.zeros(len(indices), n, dtype=operator.image_dtype, device=operator.device)
-        units[torch.arange(len(indices)), voxels[list(indices)]] = 1
+        units[list(range(len(indices))), voxels[list(indices)]] = 1
         units = units.reshape(-1, *operator.image_shape)
         parts = [operator.adjoint(units)]
         if rows_per_voxel(operator) == 2:

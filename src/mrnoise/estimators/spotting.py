@@ -41,7 +41,7 @@ POWER = 3
 # draws that came out small, the more so the more looks it had.
 LEFT_OUT = 0.1
 # Parts of the mean square error that may not depend on the distance.
-EVEN_PARTS = torch.linspace(0, 1, 41, dtype=torch.float64)
+EVEN_PARTS = torch.linspace(0, 1, 41, dtype=torch.float64, device="cpu")
 # Relative to the target: how far a shortcut may be from the exact row of L.
 SHORTCUT = 0.2
 # Relative to the largest variance: less counts as none.
@@ -215,13 +215,13 @@ class _Field:
         self._flat = inside.flatten().nonzero().squeeze(1)
         self._random = np.random.default_rng(np.random.SeedSequence(key.of("spots").words(0)))
         # Of each voxel; NaN where it was not evaluated.
-        self._variance = torch.full((self.n_voxels,), torch.nan, dtype=torch.float64)
-        self._pseudo = torch.zeros(self.n_voxels, dtype=torch.complex128)
+        self._variance = self._points.new_full((self.n_voxels,), torch.nan)
+        self._pseudo = torch.zeros_like(self._variance, dtype=torch.complex128)
         self._spots: list[int] = []
         # Distance of each voxel to the nearest spot, and which that is; how much worse than others a spot is explained.
         self._distance = torch.full_like(self._variance, torch.inf)
-        self._nearest = torch.zeros(self.n_voxels, dtype=torch.long)
-        self._weights = torch.ones(self.n_voxels, dtype=torch.float64)
+        self._nearest = torch.zeros_like(self._flat)
+        self._weights = torch.ones_like(self._variance)
         self._drawn: list[int] = []
         self._probability: list[float] = []
         self._looks = 0
@@ -271,18 +271,17 @@ class _Field:
         placed.append(chosen)
 
     def _fit(self) -> None:
-        where = torch.tensor(self._spots)
-        self.spline = PolyharmonicSpline(self._points[where], self._columns(where))
+        self.spline = PolyharmonicSpline(self._points[self._spots], self._columns(self._spots))
         z2 = self._left_out_squares()[:, 0] / self.spline.left_out_power
         self._weights[: self.n_spots] = (1 + z2 / z2.mean().clamp_min(torch.finfo(z2.dtype).tiny)).sqrt()
 
-    def _columns(self, voxels: Tensor) -> Tensor:
+    def _columns(self, voxels: list[int]) -> Tensor:
         """What is interpolated: ln V, Re P/V and Im P/V, (n, 3)."""
         v = self._floored(voxels)
         ratio = self._pseudo[voxels] / v
         return torch.stack([v.log(), ratio.real, ratio.imag], 1)
 
-    def _floored(self, voxels: Tensor) -> Tensor:
+    def _floored(self, voxels: list[int]) -> Tensor:
         most = self._variance.nan_to_num(0).max().clamp_min(torch.finfo(torch.float64).tiny)
         return torch.maximum(self._variance[voxels], NO_VARIANCE * most)
 
@@ -304,14 +303,13 @@ class _Field:
     def _drawn_squares(self) -> Tensor:
         """(σ̂/σ - 1)² and |P̂/V̂ - P/V|² of the draws, (m, 2)."""
         assert self.spline is not None
-        where = torch.tensor(self._drawn)
-        predicted, truth = self.spline(self._points[where])[0], self._columns(where)
+        predicted, truth = self.spline(self._points[self._drawn])[0], self._columns(self._drawn)
         of_sigma = ((predicted[:, 0] - truth[:, 0]) / 2).expm1().square()
         return torch.stack([of_sigma, (predicted[:, 1:] - truth[:, 1:]).square().sum(1)], 1)
 
     def _errors(self) -> Tensor:
         """The mean of (σ̂/σ - 1)² over the object as each draw has it, (m,)."""
-        return self._drawn_squares()[:, 0] / (self.n_voxels * torch.tensor(self._probability, dtype=torch.float64))
+        return self._drawn_squares()[:, 0] / (self.n_voxels * self._points.new_tensor(self._probability))
 
     def _left_out_squares(self) -> Tensor:
         """The same of the spots, each left out, to first order; (n, 2)."""
@@ -355,14 +353,15 @@ class _Field:
         """Mean squares a P² + b of the errors of σ and of P / V in every voxel, (N, 2); of spots zero."""
         assert self.spline is not None
         squares, powers = self._left_out_squares(), self.spline.left_out_power
-        drawn = torch.tensor([i for i in self._drawn if power[i] > 0], dtype=torch.long)
-        if not len(drawn):
+        of_draws = power[self._drawn]
+        guessed = of_draws > 0
+        n_guessed = int(guessed.sum())
+        if not n_guessed:
             return power[:, None] * (squares.mean(0) / powers.mean())
-        weights = torch.full_like(powers, LEFT_OUT * self._looks * len(drawn) / len(powers))
-        guessed = power[self._drawn] > 0
+        weights = torch.full_like(powers, LEFT_OUT * self._looks * n_guessed / len(powers))
         squares = torch.cat([squares, self._drawn_squares()[guessed]])
-        powers = torch.cat([powers, power[drawn]])
-        weights = torch.cat([weights, torch.ones(len(drawn), dtype=torch.float64)])
+        powers = torch.cat([powers, of_draws[guessed]])
+        weights = torch.cat([weights, torch.ones_like(of_draws[guessed])])
         found = [a * power + b for a, b in (_linear(column, powers, weights) for column in squares.unbind(1))]
         return torch.where(power > 0, 1.0, 0.0)[:, None] * torch.stack(found, 1)
 
@@ -395,7 +394,7 @@ class _Field:
         )
 
     def _on_image(self, values: Tensor) -> Tensor:
-        image = torch.full(self._inside.shape, torch.nan, dtype=values.dtype)
+        image = values.new_full(self._inside.shape, torch.nan)
         image[self._inside] = values
         return image
 
@@ -403,7 +402,7 @@ class _Field:
 
     def _evaluate(self, voxels: Sequence[int]) -> None:
         """Exact moments of those voxels that have none yet."""
-        new = torch.tensor(sorted({i for i in voxels if bool(self._variance[i].isnan())}), dtype=torch.long)
+        new = self._flat.new_tensor(sorted({i for i in voxels if bool(self._variance[i].isnan())}))
         if not len(new):
             return
         if self._shortcut is not None and self.n_rows == 0 and not self._confirmed(new[:1]):
