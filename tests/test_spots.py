@@ -166,10 +166,10 @@ def test_it_has_none_where_it_would_be_another(reconstruction, scan):
 
 @pytest.mark.parametrize(("shape", "target", "width"), [(SHAPE, 0.02, 0.7), (VOLUME, 0.04, 0.4)])
 def test_error_keeps_below_the_certificate_and_intervals_cover(shape, target, width):
-    """60 maps each: the certificate holds in 95 %, floor 2.8 %; 95 % intervals cover 93 to 97 % of the other voxels."""
+    """40 maps each: the certificate holds in 95 %, floor 3.4 %; 95 % intervals cover 93 to 97 % of the other voxels."""
     inside = ellipse(shape)
     kept, covered, n = [], [], []
-    for seed in range(60):
+    for seed in range(40):
         operator = Diagonal(shape, seed, width=width)
         found = spots(operator, Plan(target_error=target, region=inside), key=Key(seed))
         assert float(found.certified_error) <= target
@@ -178,15 +178,15 @@ def test_error_keeps_below_the_certificate_and_intervals_cover(shape, target, wi
         sigma, guessed = operator.variance.sqrt(), inside & (found.variance_error > 0)
         covered.append(float(((low <= sigma) & (sigma <= high))[guessed].double().mean()))
         n.append(found.n_samples)
-    assert sum(kept) >= 0.95 * 60 - 2
-    assert 0.93 <= sum(covered) / 60 <= 0.97
+    assert sum(kept) >= 0.95 * 40 - 2
+    assert 0.93 <= sum(covered) / 40 <= 0.97
     assert max(n) < 0.25 / target**2
 
 
 def test_components_of_improper_noise_come_from_the_same_rows():
-    """Magnitude, phase, real: two rows a voxel; intervals of each cover. Floor of the mean over 40 maps: 0.7 %."""
+    """Magnitude, phase, real: two rows a voxel; intervals of each cover. Floor of the mean over 25 maps: 0.8 %."""
     inside, covered = ellipse(SHAPE), {"magnitude_std": [], "phase_std": [], "real_std": []}
-    for seed in range(40):
+    for seed in range(25):
         operator = Diagonal(seed=seed, improper=True)
         found = spots(operator, Plan(target_error=0.02, region=inside), key=Key(seed))
         assert operator.calls == found.n_products == 2 * found.n_samples
@@ -200,7 +200,7 @@ def test_components_of_improper_noise_come_from_the_same_rows():
             assert float((nm.quantity(quantity) / wanted - 1)[inside].square().mean()) < 0.05**2
             values.append(float(((low <= wanted) & (wanted <= high))[guessed].double().mean()))
     for quantity, values in covered.items():
-        assert 0.92 <= sum(values) / 40 <= 0.985, quantity
+        assert 0.92 <= sum(values) / 25 <= 0.985, quantity
 
 
 def test_exact_voxels_are_exact_and_outside_is_not_known():
@@ -222,6 +222,12 @@ def test_small_objects_are_done_voxel_by_voxel():
     operator = Diagonal(rough=torch.rand(SHAPE, generator=torch.Generator().manual_seed(1)).double())
     found = spots(operator, Plan(target_error=0.01, region=inside))
     assert found.n_samples == 30 and float(found.certified_error) == 0 == float(found.variance_error[inside].max())
+    for few in ([(5, 5)], [(5, 5), (5, 6), (9, 1)], [(7, i) for i in range(30)]):
+        inside = torch.zeros(SHAPE, dtype=torch.bool)
+        inside[tuple(torch.tensor(few).T)] = True
+        found = spots(operator, Plan(target_error=0.01, region=inside))
+        torch.testing.assert_close(found.variance[inside], operator.variance[inside])
+        assert float(found.certified_error) == 0
 
 
 # -- what is not smooth ------------------------------------------------------------------------------------------

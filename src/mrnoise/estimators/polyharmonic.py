@@ -28,7 +28,7 @@ class PolyharmonicSpline:
     Parameters
     ----------
     points
-        x_k, (n, d), more than d + 1 of them, not all in one (hyper)plane.
+        x_k, (n, d). Residuals are not defined unless there are more than d + 1.
     values
         y_k, (n, columns).
 
@@ -51,7 +51,8 @@ class PolyharmonicSpline:
         self._points = self._units(points)
         b = self._basis(self._points)
         matrix = torch.cat([b, torch.cat([b[:, n:].mT, b.new_zeros(dims + 1, dims + 1)], 1)])
-        self._inverse = torch.linalg.inv(matrix)
+        # Of points in a plane of their own some slopes are not determined: the least.
+        self._inverse = torch.linalg.pinv(matrix, hermitian=True)
         self._weights = self._inverse[:, :n] @ values
         own = self._inverse.diagonal()[:n]
         self.left_out: Tensor = self._weights[:n] / own[:, None]

@@ -68,8 +68,8 @@ def spots(
     **Interpolated.** ln V, and the real and imaginary part of P / V where noise is improper, by a
     `PolyharmonicSpline`. Its residual at a spot that is left out is known in closed form.
 
-    **Placed.** The first spots fill the object: each is the voxel farthest from those before (Gonzalez 1985,
-    doi:10.1016/0304-3975(85)90224-5). Further ones have the largest d^1.5 √(1 + z²), d the distance to the nearest
+    **Placed.** The first spots fill the object: each is the voxel farthest from those before, in voxels (Gonzalez
+    1985, doi:10.1016/0304-3975(85)90224-5). Further ones have the largest d^1.5 √(1 + z²), d the distance to the nearest
     spot and z its residual when left out, relative to what its distance from the others explains.
 
     **Certified.** Voxels are drawn at random that the spline does not use and that do not guide it, with
@@ -234,6 +234,11 @@ class _Field:
         return len(self._spots)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether all voxels are spots."""
+        return self.n_spots == self.n_voxels
+
+    @property
     def n_draws(self) -> int:
         """Voxels that check it."""
         return len(self._drawn)
@@ -272,6 +277,8 @@ class _Field:
 
     def _fit(self) -> None:
         self.spline = PolyharmonicSpline(self._points[self._spots], self._columns(self._spots))
+        if self.is_exact:
+            return
         z2 = self._left_out_squares()[:, 0] / self.spline.left_out_power
         self._weights[: self.n_spots] = (1 + z2 / z2.mean().clamp_min(torch.finfo(z2.dtype).tiny)).sqrt()
 
@@ -318,8 +325,10 @@ class _Field:
         return torch.stack([(r[:, 0] / 2).square(), r[:, 1:].square().sum(1)], 1)
 
     def _freedom(self) -> float:
-        """ν of the mean square error."""
+        """ν of the mean square error; infinite where there is none."""
         assert self.spline is not None
+        if self.is_exact:
+            return inf
         z2 = self._left_out_squares()[:, 0] / self.spline.left_out_power
         spread, n = _spread(z2), len(z2)
         if self._drawn:
@@ -330,7 +339,7 @@ class _Field:
 
     def bound(self, tail: float) -> float:
         """What the root-mean-square relative error of σ exceeds with the probability ``tail``."""
-        if self.n_spots == self.n_voxels:
+        if self.is_exact:
             return 0.0
         nu = self._freedom()
         return float((float(self._errors().mean()) * nu / chi_square(tail, nu)) ** 0.5)
@@ -339,6 +348,8 @@ class _Field:
 
     def error(self) -> float:
         """The root-mean-square relative error of σ as the draws have it, before them as the spline expects it."""
+        if self.is_exact:
+            return 0.0
         mean = self._errors() if self._drawn else self._mean_squares(self._power()[1])[:, 0]
         return float(mean.mean()) ** 0.5
 
