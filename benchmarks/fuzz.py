@@ -49,6 +49,7 @@ from malformed.changes import Case, SilentlyAcceptedError
 from malformed.commands import command
 from malformed.maps import dicom, map_, roi
 from malformed.mrd import mrd, mrd2, twix
+from malformed.trajectories import trajectory
 
 LIMIT_S, LIMIT_BYTES = 20.0, 2 * 2**30
 COLUMNS = ("right", "clear error", "traceback", "killed", "hung", "silent")
@@ -62,6 +63,7 @@ KINDS: dict[str, Callable[[random.Random, Path], Case]] = {
     "mrd": mrd,
     "mrd2": mrd2,
     "twix": twix,
+    "trajectory": trajectory,
     "covariance": covariance,
     "map": map_,
     "roi": roi,

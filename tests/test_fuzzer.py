@@ -17,6 +17,7 @@ KINDS = [
     "mrd",
     "mrd2",
     "twix",
+    "trajectory",
     "covariance",
     "map",
     "roi",

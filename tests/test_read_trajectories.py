@@ -642,6 +642,11 @@ def test_arrays_with_a_trajectory_beside_them(tmp_path, rng):
     refused("matrix of the image", tmp_path / "k.npy", trajectory=radians, trajectory_unit="radians/voxel", **options)
     refused("both may be meant", tmp_path / "k.npy", trajectory=given(np.ones((2, 9, 3))), **options)
     refused("no coordinates", tmp_path / "k.npy", trajectory=given(np.ones((5, 9, 4))), **options)
+    refused("no coordinates", tmp_path / "k.npy", trajectory=given(np.ones((2, 0, 9))), **options)
+    refused("matrix of the image.*cannot be told", tmp_path / "k.npy", trajectory=given(1e300 * k), **options)
+    unit = {"trajectory_unit": "cycles/fov", "matrix": MATRIX}
+    refused("lie at one place", tmp_path / "k.npy", trajectory=given(0 * k), **unit, **options)
+    refused("there is no file", tmp_path / "k.npy", trajectory=tmp_path / ("n" * 300), **options)
     refused("Leave --axes out", tmp_path / "k.npy", trajectory=given(k), axes="coil,ky,kx", **options)
     np.savez(tmp_path / "t.npz", trajectory=k, density=trajectory.density.numpy(), image_shape=[28, 32])
     scan = read(tmp_path / "k.npy", trajectory=tmp_path / "t.npz", **options)

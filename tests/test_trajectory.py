@@ -96,6 +96,7 @@ def test_another_matrix_is_refused():
         (lambda: Trajectory(spokes()[0], MATRIX), "does not fit the image"),
         (lambda: Trajectory(spokes(), (14, 12, 10)), "does not fit the image"),
         (lambda: Trajectory(spokes().log(), MATRIX), "no finite numbers"),
+        (lambda: Trajectory(0 * spokes() + 3, MATRIX), "lie at one place.*at 3, 3"),
         (lambda: Trajectory(1.1 * spokes(), MATRIX), r"leaves the k-space.*±6 .*axis 1.*±6.49"),
         (lambda: Trajectory(spokes() / 5.9 * math.pi, (64, 60)), r"radians.*Multiply.*10.186, 9.549"),
         (lambda: Trajectory(spokes() / 5.9 / 2, (64, 60)), r"cycles per voxel.*Multiply.*n: 64, 60"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 COILS, NY, NX = 3, 24, 20
+SPOKES, SAMPLES = 22, 18
 HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
  <acquisitionSystemInformation><systemVendor>V</systemVendor><systemFieldStrength_T>3</systemFieldStrength_T>
@@ -34,6 +35,7 @@ FILES = {
     "map": "map.h5",
     "series": "series.h5",
     "mrd": "mrd.h5",
+    "radial": "radial.h5",
     "mrd2": "scan.mrd",
     "twix VB": "vb.dat",
     "twix VD": "vd.dat",
@@ -48,7 +50,8 @@ def use(folder: Path) -> None:
     if not base("dicom").exists():
         _make_scan_and_maps()
         lines = _lines()
-        _make_mrd(lines)
+        _make_mrd(base("mrd"), lines)
+        _make_mrd(base("radial"), _radial_lines(), spokes())
         _make_mrd2(lines)
         _make_twix(lines)
         _make_dicom()
@@ -89,13 +92,27 @@ def _lines() -> list[tuple[np.ndarray, int]]:
     return [((re + 1j * im).astype(np.complex64), row) for (re, im), row in zip(values, range(-2, NY), strict=True)]
 
 
-def _make_mrd(lines: list[tuple[np.ndarray, int]]) -> None:
+def spokes() -> np.ndarray:
+    """Coordinates (y and x, spoke, sample) in cycles per field of view."""
+    angle, radius = np.arange(SPOKES) * np.pi / SPOKES, np.arange(SAMPLES) - SAMPLES / 2
+    return np.stack([np.sin(angle), np.cos(angle)])[:, :, None] * radius
+
+
+def _radial_lines() -> list[tuple[np.ndarray, int]]:
+    """As `_lines`, of spokes."""
+    return [(values[:, :SAMPLES] if row >= 0 else values, row) for values, row in _lines()[: SPOKES + 2]]
+
+
+def _make_mrd(path: Path, lines: list[tuple[np.ndarray, int]], along: np.ndarray | None = None) -> None:
+    """Along spokes where these are given."""
     with warnings.catch_warnings():  # importing it has Python show all warnings from then on
         import ismrmrd
-    with ismrmrd.Dataset(str(base("mrd")), "dataset", create_if_needed=True) as file:
-        file.write_xml_header(HEADER.encode())
+    header = HEADER if along is None else HEADER.replace("cartesian", "radial")
+    with ismrmrd.Dataset(str(path), "dataset", create_if_needed=True) as file:
+        file.write_xml_header(header.encode())
         for values, row in lines:
-            line = ismrmrd.Acquisition.from_array(values)
+            trajectory = None if along is None or row < 0 else along[::-1, row].T.astype(np.float32)
+            line = ismrmrd.Acquisition.from_array(values, trajectory)
             line.center_sample, line.sample_time_us = NX // 2, 5.0
             line.idx.kspace_encode_step_1 = max(row, 0)
             line.read_dir[0] = line.phase_dir[1] = line.slice_dir[2] = 1

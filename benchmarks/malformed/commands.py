@@ -96,6 +96,9 @@ def _commands() -> list[tuple[str, dict[str, tuple[str, ...]], set[str]]]:
         "--drop-coils": ("0,1,2", "3", "-1", "99999999999999999999", "0,,1", "x", "", "AUTO", "\u00b2"),
         "--axes": ("coil,ky", "ky,kx", "ky,ky,kx", "coil,kz,ky,kx", "[/],ky,kx", "", ",", "kx,ky,coil,coil"),
         "--group": NAMES,
+        "--trajectory": NAMES,
+        "--matrix": ("4,4", "x", "", "0,4", "99999999,4", "4,4,4,4"),
+        "--trajectory-unit": ("mm", "", "[/]", "cycles/fov"),
     }
     bids = "export MAP --for bids --name sub-01_T1w -o out"
     exported = {"-o": NAMES, "": NAMES, "--for": ("", "[/]", "DICOM", "mppca,bids")}

@@ -38,8 +38,8 @@ class Trajectory(TensorRecord):
     Raises
     ------
     InputError
-        If the dimensions do not fit, a coordinate is not finite, lies outside ±n/2 or is in another unit, or a density
-        does not fit or is not positive.
+        If the dimensions do not fit, a coordinate is not finite, lies outside ±n/2 or is in another unit, all are the
+        same, or a density does not fit or is not positive.
 
     Examples
     --------
@@ -74,6 +74,7 @@ class Trajectory(TensorRecord):
                 received=f"{coordinates.dtype}, {int((~coordinates.isfinite()).sum())} that are not finite",
                 remedy="Leave out samples without a position, and their k-space.",
             )
+        self._check_places()
         self._check_units()
         self._check_density()
 
@@ -167,6 +168,16 @@ class Trajectory(TensorRecord):
                 remedy="Give one value for each spoke or interleaf, and their axis.",
             )
         return mask.nonzero().flatten()
+
+    def _check_places(self) -> None:
+        places = self.coordinates.flatten(1)
+        if self.n_samples > 1 and bool((places == places[:, :1]).all()):
+            raise InputError(
+                "all samples of the trajectory lie at one place",
+                expected="samples all over k-space",
+                received=f"{self.n_samples} at {', '.join(f'{k:g}' for k in places[:, 0].tolist())}",
+                remedy="The coordinates may never have been written: write them again.",
+            )
 
     def _check_units(self) -> None:
         reach = [max(-low, high) for low, high in self.extent]

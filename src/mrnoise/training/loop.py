@@ -267,7 +267,7 @@ def _initial(recipe: Recipe, folder: Path) -> nn.Module:
     """Weights that another recipe left in a folder beside this one's, else those shipped."""
     assert recipe.initial is not None
     beside = folder.parent / recipe.initial / f"{recipe.initial}.safetensors"
-    path = beside if beside.exists() else shipped_weights(*recipe.initial.rsplit("-", 1))
+    path = beside if os.path.exists(beside) else shipped_weights(*recipe.initial.rsplit("-", 1))
     network, header = load_weights(path)
     if header["settings"] != recipe.network.settings:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +127,11 @@ def parsed_matrix(given: str | Sequence[int] | None) -> tuple[int, ...] | None:
 
 def _of_file(path: Path) -> Coordinates:
     source = printable(path.name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # whatever the name
         raise InputError(
             f"there is no file {path}",
             expected=f"a trajectory: {FORMATS}",
-            received="a folder" if path.is_dir() else "a path that does not exist",
+            received="a folder" if os.path.isdir(path) else "a path that does not exist",
             remedy="Check the path.",
         )
     if path.suffix in SUFFIXES:
@@ -159,8 +160,8 @@ def dimension_first(values: np.ndarray, source: str) -> np.ndarray:
         If they are no real numbers, or it is not clear which axis holds the dimensions.
     """
     first, last = (values.ndim > 1 and values.shape[end] in (2, 3) for end in (0, -1))
-    if values.dtype.kind not in "fiu" or first == last:
-        both = "both may be meant" if first else "no array of coordinates"
+    if values.dtype.kind not in "fiu" or first == last or not values.size:
+        both = "both may be meant" if first and last else "no array of coordinates"
         raise InputError(
             f"{source} holds no coordinates",
             expected="real numbers, (dimension, *samples) or (*samples, dimension) of 2 or 3 dimensions",

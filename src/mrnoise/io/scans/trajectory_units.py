@@ -14,6 +14,8 @@ CYCLES = "cycles/fov"
 UNITS = (CYCLES, "cycles/encoded-fov", "cycles/voxel", "radians/voxel", "1/m")
 # A unit may be meant where it makes the trajectory end at such a part of k-space; near the edge, along all axes, first.
 POSSIBLE, NEAR = (0.75, 1.1), (0.97, 1.01)
+# Cycles per field of view that no image resolves.
+MOST = 2**15
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,15 @@ def matrix_of(coordinates: np.ndarray, unit: str | None, source: str) -> tuple[i
     Raises
     ------
     InputError
-        If they are not finite, or are or may be in another unit, as they end at ±π or nearer to 0.
+        If they are not finite, are or may be in another unit, as they end at ±π or nearer to 0, or end beyond ±2¹⁵.
     """
     reach = np.abs(coordinates.reshape(len(coordinates), -1)).max(1) if coordinates.size else np.zeros(1)
-    if np.isfinite(reach).all() and (unit == CYCLES or (unit is None and reach.max() > 2 * math.pi)):
+    sensible = np.isfinite(reach).all() and reach.max() <= MOST
+    if sensible and (unit == CYCLES or (unit is None and reach.max() > 2 * math.pi)):
         return tuple(max(1, 2 * math.ceil(r - 1e-3)) for r in reach.tolist())
     raise InputError(
         f"the matrix of the image of {source} cannot be told",
-        expected=f"{CYCLES}, coordinates that end beyond ±6 if no unit is given, or the matrix",
+        expected=f"{CYCLES}, coordinates that end before ±{MOST}, beyond ±6 if no unit is given; or the matrix",
         received=f"coordinates that end at {_reached(reach.tolist())}" + (f" {unit}" if unit else ""),
         remedy="Give it: --matrix Y,X or Z,Y,X, matrix= in Python, or an array image_shape in the file.",
     )
