@@ -7,7 +7,8 @@ import torch
 
 from mrnoise import InputError
 from mrnoise.encoding import pipe_menon_density
-from mrnoise.sampling import Trajectory, radial, voronoi_density
+from mrnoise.encoding.density import unit_gain
+from mrnoise.sampling import Trajectory, radial, spiral, stack_of_stars, voronoi_density
 from test_trajectories import FULL, PLANE, encode, smooth_object
 
 
@@ -68,3 +69,19 @@ def test_gaps_cannot_be_filled():
 def test_iterations_are_counted():
     with pytest.raises(InputError, match="number of iterations"):
         pipe_menon_density(radial(PLANE, 5), 0)
+
+
+@pytest.mark.parametrize("name", ["whole", "radial", "undersampled", "spiral", "stack"])
+def test_a_density_of_any_scale_has_unit_gain(name):
+    """Analytic densities come back, whatever the factor, where the centre has no gaps."""
+    k = torch.stack(torch.meshgrid(*(torch.arange(n).double() - n // 2 for n in (14, 12)), indexing="ij")).flatten(1)
+    trajectory = {
+        "whole": lambda: Trajectory(k, (14, 12), torch.ones(168).double()),
+        "radial": lambda: radial((28, 32), 50, angles="uniform"),
+        "undersampled": lambda: radial((64, 60), 24, angles="uniform"),
+        "spiral": lambda: spiral((48, 40), 8, power=2.0),
+        "stack": lambda: stack_of_stars((6, 28, 32), 50),
+    }[name]()
+    for factor in (1.0, 3e-7):
+        ratio = unit_gain(trajectory, factor * trajectory.density) / trajectory.density
+        assert float(ratio.std()) < 1e-6 and float(ratio.mean()) == pytest.approx(1, abs=0.02)

@@ -660,6 +660,22 @@ def test_arrays_with_a_trajectory_beside_them(tmp_path, rng):
     assert read(tmp_path / "all.npz", matrix="30,40").spatial_shape == (30, 40)
 
 
+def test_trajectories_of_sigpy(tmp_path, rng):
+    """Its coordinates (readout, sample, dimension) are in cycles per field of view, ordered as the image."""
+    sigpy = pytest.importorskip("sigpy")
+    mri = pytest.importorskip("sigpy.mri")
+    coordinates = mri.radial((60, 32, 2), MATRIX)
+    phantom = head()
+    images = (phantom.coil_maps * phantom.image).numpy()
+    np.save(tmp_path / "k.npy", sigpy.nufft(images, coordinates, oversamp=2, width=6).astype(np.complex64))
+    np.save(tmp_path / "t.npy", coordinates)
+    np.save(tmp_path / "n.npy", 0.01 * unit_noise(rng, COILS, 400))
+    scan = read(tmp_path / "k.npy", trajectory=tmp_path / "t.npy", matrix=MATRIX, noise=tmp_path / "n.npy")
+    assert scan.sampling.sample_shape == (60, 32) and noted(scan, "read as cycles/fov")
+    ours = NonCartesian(phantom.coil_maps, scan.sampling).forward(phantom.image)
+    assert float((ours - scan.kspace).norm() / ours.norm()) < 1e-3
+
+
 # -- commands ------------------------------------------------------------------------------------------------
 
 

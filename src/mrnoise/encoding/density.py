@@ -13,6 +13,8 @@ from mrnoise.sampling.trajectory import Trajectory
 
 # Of the transform; what the weights depend on is the mean of several of them.
 TOLERANCE = 1e-6
+# Part of k-space around its centre that says what scale a density has.
+CENTRE = 1 / 8
 
 
 def pipe_menon_density(trajectory: Trajectory, n_iterations: int = 10) -> Tensor:
@@ -67,7 +69,8 @@ def pipe_menon_density(trajectory: Trajectory, n_iterations: int = 10) -> Tensor
 def unit_gain(trajectory: Trajectory, density: Tensor) -> Tensor:
     """A density of any scale in samples of the grid, see `Trajectory`.
 
-    With C of `pipe_menon_density` it is c w with the c for which c C w is nearest to 1, Σ w (c C w - 1)² smallest.
+    It is w / s with the mean s of C w of `pipe_menon_density`, weighted by w, over the samples within an eighth of
+    k-space around its centre: there most trajectories leave no gaps, so that weights sum to 1 around each sample.
 
     Parameters
     ----------
@@ -76,16 +79,23 @@ def unit_gain(trajectory: Trajectory, density: Tensor) -> Tensor:
     density
         w, positive, shaped as the samples.
 
+    Returns
+    -------
+    Tensor
+        Float64, shaped as the samples.
+
     Examples
     --------
     >>> from mrnoise.sampling import radial
     >>> spokes = radial((24, 24), 40, angles="uniform")
     >>> round(float((unit_gain(spokes, 50 * spokes.density) / spokes.density).mean()), 2)
-    1.0
+    0.99
     """
-    w = density.double()
-    sums = _Summed.of(trajectory)(w)
-    return w * ((w * sums).sum() / (w * sums.square()).sum())
+    w, k = density.double(), trajectory.coordinates.detach().double()
+    edge = torch.tensor(trajectory.image_shape, device=k.device).reshape(-1, *[1] * trajectory.sample_ndim) / 2
+    radius = torch.linalg.vector_norm(k / edge, dim=0)
+    w_near = w * (radius <= radius.min().clamp_min(CENTRE))
+    return w * (w_near.sum() / (w_near * _Summed.of(trajectory)(w)).sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,8 +69,8 @@ def spots(
     `PolyharmonicSpline`. Its residual at a spot that is left out is known in closed form.
 
     **Placed.** The first spots fill the object: each is the voxel farthest from those before, in voxels (Gonzalez
-    1985, doi:10.1016/0304-3975(85)90224-5). Further ones have the largest d^1.5 √(1 + z²), d the distance to the nearest
-    spot and z its residual when left out, relative to what its distance from the others explains.
+    1985, doi:10.1016/0304-3975(85)90224-5). Further ones have the largest d^1.5 √(1 + z²), d the distance to the
+    nearest spot and z its residual when left out, relative to what its distance from the others explains.
 
     **Certified.** Voxels are drawn at random that the spline does not use and that do not guide it, with
     probability p_i, half of it even, half as P². With their exact errors e = σ̂/σ - 1, e² / (N p) has the mean square

@@ -84,7 +84,7 @@ def in_cycles(
     >>> k = np.stack(np.meshgrid(np.arange(-8, 8) / 16, np.arange(-6, 6) / 12))
     >>> found, space, note = in_cycles(k, [ImageSpace((16, 12))], None, "scan.h5")
     >>> float(found.min()), note
-    (-8.0, 'The trajectory was read as cycles/voxel: it ends at ±0.5, ±0.5.')
+    (-8.0, 'The trajectory was read as cycles/voxel: it ends at ±0.5, ±0.5 along y, x.')
     """
     if not np.isfinite(coordinates).all():
         raise InputError(
@@ -130,7 +130,7 @@ def _chosen(
     if unit is not None:
         for space in spaces:
             if unit in space.factors and max(space.parts(reach, unit)) <= POSSIBLE[1]:
-                return space, unit, f"The trajectory is in {unit}, as given: it ends at {_reached(reach)}."
+                return space, unit, f"The trajectory is in {unit}, as given: it ends at {_along(reach)}."
         if unit not in spaces[0].factors:
             raise InputError(
                 "the unit of the trajectory is not known",
@@ -144,7 +144,7 @@ def _chosen(
         for ends, (low, high) in ((min, NEAR), (max, NEAR), (max, POSSIBLE)):
             found = [name for name, part in parts.items() if low <= ends(part) and max(part) <= high]
             if len(found) == 1:
-                return space, found[0], f"The trajectory was read as {found[0]}: it ends at {_reached(reach)}."
+                return space, found[0], f"The trajectory was read as {found[0]}: it ends at {_along(reach)}."
     edges = [
         f"{_reached([n / 2 / f for n, f in zip(spaces[0].shape, factor, strict=True)])} ({name})"
         for name, factor in spaces[0].factors.items()
@@ -174,6 +174,10 @@ def _grown(shape: tuple[int, ...], reach: Sequence[float], source: str) -> tuple
 
 def _reached(reach: Sequence[float]) -> str:
     return ", ".join(f"±{r:.4g}" for r in reach)
+
+
+def _along(reach: Sequence[float]) -> str:
+    return f"{_reached(reach)} along {', '.join('zyx'[-len(reach) :])}"
 
 
 def _times(shape: Sequence[int]) -> str:
