@@ -632,7 +632,7 @@ def test_arrays_with_a_trajectory_beside_them(tmp_path, rng):
         np.save(tmp_path / name, values)
         return tmp_path / name
 
-    for values in (k, np.moveaxis(k, 0, -1), k.astype(np.float32)):
+    for values in (k, np.moveaxis(k, 0, -1), k.astype(np.float32), k.astype(np.longdouble)):
         same_trajectory(read(tmp_path / "k.npy", trajectory=given(values), **options).sampling, trajectory)
     radians = given(k * 2 * np.pi / np.reshape(MATRIX, (2, 1, 1)))
     scan = read(tmp_path / "k.npy", trajectory=radians, matrix=MATRIX, **options)

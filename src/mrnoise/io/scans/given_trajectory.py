@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mrnoise.errors import InputError
+from mrnoise.files.opening import check_kind
 from mrnoise.files.text import printable
 from mrnoise.io.scans.bart import SUFFIXES, bart_trajectory
 from mrnoise.io.scans.npz import npy_array, npz_trajectory
@@ -137,7 +138,9 @@ def _of_file(path: Path) -> Coordinates:
     if path.suffix in SUFFIXES:
         return Coordinates(bart_trajectory(path), None, None, CYCLES, source)
     if path.suffix == ".npy":
-        return Coordinates(dimension_first(npy_array(path), source), None, None, None, source)
+        return Coordinates(
+            dimension_first(check_kind(npy_array(path), "the trajectory", path), source), None, None, None, source
+        )
     if path.suffix == ".npz":
         arrays = npz_trajectory(path)
         matrix = parsed_matrix(arrays["image_shape"].ravel().tolist()) if "image_shape" in arrays else None
