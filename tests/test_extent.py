@@ -95,6 +95,22 @@ def test_over_all_images():
     assert torch.equal(encoded_extent(frames), lines(12, 51))
 
 
+def test_an_image_that_ends_before_the_others_has_an_extent_of_its_own():
+    """An asymmetric echo beside a whole one had 3 times its σ: beyond its end everything was extrapolated."""
+    echoes = torch.stack([EVERYTHING, lines(14, 56, axis=1)])
+    assert torch.equal(encoded_extent(echoes), echoes)
+    interrupted = torch.stack([lines(12, 52), lines(12, 30)])
+    assert torch.equal(encoded_extent(interrupted), interrupted)
+    ellipses = torch.stack([disc(), disc(squared=0.7)])
+    assert torch.equal(encoded_extent(ellipses), ellipses)
+    # Nothing of its own: interleaved partial Fourier, chance, an image that is not there.
+    interleaved = torch.stack([lines(24 + first, 64, 4) for first in range(4)])
+    assert torch.equal(encoded_extent(interleaved), lines(24, 64))
+    for draw in (poisson_disc, random_1d):
+        assert bool(encoded_extent(torch.stack([draw(MATRIX, 4, seed=seed) for seed in range(3)])).all())
+    assert torch.equal(encoded_extent(torch.stack([lines(12, 52), ~EVERYTHING])), lines(12, 52))
+
+
 def test_of_no_samples_nothing_is_said():
     assert bool(encoded_extent(torch.zeros(MATRIX, dtype=torch.bool)).all())
 
@@ -175,6 +191,53 @@ def test_extent_goes_along(tmp_path):
         write_npz(one, tmp_path / "scan.npz", noise=torch.randn(6, 999, dtype=torch.complex64))
         back = mrnoise.read(tmp_path / "scan.npz")
         assert back.acceleration == pytest.approx(one.acceleration)
+
+
+def echoes(*masks):
+    """One scan whose images were sampled differently."""
+    kspace = torch.stack([FULL.kspace * mask for mask in masks])
+    return Acquisition(kspace, FULL.noise_covariance, coil_maps=FULL.coil_maps, axes=("echo",))
+
+
+@pytest.mark.parametrize("recon", [CgSense(1e-3), mrnoise.reconstruction.Sense(), mrnoise.networks.pretrained("unet")])
+def test_images_of_different_extent_are_each_as_alone(tmp_path, recon):
+    """σ, g and R of each are those of the image in a scan of its own."""
+    both, masks = echoes(EVERYTHING, lines(14, 56, axis=1)), [EVERYTHING, lines(14, 56, axis=1)]
+    assert both.acceleration == 1 and both.grid.box == ((0, 64), (0, 56))
+    assert "everything (in 1 of 2 images) or k0 14 to 55 of 56 (in 1 of 2 images)" in both.grid.encoded()
+    write_npz(both, tmp_path / "scan.npz", noise=torch.randn(6, 999, dtype=torch.complex64))
+    assert torch.equal(mrnoise.read(tmp_path / "scan.npz").grid.extent, torch.stack(masks))
+    nm = noise_map(recon, both, n_samples=32)
+    for i, mask in enumerate(masks):
+        alone = noise_map(recon, scan(mask), n_samples=32, method=nm.method)
+        assert torch.equal(both.at(echo=i).grid.mask, mask) and both.at(echo=i).grid.box == scan(mask).grid.box
+        ratio = (nm.std[i] / alone.std)[alone.std > 0]
+        assert float(ratio.mean()) == pytest.approx(1, abs=0.04)  # samples of one seed, another image number
+        if nm.method == "lattice":
+            assert float((ratio - 1).abs().max()) < 1e-3
+            assert torch.allclose(nm.g_factor[i], alone.g_factor, rtol=1e-3, equal_nan=True)
+
+
+def test_a_joint_solution_of_images_of_different_extent():
+    """The images of a scan at once, as reconstructions of a series see them."""
+    both = echoes(EVERYTHING, lines(14, 56, axis=1))
+    maps, samples = both.whiten_maps(both.coil_maps), both.whiten(both.kspace)
+    joint = mrnoise.encoding.encode(both, maps)
+    found = joint.solve(joint.adjoint(samples), 1e-2)
+    for i in range(2):
+        alone = mrnoise.encoding.encode(both.at(echo=i), maps)
+        image = alone.solve(alone.adjoint(samples[i]), 1e-2)
+        assert float((found[i] - image).norm()) < 1e-3 * float(image.norm())
+
+
+def test_images_of_different_acceleration_have_the_g_of_their_own():
+    """g of a whole echo was 0.93 beside an undersampled one: √R was that of both together."""
+    masks = [EVERYTHING, lines(0, 64, 2) | lines(24, 40)]
+    nm = noise_map(CgSense(1e-3), echoes(*masks))
+    assert nm.acceleration == pytest.approx(2 * 64 / (64 + 40))
+    for i, mask in enumerate(masks):
+        alone = noise_map(CgSense(1e-3), scan(mask))
+        assert torch.allclose(nm.g_factor[i], alone.g_factor, rtol=1e-3, equal_nan=True)
 
 
 @pytest.mark.parametrize(("pattern", "asked"), [("equispaced", 2.0), ("equispaced", 3.0), ("random_1d", 2.0)])

@@ -300,7 +300,7 @@ class Acquisition(TensorRecord):
         dims, samples = self.spatial_dims, self.sampling.sample_ndim
         sampling = self.sampling
         if isinstance(sampling, Grid) and sampling.mask.ndim > dims:
-            sampling = sampling.with_mask(sampling.mask[place])
+            sampling = Grid(sampling.mask[place], dims, part(sampling.extent, dims))
         below = index.get("slice", 0) if dims == 2 else 0
         return self.replace(
             kspace=part(self.kspace, samples + 1),

@@ -99,7 +99,10 @@ def fully_sampled_std(acquisition: Acquisition) -> Tensor:
         most = acquisition.averages.double().flatten(-acquisition.sampling.sample_ndim).amax(-1)
         repeats = most.reshape(*most.shape, *[1] * acquisition.spatial_dims)
     # Where a part of k-space was encoded, a part of the noise is there.
-    encoded = acquisition.sampling.encoded_fraction if isinstance(acquisition.sampling, Grid) else 1.0
+    encoded = torch.ones(())
+    if isinstance(acquisition.sampling, Grid):
+        encoded = acquisition.sampling.encoded_fraction
+        encoded = encoded.reshape(*encoded.shape, *[1] * acquisition.spatial_dims).to(power.device)
     sigma = torch.where(power > 0, (power * repeats / encoded).rsqrt(), 0.0)
     return sigma.expand(acquisition.image_shape)
 

@@ -36,7 +36,7 @@ class Cartesian:
     spatial_dims
         2 or 3.
     extent
-        E, bool, the spatial shape; ``None``: all of k-space.
+        E, bool, the spatial shape, or that of ``mask``; ``None``: all of k-space.
     tolerance
         Relative residual at which the iterations of `solve` stop.
     iterations
@@ -128,14 +128,14 @@ class Cartesian:
 
     def forward(self, image: Tensor) -> Tensor:
         """A x = M F S P x, (..., y, x) → (..., coil, k1, k0)."""
-        image = image if self.extent is None else within(image, self.extent)
+        image = image if self.extent is None else within(image, self.extent, self.spatial_dims)
         coil_images = self.maps * image.unsqueeze(self._coil_axis)
         return self.mask.unsqueeze(self._coil_axis) * fourier.to_kspace(coil_images, self.spatial_dims)
 
     def adjoint(self, samples: Tensor) -> Tensor:
         """Aᴴ y = P Sᴴ Fᴴ y of samples that are zero outside the mask, (..., coil, k1, k0) → (..., y, x)."""
         image = (self.maps.conj() * fourier.to_image(samples, self.spatial_dims)).sum(self._coil_axis)
-        return image if self.extent is None else within(image, self.extent)
+        return image if self.extent is None else within(image, self.extent, self.spatial_dims)
 
     def gram(self, image: Tensor) -> Tensor:
         """AᴴA x = P Sᴴ Fᴴ M F S P x."""

@@ -85,6 +85,9 @@ def grid_of(acquisition: Acquisition, image: Tensor) -> ImageGrid:
 def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
     """σ of the fully sampled SENSE image, where it may be compared with that of ``image``.
 
+    Where images differ in their acceleration R_i it is √(R_i / R) times that, R the net acceleration of all, so that
+    √R times the reference is √R_i σ_i for each.
+
     Not for magnitude images, whose σ is that of one noise component, nor for images of another intensity.
     """
     scan = images.acquisition
@@ -94,7 +97,13 @@ def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
         return None
     if image_averages(scan) is None:
         return None
-    return fully_sampled_std(scan)
+    reference = fully_sampled_std(scan)
+    own = [images.scan(index).acceleration for index in range(images.count)]
+    if min(own) == max(own):
+        return reference
+    # Images of different sampling are compared at their own R, while the map has that of all of them together.
+    share = torch.tensor(own, dtype=reference.dtype, device=reference.device) / scan.acceleration
+    return images.ordered(share.sqrt().reshape(*images.shape, *[1] * (reference.ndim - len(images.shape)))) * reference
 
 
 def _spatial(acquisition: Acquisition, image: Tensor) -> tuple[int, ...]:

@@ -38,10 +38,11 @@ def _sampling(acquisition: Acquisition) -> dict[str, Any]:
         "acquired_fraction": 1 / acquisition.acceleration,
     }
     if isinstance(sampling, Grid) and sampling.extent is not None:
+        record["encoded"] = sampling.encoded()
+        # Of the image that was encoded furthest, where they differ.
         ends = zip(
             acquisition.spatial_shape, sampling.box, acquisition.geometry.voxel_size[-len(sampling.box) :], strict=True
         )
-        record["encoded"] = sampling.encoded()
         record["resolution_mm"] = [size * n / (behind - first) for n, (first, behind), size in ends]
     return record
 

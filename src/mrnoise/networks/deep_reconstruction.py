@@ -176,7 +176,7 @@ class BoundNetwork(Bound):
         image = scale * self.method.network(normalized, self._encoding(kspace, normalized))
         sampling = self.acquisition.sampling
         if isinstance(sampling, Grid) and sampling.extent is not None:  # what was never encoded stays zero
-            image = within(image, sampling.extent)
+            image = within(image, sampling.extent, sampling.spatial_dims)
         return image if self.norm is None else torch.where(self.norm > 0, image / self.norm.clamp_min(TINY), 0)
 
     def _encoding(self, kspace: Tensor, normalized: Tensor) -> Encoding:

@@ -20,13 +20,16 @@ Limits = Sequence[tuple[int, int] | None]
 
 
 def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = None) -> Tensor:
-    """Region of k-space that was encoded, found from the samples of all images.
+    """Region of k-space that was encoded, found from the samples of all images and, where they end apart, of each.
 
     Of whole lines, along each axis from the first to the last of lines at one spacing, with a fully sampled block among
     them or not; where no gap at an edge is wider than the spacing, both are undersampling and everything was encoded, a
     wider one is zero-padding, partial Fourier or an asymmetric echo. Lines at other distances, as of random patterns,
     do not tell; there the header does, else the whole axis counts. Of rows and columns that leave out the corners, as
     elliptical scanning does, it is the convex hull; of samples scattered by chance everything.
+
+    An image that ends before the others by more than its spacing has an extent of its own: an asymmetric echo beside a
+    whole one, the last repetition of an interrupted scan.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     Returns
     -------
     Tensor
-        Bool, the spatial shape of ``mask``.
+        Bool, the spatial shape of ``mask``; the shape of ``mask`` where the extents of its images differ.
 
     Examples
     --------
@@ -53,17 +56,31 @@ def encoded_extent(mask: Tensor, spatial_dims: int = 2, limits: Limits | None = 
     [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]
     """
     shape = tuple(mask.shape[-spatial_dims:])
-    acquired = mask.reshape(-1, *shape).any(0)
+    images = mask.reshape(-1, *shape)
+    acquired = images.any(0)
     if not bool(acquired.any()):
         return torch.ones_like(acquired)
-    profiles = [acquired.movedim(axis, -1).reshape(-1, n).any(0) for axis, n in enumerate(shape)]
+    extent = _of_samples(acquired, limits or [None] * spatial_dims)
+    if len(images) == 1:
+        return extent
+    ends = box(extent)
+    own = [extent & _of_samples(image, ends, others=True) if bool(image.any()) else extent for image in images]
+    return extent if all(bool((one == extent).all()) for one in own) else torch.stack(own).reshape(mask.shape)
+
+
+def _of_samples(acquired: Tensor, limits: Limits, others: bool = False) -> Tensor:
+    """The extent of these samples and limits, (*spatial); ``others``: the limits are where those of all images end."""
+    profiles = [acquired.movedim(axis, -1).reshape(-1, n).any(0) for axis, n in enumerate(acquired.shape)]
     scattered = not bool((acquired == _product(profiles)).all())
     ends = []
-    for n, profile, said in zip(shape, profiles, limits or [None] * spatial_dims, strict=True):
-        ends.append(_range(profile, said) if not scattered or said is not None else (0, n))
-    lines = [torch.arange(n, device=mask.device) for n in shape]
+    for n, profile, said in zip(acquired.shape, profiles, limits, strict=True):
+        if scattered and (said is None or others):  # where the samples of an image end is chance
+            ends.append(said or (0, n))
+        else:
+            ends.append(_range(profile, said))
+    lines = [torch.arange(n, device=acquired.device) for n in acquired.shape]
     extent = _product([(line >= low) & (line < high) for line, (low, high) in zip(lines, ends, strict=True)])
-    varying = [axis for axis in range(spatial_dims) if not _constant(acquired, axis)]
+    varying = [axis for axis in range(acquired.ndim) if not _constant(acquired, axis)]
     return extent & _hull(acquired, varying, extent) if scattered and len(varying) == 2 else extent
 
 
@@ -78,9 +95,9 @@ def _product(profiles: Sequence[Tensor]) -> Tensor:
     return functools.reduce(operator.and_, shaped)
 
 
-def within(image: Tensor, extent: Tensor) -> Tensor:
-    """Fᴴ E F x: the part of an image (..., *spatial) that lies in a region E of k-space."""
-    axes = tuple(range(-extent.ndim, 0))
+def within(image: Tensor, extent: Tensor, spatial_dims: int) -> Tensor:
+    """Fᴴ E F x: the part of an image (..., *spatial) that lies in a region E of k-space, (..., *spatial)."""
+    axes = tuple(range(-spatial_dims, 0))
     region = torch.fft.ifftshift(extent, dim=axes)
     shifted = torch.fft.fftn(torch.fft.ifftshift(image, dim=axes), dim=axes)
     return torch.fft.fftshift(torch.fft.ifftn(region * shifted, dim=axes), dim=axes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -25,8 +25,8 @@ class Grid(TensorRecord):
     spatial_dims
         2 or 3.
     extent
-        Bool, (k1, k0) or (k2, k1, k0): the part of k-space that was encoded, see `encoded_extent`; the rest of the grid
-        is zero-filled. ``None``: all of it.
+        Bool, (k1, k0) or (k2, k1, k0), or shaped as ``mask`` where images differ: the part of k-space that was encoded,
+        see `encoded_extent`; the rest of the grid is zero-filled. ``None``: all of it.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class Grid(TensorRecord):
         if self.extent is None:
             return
         extent = torch.as_tensor(self.extent, device=self.mask.device).to(torch.bool)
-        if tuple(extent.shape) != self.image_shape or bool((self.mask & ~extent).any()):
+        if extent.shape not in (self.image_shape, self.mask.shape) or bool((self.mask & ~extent).any()):
             raise InputError(
                 "samples lie outside the encoded extent",
                 expected=f"an extent of shape {self.image_shape} that holds every sample",
@@ -69,6 +69,8 @@ class Grid(TensorRecord):
                 + (f", {int((self.mask & ~extent).sum())} samples outside" if extent.ndim == self.spatial_dims else ""),
                 remedy="Leave it out for the whole grid, or take mrnoise.sampling.encoded_extent(mask).",
             )
+        images = extent.reshape(-1, *self.image_shape)
+        extent = images[0] if bool((images == images[0]).all()) else extent
         # Nothing is said where nothing is left out.
         object.__setattr__(self, "extent", None if bool(extent.all()) else extent)
 
@@ -85,17 +87,14 @@ class Grid(TensorRecord):
     @property
     def acceleration(self) -> float:
         """Net acceleration R: all samples that were encoded over acquired samples, calibration lines counted."""
-        n = int(self.mask.numel()) if self.extent is None else int(self.extent.sum()) * self._n_images
+        n = int(self.mask.numel()) if self.extent is None else int(self.extent.expand(self.mask.shape).sum())
         return n / int(self.mask.sum())
 
     @property
-    def _n_images(self) -> int:
-        return int(self.mask.numel()) // prod(self.image_shape)
-
-    @property
-    def encoded_fraction(self) -> float:
-        """Part of the grid that was encoded."""
-        return 1.0 if self.extent is None else float(self.extent.double().mean())
+    def encoded_fraction(self) -> Tensor:
+        """Part of the grid that was encoded, (), or of each image where they differ, float64."""
+        extent = torch.ones(self.image_shape) if self.extent is None else self.extent
+        return extent.double().flatten(-self.spatial_dims).mean(-1)
 
     @property
     def weight(self) -> Tensor:
@@ -111,22 +110,30 @@ class Grid(TensorRecord):
 
     @property
     def box(self) -> tuple[tuple[int, int], ...]:
-        """First sample that was encoded and the one behind the last, along each spatial axis."""
-        return box(torch.ones(self.image_shape) if self.extent is None else self.extent)
+        """First sample that was encoded and the one behind the last, along each spatial axis, over all images."""
+        every = torch.ones(self.image_shape) if self.extent is None else self.extent
+        return box(every.reshape(-1, *self.image_shape).any(0))
 
     def encoded(self) -> str | None:
         """What was encoded, in words; ``None``: everything."""
         if self.extent is None:
             return None
-        names = ("k2", "k1", "k0")[-self.spatial_dims :]
+        images = self.extent.reshape(-1, *self.image_shape)
+        counts = Counter(self._in_words(one) for one in images)
+        of_some = [f"{words} (in {count} of {len(images)} images)" for words, count in counts.items()]
+        found = " or ".join(of_some if len(of_some) > 1 else counts)
+        return f"{found}; the other {1 - float(self.encoded_fraction.mean()):.1%} zero-filled"
+
+    def _in_words(self, extent: Tensor) -> str:
+        ends, names = box(extent), ("k2", "k1", "k0")[-self.spatial_dims :]
         parts = [
             f"{name} {first} to {behind - 1} of {n}"
-            for name, (first, behind), n in zip(names, self.box, self.image_shape, strict=True)
+            for name, (first, behind), n in zip(names, ends, self.image_shape, strict=True)
             if behind - first < n
         ]
-        filled = 1 - self.encoded_fraction
-        corners = not bool(self.extent[tuple(slice(*ends) for ends in self.box)].all())
-        return ", ".join([*parts, *(["corners left out"] if corners else [])]) + f"; the other {filled:.1%} zero-filled"
+        if not bool(extent[tuple(slice(*both) for both in ends)].all()):
+            parts.append("corners left out")
+        return ", ".join(parts) or "everything"
 
     def with_mask(self, mask: Tensor) -> Grid:
         """Other samples of the same extent."""
