@@ -258,7 +258,7 @@ def test_propagated_coil_maps(scan):
         (["map", "SCAN", "--spacing", "2,2,2", "--pattern", "caipi"], "cannot read the spacing: expected a whole"),
         (["map", "SCAN", "--spacing", "0"], "spacing of a regular pattern is not possible"),
         (["map", "SCAN", "--pattern", "spiral", "-R", "2"], "unknown sampling pattern"),
-        (["map", "SCAN", "--slice", "4"], "no such slice: expected 0 to 0"),
+        (["map", "SCAN", "--slice", "4"], "no such slice: expected no --slice: the scan is one image"),
         (["map", "SCAN", "--coil-maps", "magic"], "unknown choice of coil maps"),
         (["map", "SCAN", "--regularization", "-1"], "invalid regularisation"),
         (["map", "SCAN", "--target-error", "3"], "invalid target error"),

@@ -223,6 +223,20 @@ def test_masks_that_cannot_be_brought_to_the_image_are_refused(tmp_path):
         read_mask(tmp_path / "shifted.nii", nowhere)
 
 
+@pytest.mark.parametrize(("factor", "fits"), [([1, 1], True), ([7, 7], True), ([1, 2], False), ([0.2, 0.9], False)])
+def test_a_mask_has_one_value_inside(tmp_path, factor, fits):
+    """Labels were the union of all of them, and probabilities all that was not zero."""
+    nm = named(("slice",), 2, Geometry((3.0, 0.9, 1.1), OBLIQUE))
+    mask, meaning = drawn(tmp_path, nm)
+    values = np.asarray(mask.dataobj) * np.where(np.arange(17) < 4, *factor)[:, None, None]
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), mask.affine), tmp_path / "labels.nii")
+    if fits:
+        assert np.array_equal(read_mask(tmp_path / "labels.nii", nm.image_grid), meaning)
+        return
+    with pytest.raises(InputError, match="the mask holds several values: .* 2 values other than 0"):
+        read_mask(tmp_path / "labels.nii", nm.image_grid)
+
+
 def test_the_mean_in_a_reoriented_mask(tmp_path):
     """A scan whose bright corner is measured, whatever the orientation of the file that says where it is."""
     rng = np.random.default_rng(29)

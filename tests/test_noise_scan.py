@@ -89,6 +89,24 @@ def test_spikes_and_disturbed_lines_are_left_out_and_counted(tmp_path, rng):
     assert variance(acq) == pytest.approx(1, rel=0.07)
 
 
+@pytest.mark.parametrize(
+    ("gain", "count", "words"), [(1.5, 3, "7 noise lines have 2."), (8, 3, "7 noise lines have 6")]
+)
+def test_noise_scans_of_two_gains_are_in_doubt(tmp_path, rng, gain, count, words):
+    """Two measurements in one file: half of the samples were called spikes, or all were averaged without a word."""
+    lines = noise_lines(rng, count=7 - count) + noise_lines(rng, count=count, scale=gain)
+    acq = scan(tmp_path, lines + image_lines(rng))
+    assert said(acq, "in doubt: 3 of", words, "--noise")
+    assert bool(said(acq, "samples are spikes", "3 of 7 lines as a whole")) == (gain == 8)
+
+
+def test_noise_of_one_gain_is_not_in_doubt(rng):
+    for n, coils in ((20, 1), (40, 4), (200, 16)):
+        for _ in range(40):
+            lines = [torch.from_numpy(unit_noise(rng, coils, n)) for _ in range(12)]
+            assert clean_samples(lines, "noise")[1] == () or "in doubt" not in str(clean_samples(lines, "noise")[1])
+
+
 @pytest.mark.parametrize(("coils", "lines", "n"), [(1, 1, 300), (5, 4, 90)])
 def test_clean_noise_loses_a_spike_once_in_a_thousand_scans(coils, lines, n):
     """Correlated coils too; 1000 scans have 1 ± 1 such losses, and 8 once in 10⁶ tries."""

@@ -7,12 +7,15 @@ import subprocess
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from mrnoise.errors import InputError
 from mrnoise.io.scans.axis_order import Evidence, axis_order, parsed_axes
 from mrnoise.io.scans.scan_file import read
 from mrnoise.reconstruction import RootSumOfSquares
+from mrnoise.saving import save
+from small_maps import small_map
 from test_cli import run
 
 # A different length on every axis.
@@ -239,6 +242,46 @@ def test_kspace_by_another_name_or_in_a_group(tmp_path, kspace):
     assert any("not used: data/sens_maps, noise_cov" in note for note in scan.notes)
     with pytest.raises(InputError, match=r"several arrays.*kspace_a, kspace_b"):
         read(hdf5(tmp_path / "c.h5", kspace_a=kspace, kspace_b=kspace))
+
+
+@pytest.mark.parametrize("write", [hdf5, matlab73])
+def test_companions_lie_beside_kspace_in_its_group(tmp_path, kspace, noise, write):
+    """A struct of MATLAB is such a group; its noise was left aside and Ψ estimated."""
+    volume = kspace.transpose(1, 2, 3, 0)  # (coil, ky, kx, slice)
+    path = write(tmp_path / "a", **{"data/kspace": volume, "data/noise": noise, "TR": np.ones(1)})
+    acq = read(path, axes="coil,ky,kx,slice")
+    same(acq, kspace)
+    assert acq.noise_covariance.source.startswith("noise scan of") and acq.noise_covariance.n_samples == 4000
+    np.testing.assert_allclose(acq.noise_covariance.matrix, PSI, atol=0.2)
+    other = read(hdf5(tmp_path / "b.h5", kspace=kspace), noise=path)
+    assert torch.equal(other.noise_covariance.matrix, acq.noise_covariance.matrix)
+
+
+def test_structs_of_matlab_5_are_named(tmp_path, kspace, noise):
+    for name, held in (("struct", {"kspace": kspace}), ("cell array", np.array([kspace, 1], dtype=object))):
+        scipy.io.savemat(tmp_path / "a.mat", {"data": held, "TR": 3.0})
+        with pytest.raises(InputError, match=rf"received data \(a {name}\). Save the fields of a struct"):
+            read(tmp_path / "a.mat")
+    scipy.io.savemat(tmp_path / "a.mat", {"kspace": kspace, "noise": noise, "data": {"TR": 3.0}})
+    same(read(tmp_path / "a.mat", axes="slice,coil,ky,kx"), kspace)
+
+
+def test_a_saved_map_is_no_scan(tmp_path):
+    save(small_map(), tmp_path / "map.h5")
+    with pytest.raises(InputError, match="map.h5 is a noise map, not a scan"):
+        read(tmp_path / "map.h5")
+    with pytest.raises(InputError, match="map.h5 is a noise map, not a scan"):
+        read(tmp_path / "map.h5", noise=tmp_path / "map.h5")
+
+
+def test_bart_names_a_pair_without_a_suffix(tmp_path, kspace, noise):
+    cfl(tmp_path / "k.v2.cfl", kspace[0].T[:, :, None])
+    cfl(tmp_path / "noise.cfl", noise.T[:, None, None])
+    acq = read(tmp_path / "k.v2", noise=tmp_path / "noise")
+    same(acq, kspace[0])
+    assert acq.noise_covariance.n_samples == 4000
+    with pytest.raises(InputError, match="there is no file .*k.v3"):
+        read(tmp_path / "k.v3")
 
 
 def test_covariance_in_the_file(tmp_path, kspace):
@@ -527,7 +570,7 @@ def test_numbers_of_matlab_5_are_those_of_scipy(tmp_path, rng, compressed):
     arrays = {f"n{kind}": values for kind, values in (real | both).items()} | {"one": np.array([[2.5]])}
     others = {"words": "text", "struct": {"a": 1}, "cells": np.array([1, "a"], object), "none": np.zeros((0, 3))}
     scipy.io.savemat(tmp_path / "a.mat", arrays | others, do_compression=compressed)
-    found = matrices((tmp_path / "a.mat").read_bytes())
+    found, _ = matrices((tmp_path / "a.mat").read_bytes())
     assert set(found) == {*arrays, "none"}
     for name, wanted in arrays.items():
         values = found[name].values()

@@ -261,11 +261,11 @@ def corner_file(tmp_path, rng, directions, positions):
         for s, p in enumerate(positions)
         for y in range(NY)
     ]
-    return read(write(tmp_path / "a.h5", lines, header())).geometry
+    return read(write(tmp_path / "a.h5", lines, header()))
 
 
 def test_affine_of_an_axial_slice(tmp_path, rng):
-    geometry = corner_file(tmp_path, rng, np.eye(3), [(1, 2, 3)])
+    geometry = corner_file(tmp_path, rng, np.eye(3), [(1, 2, 3)]).geometry
     # 10 mm in plane, 5 mm thick; 12 × 10 voxels: voxel (6, 5, 0) at LPS (1, 2, 3).
     expected = [[-10, 0, 0, -1 + 60], [0, -10, 0, -2 + 50], [0, 0, 5, 3], [0, 0, 0, 1]]
     assert geometry.affine == pytest.approx(np.array(expected))
@@ -276,7 +276,7 @@ def test_affine_of_oblique_slices(tmp_path, rng):
     read_dir, phase_dir, slice_dir = (0, 1, 0), (s, 0, -c), (-c, 0, -s)
     start, gap = np.array([12.0, -7.0, 40.0]), 6.5
     positions = [start + gap * i * np.array(slice_dir) for i in range(3)]
-    geometry = corner_file(tmp_path, rng, (read_dir, phase_dir, slice_dir), positions)
+    geometry = corner_file(tmp_path, rng, (read_dir, phase_dir, slice_dir), positions).geometry
     assert geometry.voxel_size == pytest.approx((gap, 10, 10))
     for index in [(0, 0, 0), (11, 0, 2), (6, 5, 1), (3, 9, 0)]:
         x, y, z = index
@@ -288,13 +288,14 @@ def test_affine_of_oblique_slices(tmp_path, rng):
 
 @pytest.mark.parametrize("positions", [[(0, 0, 0), (0, 0, 5), (0, 0, 13)], [(0, 0, 0), (4, 0, 5)]])
 def test_slices_off_a_grid_have_no_affine(tmp_path, rng, positions):
-    geometry = corner_file(tmp_path, rng, np.eye(3), positions)
-    assert geometry.affine is None
-    assert geometry.voxel_size == pytest.approx((5, 10, 10))
+    acq = corner_file(tmp_path, rng, np.eye(3), positions)
+    assert acq.geometry.affine is None
+    assert acq.geometry.voxel_size == pytest.approx((5, 10, 10))
+    assert any("the map has no place, and their distance, 5 mm," in note for note in acq.notes)
 
 
 def test_no_directions_no_affine(tmp_path, rng):
-    assert corner_file(tmp_path, rng, None, [(0, 0, 0)]).affine is None
+    assert corner_file(tmp_path, rng, None, [(0, 0, 0)]).geometry.affine is None
 
 
 # -- noise ---------------------------------------------------------------------------------------------------

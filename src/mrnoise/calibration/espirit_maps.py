@@ -269,5 +269,6 @@ def _check_block(block: tuple[int, ...], kernel: int) -> None:
             "fully sampled centre of k-space is too small for coil calibration",
             expected=f"at least {2 * kernel - 1} samples along each axis for a kernel of {kernel}",
             received=" × ".join(str(w) for w in block),
-            remedy="Acquire more calibration lines, or use a smaller kernel.",
+            remedy="Give coil maps in the file or a scan with more calibration lines; -r rss needs no maps. In Python "
+            "mrnoise.calibration.espirit takes a smaller kernel.",
         )

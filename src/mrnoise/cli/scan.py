@@ -164,7 +164,7 @@ def place_of(text: str, acquisition: Acquisition) -> dict[str, int]:
         ranges = ", ".join(f"{axis}=0 to {axis}={n - 1}" for axis, n in known.items())
         raise InputError(
             "no such slice",
-            expected=f"0 to {math.prod(sizes) - 1}" + (f", or {ranges}" if ranges else ""),
+            expected=f"0 to {math.prod(sizes) - 1}, or {ranges}" if ranges else "no --slice: the scan is one image",
             received=text,
             remedy="mrnoise info shows the leading axes of the scan and their lengths.",
         )

@@ -19,11 +19,13 @@ from mrnoise.files.opening import check_kind, reading
 ON_THE_EDGE = 1e-3
 # What nibabel corrects where it contradicts the rest or means nothing.
 CORRECTED = ("sizeof_hdr", "bitpix", "qform_code", "sform_code")
+# Relative difference of the values of a mask that comes from rounding.
+SAME_VALUE = 1e-3
 DRAW_AGAIN = "Draw the mask on the saved map (.nii.gz), or resample it to it."
 
 
 def read_mask(path: str | PathLike[str], grid: ImageGrid) -> Tensor:
-    """Read a mask: what is not zero is inside.
+    """Read a mask: zero is outside, one other value inside.
 
     A NIfTI mask is brought to the image by its affine: each voxel of the image takes the value of the mask at its
     centre (nearest neighbour), whatever the orientation, resolution and extent of the mask. Where the file says
@@ -45,8 +47,8 @@ def read_mask(path: str | PathLike[str], grid: ImageGrid) -> Tensor:
     Raises
     ------
     InputError
-        If the file cannot be read, its shape does not fit, it lies outside the image, or it has a place and the image
-        has none.
+        If the file cannot be read, holds labels or probabilities, its shape does not fit, it lies outside the image,
+        or it has a place and the image has none.
 
     Examples
     --------
@@ -84,6 +86,14 @@ def read_mask(path: str | PathLike[str], grid: ImageGrid) -> Tensor:
             remedy="Save the mask as a bool array with numpy.save.",
         )
     inside = values != 0
+    found = np.unique(values[inside]).astype(float)
+    if found.size and np.ptp(found) > SAME_VALUE * np.abs(found).max():
+        raise InputError(
+            "the mask holds several values",
+            expected="zero outside and one value inside",
+            received=f"{found.size} values other than 0, {found[0]:g} to {found[-1]:g}, in {path}",
+            remedy="Save one label as a mask of its own; set a threshold to probabilities.",
+        )
     if place is not None:
         if not np.isfinite(place).all() or abs(np.linalg.det(place)) < np.finfo(float).tiny:
             raise InputError(
@@ -210,7 +220,7 @@ def _extent(low: np.ndarray, high: np.ndarray, affine: np.ndarray) -> str:
 def _unfit(shape: tuple[int, ...], grid: ImageGrid) -> InputError:
     return InputError(
         "mask does not fit the image",
-        expected=f"{grid.shape}, {grid.spatial_shape} or {grid.shape[-2:]}",
+        expected=" or ".join(map(str, dict.fromkeys((grid.shape, grid.spatial_shape, grid.shape[-2:])))),
         received=str(tuple(shape)),
         remedy="Draw the mask on the reconstructed image.",
     )

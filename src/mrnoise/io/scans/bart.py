@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,12 @@ def _ordered(values: np.ndarray, kept: list[int]) -> np.ndarray:
     """These dimensions in this order, all others being 1."""
     rest = [i for i in range(values.ndim) if i not in kept]
     return values.transpose([*kept, *rest]).reshape([values.shape[i] for i in kept])
+
+
+def completed(path: Path) -> Path:
+    """The file of a pair that is named as BART names it, without a suffix."""
+    numbers = f"{path}{SUFFIXES[0]}"
+    return Path(numbers) if os.path.isfile(numbers) and not os.path.exists(path) else path  # whatever the name
 
 
 def bart_noise(path: Path) -> np.ndarray:

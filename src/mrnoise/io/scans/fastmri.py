@@ -11,7 +11,7 @@ from mrnoise.files.opening import array, datasets, opened_hdf5, text
 from mrnoise.io.scans.axis_order import Evidence
 from mrnoise.io.scans.complex_arrays import KINDS
 from mrnoise.io.scans.mrd_header import parse_header
-from mrnoise.io.scans.scan_arrays import ScanArrays, chosen_arrays, unused
+from mrnoise.io.scans.scan_arrays import ScanArrays, chosen_arrays, noise_arrays, unused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,9 +65,10 @@ def fastmri_arrays(path: Path) -> ScanArrays:
 
 
 def fastmri_noise(path: Path) -> np.ndarray | None:
-    """The array ``noise`` of an HDF5 file, ``None`` where there is none."""
+    """The array ``noise`` of an HDF5 file or of one of its groups, ``None`` where there is not just one."""
     with opened_hdf5(path) as file:
-        return array(file, "noise", KINDS)
+        names = noise_arrays(datasets(file))
+        return array(file, names[0], KINDS) if len(names) == 1 else None
 
 
 def _evidence(header: Any, shape: tuple[int, ...], images: dict[str, tuple[int, ...]]) -> Evidence:

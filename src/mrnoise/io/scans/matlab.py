@@ -13,7 +13,7 @@ from mrnoise.files.opening import array, datasets, opened_hdf5, reading
 from mrnoise.files.text import printable
 from mrnoise.io.scans.complex_arrays import KINDS
 from mrnoise.io.scans.matlab5 import matrices
-from mrnoise.io.scans.scan_arrays import ScanArrays, chosen_arrays, unused
+from mrnoise.io.scans.scan_arrays import ScanArrays, chosen_arrays, noise_arrays, unused
 
 START = b"MATLAB "
 TEXT_LENGTH = 116
@@ -58,7 +58,15 @@ def _hdf5(path: Path, noise: bool = False) -> tuple[dict[str, np.ndarray], tuple
 def _version5(path: Path, noise: bool = False) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     check_memory(path.stat().st_size, path.name)
     with reading(path, "a MATLAB file of version 5 to 7"):
-        found = matrices(path.read_bytes())
+        found, containers = matrices(path.read_bytes())
+    if containers and not any("kspace" in name.lower() for name in found):
+        raise InputError(
+            f"{path.name} holds no array of numbers that is k-space",
+            expected="an array named kspace",
+            received=", ".join(printable(f"{name} (a {kind})") for name, kind in containers.items()),
+            remedy="Save the fields of a struct as arrays: save('scan.mat', '-struct', 'data'). In version 7.3 "
+            "structs are read.",
+        )
     chosen = _noise_only(found, path) if noise else chosen_arrays(found, path)
     chosen.pop("axes", None)
     with reading(path, "a MATLAB file of version 5 to 7"):
@@ -67,11 +75,12 @@ def _version5(path: Path, noise: bool = False) -> tuple[dict[str, np.ndarray], t
 
 
 def _noise_only(found: Iterable[str], path: Path) -> dict[str, str]:
-    if "noise" not in found:
+    names = noise_arrays(found)
+    if len(names) != 1:
         raise InputError(
             f"{path.name} holds no array noise",
             expected="an array named noise, (coil, sample)",
             received=", ".join(map(printable, found)) or "no array of numbers",
             remedy="Rename the array to noise.",
         )
-    return {"noise": "noise"}
+    return {"noise": names[0]}

@@ -21,6 +21,7 @@ MATRIX, COMPRESSED = 14, 15
 # Types of stored numbers, and classes of arrays.
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+CONTAINERS = {1: "cell array", 2: "struct", 3: "object"}
 COMPLEX = 0x0800
 # Bytes within which flags, dimensions and name of a matrix lie; most of a number, its tags aside.
 HEAD, LARGEST = 4096, 16
@@ -51,8 +52,8 @@ class Matrix:
         return out.reshape(self.shape, order="F")
 
 
-def matrices(data: bytes) -> dict[str, Matrix]:
-    """The arrays of numbers in the bytes of a file, by name.
+def matrices(data: bytes) -> tuple[dict[str, Matrix], dict[str, str]]:
+    """The arrays of numbers in the bytes of a file, by name, and the kind of each container of others.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def matrices(data: bytes) -> dict[str, Matrix]:
         Whatever damaged bytes lead to; call this, and `Matrix.values`, within the door for files of others.
     """
     order = "<" if data[ENDIAN:HEADER] == b"IM" else ">"
-    found = {}
+    found, containers = {}, {}
     for kind, content in _elements(data[HEADER:], order):
         packed = kind == COMPRESSED
         if packed or kind == MATRIX:
@@ -68,7 +69,9 @@ def matrices(data: bytes) -> dict[str, Matrix]:
             number, shape = struct.unpack_from(order + "I", flags)[0], np.frombuffer(dimensions, order + "i4").tolist()
             if number & 0xFF in CLASSES and min(shape) >= 0:
                 found[name.decode("latin1")] = Matrix(tuple(shape), number, content, packed, order)
-    return found
+            elif number & 0xFF in CONTAINERS:
+                containers[name.decode("latin1")] = CONTAINERS[number & 0xFF]
+    return found, containers
 
 
 def _unpacked(content: bytes, most: int) -> bytes:

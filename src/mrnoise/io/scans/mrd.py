@@ -90,6 +90,16 @@ def mrd_acquisition(
             notes.append(f"The noise scan is that of {place}.")
     if not (own or noise.scans or noise.covariance is not None) and file.header.noise_measurement:
         notes.append(f"The header names measurement {printable(file.header.noise_measurement)} as its noise scan.")
+    geometry = acquisition.geometry
+    if (
+        acquisition.spatial_dims == 2
+        and geometry.affine is None
+        and len(np.unique(file.heads["position"][lines], axis=0)) > 1
+    ):
+        notes.append(
+            "The slices are not parallel, not at one distance or without directions: the map has no place, and their "
+            f"distance, {geometry.voxel_size[0]:.3g} mm, is that of the header."
+        )
     acquisition = acquisition.replace(notes=tuple(dict.fromkeys(notes)))
     settled = noise.settled(acquisition, own, dwell_us=dwell, labels=file.labels(int(lines[0])))
     of_kspace = noise.covariance is not None or settled.noise_covariance.source.startswith(ESTIMATED)

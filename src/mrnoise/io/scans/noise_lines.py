@@ -14,6 +14,8 @@ FALSE_ALARM = 1e-3
 DISTURBED = 0.1
 # Energy of a sample counts up to this multiple of the median: a spike makes no echo.
 LARGEST_ENERGY = 10.0
+# Lines whose variance differs by more than this, and by so many standard errors, are of two noise scans.
+LEVELS, STANDARD_ERRORS = 1.5, 8
 # Spikes that lie anywhere are no more than an eighth in the middle eighth; so many tell.
 MANY = 10
 
@@ -66,7 +68,7 @@ def clean_samples(lines: Sequence[Tensor], source: str) -> tuple[Tensor, tuple[s
     coil exceeds ln(N/10⁻³) times the variance of that coil, N all numbers of the scan. |n|² of Gaussian noise is
     exponential, so one of 1000 clean scans loses a sample, however its coils are correlated. The variance is that of
     the median, |n|² / ln 2, which spikes do not move; the limit allows for four of its standard errors. Where a
-    tenth of a line stands out the whole line goes.
+    tenth of a line stands out the whole line goes. Lines of two levels, of two noise scans in one file, are in doubt.
 
     Parameters
     ----------
@@ -82,11 +84,17 @@ def clean_samples(lines: Sequence[Tensor], source: str) -> tuple[Tensor, tuple[s
     if zero := total - samples.shape[1]:
         notes.append(f"{source}: {zero} of {total} samples are exactly zero in every coil and were left out")
     spikes = _spikes(samples)
-    for part in spikes.split([line.shape[1] for line in kept]):  # views
-        if part.float().sum() > DISTURBED * len(part):
-            part[:] = True
+    parts = spikes.split([line.shape[1] for line in kept])  # views
+    disturbed = [bool(part.float().sum() > DISTURBED * len(part)) for part in parts]
+    for part, all_of_it in zip(parts, disturbed, strict=True):
+        part[:] = part | all_of_it
     if count := int(spikes.sum()):
-        notes.append(f"{source}: {count} of {len(spikes)} samples are spikes far above the noise and were left out")
+        lines_too = f", {sum(disturbed)} of {len(lines)} lines as a whole" if sum(disturbed) > 1 else ""
+        notes.append(
+            f"{source}: {count} of {len(spikes)} samples are spikes far above the noise and were left out{lines_too}"
+        )
+    if said := _two_levels([line for line in kept if line.shape[1]], sum(disturbed)):
+        notes.append(f"{source}: {said}")
     return samples[:, ~spikes], tuple(notes)
 
 
@@ -103,6 +111,25 @@ def _spikes(samples: Tensor) -> Tensor:
     limit = math.log(power.numel() / FALSE_ALARM) * (1 + 4 / power.shape[1] ** 0.5)
     # What is not finite is no spike but damage, and is reported where Ψ is estimated.
     return ((power[live] > limit * variance[live, None]) & power[live].isfinite()).any(0)
+
+
+def _two_levels(lines: Sequence[Tensor], disturbed: int) -> str:
+    """Says so where noise lines are of two variances; a single disturbed line is no second scan."""
+    if len(lines) < 2:
+        return ""
+    power = torch.stack([line.abs().square().mean(1) for line in lines], 1).double()
+    power = power[power.amin(1) > 0]
+    level = (power / power.mean(1, keepdim=True)).mean(0)
+    high = level > (level.min() * level.max()).sqrt()
+    if not high.any() or (disturbed == 1 and int(high.sum()) == 1):
+        return ""
+    ratio = float(level[high].mean() / level[~high].mean())
+    if ratio < LEVELS or math.log(ratio) < STANDARD_ERRORS / min(line.shape[1] for line in lines) ** 0.5:
+        return ""
+    return (
+        f"in doubt: {int(high.sum())} of {len(lines)} noise lines have {ratio:.3g} times the variance of the others, "
+        "as of two noise scans with different gains; give the right one with --noise"
+    )
 
 
 def _falls_off(lines: Sequence[Tensor]) -> bool:

@@ -76,6 +76,7 @@ def chosen_arrays(found: Iterable[str], path: Path) -> dict[str, str]:
     """Which arrays of a file are k-space and its companions: our name → name in the file.
 
     K-space is the array ``kspace``, of the file or else of a group in it, or the only one with that in its name.
+    Companions lie beside it, in its group (a struct of MATLAB 7.3 is one), or in the file.
 
     Parameters
     ----------
@@ -95,7 +96,6 @@ def chosen_arrays(found: Iterable[str], path: Path) -> dict[str, str]:
     {'kspace': 'kspace_full', 'mask': 'mask'}
     """
     names = list(found)
-    companions = {name: name for name in COMPANIONS if name in names}
     last = {name: name.rpartition("/")[2].lower().replace("_", "") for name in names}
     ways = (
         [name for name in names if name == "kspace"],
@@ -104,8 +104,11 @@ def chosen_arrays(found: Iterable[str], path: Path) -> dict[str, str]:
     )
     several = next(filter(None, ways), [])
     if len(several) == 1:
-        return {"kspace": several[0], **companions}
-    if "noise" in companions and not several:
+        group, slash, _ = several[0].rpartition("/")
+        beside = {name: group + slash + name for name in COMPANIONS}
+        companions = {name: beside[name] if beside[name] in names else name for name in COMPANIONS}
+        return {"kspace": several[0], **{ours: name for ours, name in companions.items() if name in names}}
+    if noise_arrays(names) and not several:
         raise InputError(
             f"{path.name} holds a noise scan, but no k-space",
             expected="an array kspace",
@@ -118,6 +121,12 @@ def chosen_arrays(found: Iterable[str], path: Path) -> dict[str, str]:
         received=_listed(several or names) or "nothing",
         remedy="Rename the array to kspace, or convert raw data with a tool of the ISMRMRD project.",
     )
+
+
+def noise_arrays(found: Iterable[str]) -> list[str]:
+    """Names of the arrays that are a noise scan: ``noise`` of the file, else of the groups in it."""
+    names = [name for name in found if name.rpartition("/")[2] == "noise"]
+    return ["noise"] if "noise" in names else names
 
 
 def unused(found: Iterable[str], chosen: Mapping[str, str], known: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from mrnoise.errors import InputError
 from mrnoise.files.heaps import check_heaps
 from mrnoise.files.opening import opened_hdf5, reading
 from mrnoise.files.text import printable
+from mrnoise.io.maps.hdf5 import FORMAT as MAP_FORMAT
 from mrnoise.io.scans.axis_order import parsed_axes
-from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise, bart_samples
+from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise, bart_samples, completed
 from mrnoise.io.scans.covariance_file import read_covariance
 from mrnoise.io.scans.fastmri import fastmri_arrays, fastmri_noise
 from mrnoise.io.scans.given_noise import GivenNoise
@@ -123,7 +124,7 @@ def read(
     >>> scan.image_shape, scan.n_coils, scan.noise_covariance.source
     ((16, 12), 4, 'noise scan of head.npz, 1000 samples')
     """
-    path = Path(path)
+    path = completed(Path(path))
     names = None if axes is None else parsed_axes(axes)
     form = _format(path)
     if noise is not None and noise_covariance is not None:
@@ -171,6 +172,7 @@ def read(
 
 
 def _noise_scans(path: Path) -> tuple[NoiseScan, ...]:
+    path = completed(path)
     form = _format(path)
     scans: tuple[NoiseScan, ...]
     if form in ARRAYS:
@@ -212,6 +214,13 @@ def _format(path: Path) -> str:
     if h5py.is_hdf5(path):
         check_heaps(path)
         with opened_hdf5(path) as file:
+            if file.attrs.get("format") == MAP_FORMAT:
+                raise InputError(
+                    f"{path.name} is a noise map, not a scan",
+                    expected=FORMATS,
+                    received="a map that mrnoise saved",
+                    remedy="Give the raw data. Maps are taken by compare, export and gfactor --reference.",
+                )
             return MRD if "kspace" not in file and holds_mrd(file) else "HDF5"
     if path.suffix in SUFFIXES:
         return "BART"
