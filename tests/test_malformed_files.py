@@ -421,6 +421,16 @@ def test_mrd_lines_of_which_everything_is_discarded(tmp_path, rng, number):
     assert f"line {number} of a.h5 has no samples" in refused(read, path)
 
 
+def test_mrd_lines_without_samples_that_say_they_have_coordinates(tmp_path, rng):
+    path = mrd(tmp_path / "a.h5", rng)
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        lines["head"]["number_of_samples"][9], lines["head"]["trajectory_dimensions"][9] = 0, 2
+        lines["data"][9] = np.zeros(0, np.float32)
+        file["dataset/data"][...] = lines
+    assert "line 9 of a.h5 has no samples" in refused(read, path)
+
+
 def test_mrd_lines_whose_energy_is_beyond_single_precision(tmp_path, rng):
     lines = [noise_line(rng), *(line(1e25 * unit_noise(rng, COILS, OVERSAMPLED), y) for y in range(NY))]
     with warnings.catch_warnings():

@@ -76,6 +76,7 @@ def mrd_acquisition(
     chosen = roles(file)
     lines = chosen.image
     file.check_places(lines)
+    file.check_samples(lines)
     cartesian, said = _kind(file, lines, trajectory)
     if cartesian:
         acquisition, variance, dwell = on_grid(file, chosen)
