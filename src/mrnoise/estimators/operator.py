@@ -48,6 +48,11 @@ class NoiseOperator(Protocol):
         ...
 
     @property
+    def value(self) -> Tensor:
+        """The noise-free image; what is asked for replicas has it."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Where v lives."""
         ...
