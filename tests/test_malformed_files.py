@@ -22,7 +22,7 @@ from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.checks import check_count, check_memory, check_seed
 from mrnoise.errors import InputError
 from mrnoise.files.heaps import check_heaps
-from mrnoise.files.opening import reading
+from mrnoise.files.opening import attribute, get, reading
 from mrnoise.files.record import to_json
 from mrnoise.io import read_mask
 from mrnoise.io.scans.mrd_header import parse_header
@@ -191,6 +191,22 @@ def test_heaps_are_found_behind_anything(before, tmp_path):
 # -- structure -------------------------------------------------------------------------------------------------
 
 
+def test_lists_of_an_unknown_kind(tmp_path, rng):
+    """HDF5 may end the process when it reads one: here only the type of an empty dataset is of such a kind."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("xml", (0,), h5py.vlen_dtype(np.uint8))
+        file.attrs.create("axes", np.zeros(0, object), dtype=h5py.vlen_dtype(np.uint8))
+    data = path.read_bytes()
+    kind = b"\x19\0\0\0\x10\0\0\0\x10\0\0\0\x01\0\0\0"  # class 9, version 1; kind 0; 16 bytes; of bytes
+    assert data.count(kind) == 2
+    path.write_bytes(data.replace(kind, b"\x19\x06" + kind[2:]))
+    with h5py.File(path) as file:
+        for found in (get, attribute):
+            with pytest.raises(InputError, match="(xml|axes) is a list of an unknown kind"):
+                found(file, "xml" if found is get else "axes")
+
+
 def replaced(file, name, how):
     """Something else under the name of a dataset."""
     del file[name]
@@ -323,6 +339,15 @@ def test_extended_precision_is_read_as_double(tmp_path, rng):
 def test_averages_with_a_mask_that_does_not_fit(tmp_path, kspace, mask, words):
     np.savez(tmp_path / "a.npz", kspace=np.ones(kspace, complex), mask=np.ones(mask))
     assert words in refused(lambda path: read(path, axes="average,ky,kx"), tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("axis", range(4))
+def test_fastmri_without_samples(tmp_path, axis):
+    shape = [2, 3, 32, 40]
+    shape[axis] = 0
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"], file["ismrmrd_header"] = np.zeros(shape, np.complex64), header()
+    assert "k-space" in refused(read, tmp_path / "a.h5")
 
 
 def test_noise_that_is_infinite_is_no_spike(tmp_path, rng):

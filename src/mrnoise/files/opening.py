@@ -24,6 +24,8 @@ MOST_PACKED = 1032
 NUMBERS = "biufc"
 # Groups within groups in which arrays are looked for.
 DEPTH = 3
+# Byte of an encoded type that holds the kind of a list (HDF5 file format specification, IV.A.2.d).
+LIST_KIND = 3
 CONVERT_AGAIN = "The file may be truncated: copy or convert it again."
 
 
@@ -73,7 +75,8 @@ def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
     Raises
     ------
     InputError
-        If it is a link that leads nowhere, or declares more data than its file can hold, or than there is memory.
+        If it is a link that leads nowhere, of a type that is none, or declares more data than its file can hold, or
+        than there is memory.
     """
     import h5py
 
@@ -88,6 +91,7 @@ def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
     found = group.get(name)
     if not isinstance(found, h5py.Dataset):
         return None
+    _check_type(found.id.get_type(), name, path)
     declared = math.prod(found.shape or ()) * found.dtype.itemsize
     elsewhere = found.is_virtual or found.external
     if not elsewhere and declared > MOST_PACKED * path.stat().st_size:
@@ -99,6 +103,38 @@ def get(group: h5py.Group, name: str) -> h5py.Dataset | None:
         )
     check_memory(declared, f"{name} in {path.name}")
     return found
+
+
+def attribute(group: h5py.Group, name: str) -> Any:
+    """An attribute.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    InputError
+        If it is of a type that is none.
+    """
+    _check_type(group.attrs.get_id(name).get_type(), name, Path(group.file.filename))
+    return group.attrs[name]
+
+
+def _check_type(kind: h5py.h5t.TypeID, name: str, path: Path) -> None:
+    """Raise if a list of any length holds neither values (0) nor text (1): reading one can end the process."""
+    import h5py
+
+    if isinstance(kind, h5py.h5t.TypeVlenID) and kind.encode()[LIST_KIND] & 0xF > 1:
+        raise InputError(
+            f"cannot read {path.name}",
+            expected="a complete HDF5 file",
+            received=f"{path} ({name} is a list of an unknown kind)",
+            remedy=CONVERT_AGAIN,
+        )
+    if isinstance(kind, h5py.h5t.TypeVlenID | h5py.h5t.TypeArrayID):
+        _check_type(kind.get_super(), name, path)
+    elif isinstance(kind, h5py.h5t.TypeCompoundID):
+        for number in range(kind.get_nmembers()):
+            _check_type(kind.get_member_type(number), name, path)
 
 
 def _leads_nowhere(group: h5py.Group, name: str) -> bool:

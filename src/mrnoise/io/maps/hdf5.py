@@ -28,7 +28,7 @@ from mrnoise.estimators.sampling_error import (
 )
 from mrnoise.files.atomic import replacing
 from mrnoise.files.heaps import check_heaps
-from mrnoise.files.opening import array, opened_hdf5, text
+from mrnoise.files.opening import array, attribute, opened_hdf5, text
 from mrnoise.files.record import to_json, to_numpy
 from mrnoise.files.text import printable
 from mrnoise.result.noise_map import NoiseMap
@@ -127,7 +127,7 @@ def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
         raise _unreadable(path, "no such file")
     check_heaps(path)
     with opened_hdf5(path, WRITTEN, problem="cannot read a noise map") as file:
-        if file.attrs.get("format") != FORMAT:
+        if "format" not in file.attrs or attribute(file, "format") != FORMAT:
             raise _unreadable(path, "an HDF5 file of another kind")
         if _number(file, "format_version") not in range(1, FORMAT_VERSION + 1):
             raise _unreadable(path, f"format version {file.attrs['format_version']}")
@@ -180,7 +180,7 @@ def _inconsistency(nm: NoiseMap) -> str | None:
 
 def _read(file: h5py.File) -> NoiseMap:
     group, place = file["estimate"], file["geometry"]
-    z, y, x = (float(v) for v in place.attrs["voxel_size"])
+    z, y, x = (float(v) for v in attribute(place, "voxel_size"))
     variance, pseudo_variance = _needed(group, "variance"), _needed(group, "pseudo_variance")
     image = _needed(file, "image")
     if not (image.is_floating_point() or image.is_complex()):
@@ -211,7 +211,7 @@ def _read(file: h5py.File) -> NoiseMap:
         reference_std=_get(file, "reference_std"),
         acceleration=_number(file, "acceleration", "iuf"),
         linearity=_get_linearity(file["linearity"]) if "linearity" in file else None,
-        axes=tuple(str(axis) for axis in file.attrs.get("axes", ())),
+        axes=tuple(str(axis) for axis in (attribute(file, "axes") if "axes" in file.attrs else ())),
         provenance=Provenance.of(_json(file, "provenance", dict)),
     )
 
@@ -240,21 +240,21 @@ def _needed(group: h5py.Group, name: str) -> Tensor:
 
 
 def _number(group: h5py.Group, name: str, kinds: str = "iu") -> float:
-    value = np.asarray(group.attrs[name])
+    value = np.asarray(attribute(group, name))
     if value.ndim or value.dtype.kind not in kinds:
         raise TypeError(f"the attribute {name} is {value}")
     return float(value) if value.dtype.kind == "f" else int(value)
 
 
 def _flag(group: h5py.Group, name: str) -> bool:
-    value = group.attrs[name]
+    value = attribute(group, name)
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"the attribute {name} is {value}")
     return bool(value)
 
 
 def _word(group: h5py.Group, name: str) -> str:
-    value = group.attrs[name]
+    value = attribute(group, name)
     if not isinstance(value, str) or not value:
         raise TypeError(f"the attribute {name} is {value!r}")
     return value

@@ -85,6 +85,9 @@ def scan_of(
     maps = values.get("coil_maps")
     extent = as_tensor(layout.arranged(values["extent"])) if "extent" in values else None
     sampling = _sampling(kspace, mask, extent, arrays.limits, dims)
+    place = geometry_of(values, path)
+    if place is None and arrays.geometry is not None and kspace.numel():
+        place = arrays.geometry(tuple(kspace.shape[-2:]))
     acquisition = Acquisition(
         kspace=kspace,
         # Too few axes are reported by Acquisition; any coil count will do until then.
@@ -93,7 +96,7 @@ def scan_of(
         sampling=sampling,
         averages=averages,
         coil_maps=None if maps is None else as_tensor(layout.arranged(paired(maps, raw.ndim), "coil")),
-        geometry=geometry_of(values, path) or (arrays.geometry and arrays.geometry(tuple(kspace.shape[-2:]))),
+        geometry=place,
         spatial_dims=dims,
         source=f"{printable(path.name)} ({arrays.kind})",
         axes=layout.leading,
