@@ -175,7 +175,9 @@ def array(group: h5py.Group, name: str, kinds: str = NUMBERS) -> np.ndarray | No
         return None
     path = Path(group.file.filename)
     try:
-        values = np.asarray(found[()]) if found.shape is not None else np.array(None)
+        # Lists and texts are no numbers, whatever they hold.
+        numeric = found.shape is not None and found.dtype.kind != "O"
+        values = np.asarray(found[()]) if numeric else np.array(None)
     except OSError as error:
         if not any(word in str(error) for word in ("filter", "plugin")):
             raise
