@@ -192,7 +192,7 @@ def test_heaps_are_found_behind_anything(before, tmp_path):
 
 
 def test_lists_of_an_unknown_kind(tmp_path, rng):
-    """HDF5 may end the process when it reads one: here only the type of an empty dataset is of such a kind."""
+    """Told from the type; the dataset is empty."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("xml", (0,), h5py.vlen_dtype(np.uint8))

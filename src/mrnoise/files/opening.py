@@ -120,7 +120,7 @@ def attribute(group: h5py.Group, name: str) -> Any:
 
 
 def _check_type(kind: h5py.h5t.TypeID, name: str, path: Path) -> None:
-    """Raise if a list of any length holds neither values (0) nor text (1): reading one can end the process."""
+    """Raise if a list of any length holds neither values (0) nor text (1)."""
     import h5py
 
     if isinstance(kind, h5py.h5t.TypeVlenID) and kind.encode()[LIST_KIND] & 0xF > 1:
