@@ -93,7 +93,7 @@ class Grid(TensorRecord):
     @property
     def encoded_fraction(self) -> Tensor:
         """Part of the grid that was encoded, (), or of each image where they differ, float64."""
-        extent = torch.ones(self.image_shape) if self.extent is None else self.extent
+        extent = torch.ones(self.image_shape, device=self.mask.device) if self.extent is None else self.extent
         return extent.double().flatten(-self.spatial_dims).mean(-1)
 
     @property
