@@ -42,7 +42,7 @@ from mrnoise.simulation import simulate
 
 COILS, SNR, SEED, REAL = 8, 50, 1, "cima16_brain.npz"
 # Voxels that tell the real error, and how well each is known.
-CHECKED, CHECKED_TOLERANCE = 100, 1e-5
+CHECKED, CHECKED_ERROR = 100, 1e-6
 SMALL = (64, 64)
 # Replicas that are timed; how many more than expected it takes to certify, measured.
 TIMED, CERTIFYING, LOOSE = 12, 1.1, 1e-3
@@ -133,7 +133,7 @@ def replicas(reconstruction: CgSense, scan: Acquisition) -> tuple[float, float]:
 
 def exact(reconstruction: CgSense, scan: Acquisition, places: Tensor) -> Tensor:
     """Variance of single voxels, to a tighter tolerance than spots."""
-    variance = cg_sense_voxel_variance(reconstruction, scan, CHECKED_TOLERANCE)
+    variance = cg_sense_voxel_variance(reconstruction, scan, CHECKED_ERROR)
     assert variance is not None
     return torch.cat([variance(some) for some in places.split(4)])
 

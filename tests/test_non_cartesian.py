@@ -12,6 +12,7 @@ from mrnoise import InputError
 from mrnoise.encoding import NonCartesian, encode
 from mrnoise.encoding.convolution import Convolution, PointSpread
 from mrnoise.encoding.non_cartesian import point_spread
+from mrnoise.encoding.preconditioning import preconditioner
 from mrnoise.sampling import Trajectory
 from mrnoise.simulation import simulated_head
 from test_nufft import dense as transform
@@ -94,8 +95,7 @@ def test_solution_with_and_without_preconditioner(name):
     x = normal(2, *a.image_shape)
     expected = torch.linalg.solve(h + WEIGHT * torch.eye(len(h), dtype=torch.float64), x.flatten(1).mT).mT
     close(a.solve(x, WEIGHT).flatten(1), expected)
-    circulant = point_spread(a.trajectory).nearest_circulant(a.maps)
-    equations = replace(a._equations, circulant=circulant)
+    equations = replace(a._equations, preconditioner=preconditioner(point_spread(a.trajectory), a.maps, WEIGHT))
     close(equations.solve(x, a.maps, torch.tensor(WEIGHT, dtype=torch.float64)).flatten(1), expected)
 
 
@@ -119,8 +119,9 @@ def test_a_trial_takes_the_preconditioner_where_it_pays():
     y, x = torch.meshgrid(torch.arange(24) - 11.5, torch.arange(20) - 9.5, indexing="ij")
     even = Trajectory(torch.stack([y, x]), (24, 20))
     prepared = replace(radial, prepared_weight=1e-2)
-    assert prepared._equations.circulant is not None
-    assert NonCartesian(head.coil_maps, even, prepared_weight=1e-2)._equations.circulant is None
+    assert prepared._equations.preconditioner is not None
+    one = torch.ones(1, 24, 20, dtype=torch.complex64)
+    assert NonCartesian(one, even, prepared_weight=1e-2)._equations.preconditioner is None
     b = radial.gram(normal(24, 20).to(torch.complex64))
     close(prepared.solve(b, 1e-2), radial.solve(b, 1e-2), 1e-3)
     residual = []

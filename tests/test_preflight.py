@@ -117,7 +117,9 @@ def test_every_mode_gives_the_same_map(mode):
     from mrnoise.estimators import Plan, sketch
 
     (operator,) = linearize(Net(), ACQ)
-    other = dataclasses.replace(operator, preflight=SimpleNamespace(jvp_mode=mode, complex_linear=False))
+    other = dataclasses.replace(
+        operator, preflight=SimpleNamespace(jvp_mode=mode, complex_linear=False, point=ACQ.kspace)
+    )
     a, b = (sketch(o, Plan(n_samples=5)) for o in (operator, other))
     torch.testing.assert_close(a.variance, b.variance, rtol=1e-4, atol=1e-9)
 
@@ -218,7 +220,7 @@ def test_a_solver_that_stops_early_but_is_differentiated_as_converged_is_refused
     lattice = simulate(SHAPE, 4, snr=30).undersample(caipi(SHAPE, (2, 2)))
     with pytest.MonkeyPatch.context() as patched:
         converged = NormalEquations.conjugate_gradients
-        patched.setattr(NormalEquations, "conjugate_gradients", lambda *a: converged(*a, most=2))
+        patched.setattr(NormalEquations, "conjugate_gradients", lambda *a, most=2: converged(*a, most=2))
         with pytest.raises(InputError, match="iterate to convergence"):
             noise_map(CgSense(0.0), lattice, method="sketch", n_samples=4)
 

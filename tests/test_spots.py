@@ -295,8 +295,8 @@ def test_auto_falls_back_on_a_metal_like_hole_and_keeps_what_is_exact(no_dense_c
     nm = noise_map(CgSense(0.02), scan, target_error=0.04)
     assert nm.method == "monte_carlo" and "not smooth" in nm.provenance.why and nm.certified_error <= 0.04
     truth = cg_sense_std(scan, 0.02)
-    exact = ((nm.std / truth - 1).abs() < 2e-3)[foreground(nm.image) & (truth > 0)]
-    assert int(exact.sum()) > 0.05 * len(exact) + 15  # of samples 5 % are as near by chance
+    exact = ((nm.std / truth - 1).abs() < 0.1 * 0.04)[foreground(nm.image) & (truth > 0)]
+    assert int(exact.sum()) > 0.08 * len(exact) + 15  # of samples 8 % are as near by chance
 
 
 UNFOLDED = Sense().bind(LINES)

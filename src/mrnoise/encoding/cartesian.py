@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mrnoise import fourier
-from mrnoise.encoding.convolution import Convolution
+from mrnoise.encoding.convolution import Convolution, PointSpread
 from mrnoise.encoding.lines import line_inverse, undersampled_axes
 from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
+from mrnoise.encoding.preconditioning import preconditioned
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
 from mrnoise.sampling.extent import within
@@ -44,6 +45,7 @@ class Cartesian:
     prepared_weight
         λ of the `solve` that will be called often, as a number. Where sampling varies along one axis only, the lines
         along it are independent systems, small enough to be inverted once, now: the same solution without iterations.
+        Else whether a circulant preconditioner saves iterations is tried, now.
 
     Raises
     ------
@@ -102,12 +104,15 @@ class Cartesian:
             self.iterations,
             extent=None if extent is None else Convolution(axes, (extent[across],)),
         )
-        inverse = None
+        prepared = iterated
         if self.prepared_weight is not None and self.iterations is None and mask.ndim == self.spatial_dims:
-            inverse = line_inverse(maps, mask, axes, self.prepared_weight, extent)
+            prepared = replace(iterated, inverse=line_inverse(maps, mask, axes, self.prepared_weight, extent))
+            if prepared.inverse is None and maps.ndim == self.spatial_dims + 1:
+                spread = PointSpread.of_mask(torch.fft.fftshift(mask))
+                prepared = preconditioned(iterated, spread, maps.detach(), self.prepared_weight)
         object.__setattr__(self, "_maps", maps)
         object.__setattr__(self, "_iterated", iterated)
-        object.__setattr__(self, "_prepared", replace(iterated, inverse=inverse))
+        object.__setattr__(self, "_prepared", prepared)
 
     def __repr__(self) -> str:
         return f"Cartesian({self.sample_shape[self._coil_axis]} coils, image {self.image_shape})"

@@ -93,17 +93,14 @@ class PointSpread:
         for axis, factor in enumerate(factors):
             if factor == 2:  # The lag -n lies between no two voxels; without it the spectrum is real.
                 t.narrow(axis, 0, 1).zero_()
-            centre = t.narrow(axis, grid[axis] // 2, 1)
-            if float(t.abs().sum() - centre.abs().sum()) < NEGLIGIBLE * float(centre.abs().sum()):
-                t = centre
-        return cls(t, image_shape)
+        return cls(_shrunk(t), image_shape)
 
     @classmethod
     def of_mask(cls, mask: Tensor) -> PointSpread:
         """That of Cartesian sampling, (y, x) or (z, y, x)."""
         axes = tuple(range(mask.ndim))
         t = torch.fft.ifftn(torch.fft.ifftshift(mask.to(torch.complex128)), dim=axes)
-        return cls(torch.fft.fftshift(t), tuple(mask.shape))
+        return cls(_shrunk(torch.fft.fftshift(t)), tuple(mask.shape))
 
     def between(self, first: Tensor, second: Tensor) -> Tensor:
         """From each of the second voxels to each of the first, indices (a, dimension), (b, dimension) → (a, b)."""
@@ -117,6 +114,11 @@ class PointSpread:
             place = place * n_lags + (lag + n_lags // 2) % n_lags
         t = self.values.to(first.device).flatten()[place]
         return torch.where(apart, 0, t)
+
+    @property
+    def at_zero(self) -> float:
+        """t(0), the number of samples for each voxel."""
+        return float(self.values[tuple(n // 2 for n in self.values.shape)].real)
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -164,6 +166,15 @@ class PointSpread:
             if t.shape[axis] == 2 * n:
                 c = _folded(c, axis, n)
         return _spectrum(c, self.axes).clamp_min(0)
+
+
+def _shrunk(t: Tensor) -> Tensor:
+    """One lag along axes where t is a point."""
+    for axis, n in enumerate(t.shape):
+        centre = t.narrow(axis, n // 2, 1)
+        if float(t.abs().sum() - centre.abs().sum()) < NEGLIGIBLE * float(centre.abs().sum()):
+            t = centre
+    return t
 
 
 def _folded(c: Tensor, axis: int, n: int) -> Tensor:

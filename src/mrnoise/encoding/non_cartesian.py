@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 from mrnoise.encoding.convolution import PointSpread
 from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.nufft import Nufft
+from mrnoise.encoding.preconditioning import preconditioned
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
 from mrnoise.sampling.trajectory import Trajectory
 
-# Iterations after which plain and preconditioned ones are compared, and those towards the largest eigenvalue.
-TRIAL_STEPS, POWER_STEPS = 16, 12
+# Iterations towards the largest eigenvalue.
+POWER_STEPS = 12
 # What iterations need of the largest eigenvalue: power iterations stop below it.
 MARGIN = 1.1
 _POINT_SPREADS: WeakKeyDictionary[Trajectory, PointSpread] = WeakKeyDictionary()
@@ -40,8 +41,8 @@ class NonCartesian:
     iterations
         Number after which they stop instead; ``None``: when they have converged.
     prepared_weight
-        λ of the `solve` that will be called often, as a number: whether Chan's circulant preconditioner saves
-        iterations is tried, now. Without it `solve` iterates as it is.
+        λ of the `solve` that will be called often, as a number: whether a circulant preconditioner saves iterations is
+        tried, now. Without it `solve` iterates as it is.
     transform_tolerance
         Of E; see `Nufft`.
 
@@ -86,7 +87,7 @@ class NonCartesian:
         spread = point_spread(self.trajectory)
         equations = NormalEquations(spread.convolution(self.maps), self._coil_axis, self.tolerance, self.iterations)
         if self.prepared_weight is not None and self.iterations is None and self.maps.ndim == dims + 1:
-            equations = _preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
+            equations = preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
         object.__setattr__(self, "_equations", equations)
 
     def __repr__(self) -> str:
@@ -151,16 +152,3 @@ def point_spread(trajectory: Trajectory) -> PointSpread:
         if not torch._C._functorch.is_functorch_wrapped_tensor(known.values):
             _POINT_SPREADS[trajectory] = known
     return known
-
-
-def _preconditioned(equations: NormalEquations, spread: PointSpread, maps: Tensor, weight: float) -> NormalEquations:
-    """With the circulant, where some iterations with it leave a smaller residual than without."""
-    both = equations, replace(equations, circulant=spread.nearest_circulant(maps).to(maps.real.dtype))
-    noise = torch.randn(maps.shape[1:], dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
-    b = equations.gram(noise.to(maps), maps)
-    regularization = torch.tensor(weight, dtype=torch.float64, device=maps.device)
-    residuals = []
-    for each in both:
-        x = each.conjugate_gradients(b, maps, regularization, most=TRIAL_STEPS)
-        residuals.append(float(torch.linalg.vector_norm(b - equations.gram(x, maps) - regularization * x)))
-    return both[residuals[1] < residuals[0]]

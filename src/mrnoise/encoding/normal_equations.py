@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,41 @@ from mrnoise.units import unit_of
 TOLERANCE, MAX_ITERATIONS = 1e-6, 2000
 # A preconditioner that amplifies more than this does not help.
 SMALLEST_OF_CIRCULANT = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Preconditioner:
+    """s Fᴴ (D + λ⟨s²⟩)⁻¹ F s, near (H + λ)⁻¹.
+
+    Coil maps that vary make H far from circulant; s H s with s = (diag H + λ)^{-1/2} is nearer. FᴴDF is the circulant
+    matrix nearest to it (`PointSpread.nearest_circulant`), ⟨s²⟩ the mean over the image. Voxels that no coil sees have
+    H = 0: they stand alone, s = 0.
+
+    Parameters
+    ----------
+    scale
+        s, *spatial.
+    spectrum
+        D ≥ 0, broadcast with the image.
+    axes
+        Those that F transforms, from the end.
+    """
+
+    scale: Tensor
+    spectrum: Tensor
+    axes: tuple[int, ...]
+
+    def __call__(self, r: Tensor, regularization: Tensor) -> Tensor:
+        """Of r, (..., *spatial)."""
+        spectrum = self.spectrum + regularization.to(self.spectrum) * self.scale.square().mean()
+        spectrum = spectrum.clamp_min(SMALLEST_OF_CIRCULANT * spectrum.max())
+        kspace = torch.fft.fftn(self.scale * r, dim=self.axes)
+        seen = self.scale * torch.fft.ifftn(kspace / spectrum, dim=self.axes)
+        return torch.where(self.scale > 0, seen, _ratio(r.real.new_ones(()), regularization.to(r.real)) * r)
+
+    def of(self, axis: int, planes: Tensor) -> Preconditioner:
+        """That of some planes, which are systems of their own."""
+        return replace(self, scale=self.scale.index_select(axis, planes))
 
 
 @dataclass(frozen=True)
@@ -38,8 +73,8 @@ class NormalEquations:
         (H + λ)⁻¹ of every line, `line_inverse`, instead of conjugate gradients.
     extent
         P = FᴴEF, E what was encoded; ``None``: all of k-space.
-    circulant
-        D of a circulant matrix FᴴDF near H, by which conjugate gradients are preconditioned; ``None``: they are not.
+    preconditioner
+        Of conjugate gradients; ``None``: they have none.
     """
 
     convolution: Convolution
@@ -48,7 +83,7 @@ class NormalEquations:
     iterations: int | None = None
     inverse: Tensor | None = None
     extent: Convolution | None = None
-    circulant: Tensor | None = None
+    preconditioner: Preconditioner | None = None
 
     @property
     def apart(self) -> tuple[int, ...]:
@@ -110,7 +145,10 @@ class NormalEquations:
             planes = filled.nonzero().squeeze(1)
             if not len(planes):
                 return torch.zeros_like(b)
-            x = self.conjugate_gradients(
+            some = self
+            if self.preconditioner is not None:
+                some = replace(self, preconditioner=self.preconditioner.of(axis, planes))
+            x = some.conjugate_gradients(
                 b.index_select(axis, planes), maps.index_select(axis, planes), regularization, most
             )
             return torch.zeros_like(b).index_copy(axis, planes, x)
@@ -123,7 +161,7 @@ class NormalEquations:
         # What is left to do, z ≈ (H + λ)⁻¹ r, is nearer to the error of x than r is.
         left = _norm2(z, spatial)
         goal = self.tolerance**2 * left
-        rz = left if self.circulant is None else _inner(r, z, spatial)
+        rz = left if self.preconditioner is None else _inner(r, z, spatial)
         for _ in range(most):
             active = left > goal
             if not bool(active.any()):
@@ -134,18 +172,13 @@ class NormalEquations:
             r = r - step * hp
             z = self.preconditioned(r, regularization)
             left, previous = torch.where(active, _norm2(z, spatial), left), rz
-            rz = left if self.circulant is None else torch.where(active, _inner(r, z, spatial), rz)
+            rz = left if self.preconditioner is None else torch.where(active, _inner(r, z, spatial), rz)
             p = torch.where(active, z + _ratio(rz, previous) * p, p)
         return unit * x
 
     def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
-        """Fᴴ (D + λ)⁻¹ F r."""
-        if self.circulant is None:
-            return r
-        axes = self.convolution.axes
-        spectrum = self.circulant + regularization.to(self.circulant)
-        spectrum = spectrum.clamp_min(SMALLEST_OF_CIRCULANT * spectrum.max())
-        return torch.fft.ifftn(torch.fft.fftn(r, dim=axes) / spectrum, dim=axes)
+        """What is near (H + λ)⁻¹ r."""
+        return r if self.preconditioner is None else self.within(self.preconditioner(r, regularization))
 
 
 class _Solve(torch.autograd.Function):

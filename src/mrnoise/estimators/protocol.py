@@ -82,8 +82,8 @@ class Image(Protocol):
         """Variance in closed form, or the `InputError` that there is none, or takes more voxels in one matrix."""
         ...
 
-    def voxel_variance(self) -> Callable[[Tensor], Tensor] | None:
-        """Variance of single voxels, (B, dims) → (B,), cheaper than a row of L; ``None`` where there is no such way."""
+    def voxel_variance(self, error: float) -> Callable[[Tensor], Tensor] | None:
+        """Variance of single voxels, (B, dims) → (B,), to a relative error of σ; ``None``: no way but a row of L."""
         ...
 
 

@@ -42,8 +42,10 @@ POWER = 3
 LEFT_OUT = 0.1
 # Parts of the mean square error that may not depend on the distance.
 EVEN_PARTS = torch.linspace(0, 1, 41, dtype=torch.float64, device="cpu")
-# Relative to the target: how far a shortcut may be from the exact row of L.
+# Parts of the target: how far a shortcut may be from the row of L.
 SHORTCUT = 0.2
+# How exact it is asked to be, as a part of the target, or without one.
+EXACT, EXACT_ENOUGH = 0.1, 1e-3
 # Relative to the largest variance: less counts as none.
 NO_VARIANCE = 1e-12
 
@@ -463,6 +465,11 @@ def _spread(squares: Tensor) -> float:
     return float(squares.var()) / mean**2 if mean > 0 and len(squares) > 1 else 0.0
 
 
+def error_of_voxels(plan: Plan) -> float:
+    """Relative error of σ that counts as none in a voxel that is evaluated."""
+    return EXACT_ENOUGH if plan.target_error is None else EXACT * plan.target_error
+
+
 def is_certified(estimate: Estimate, plan: Plan) -> bool:
     """Whether a map by spots keeps to the target; without one, or where it was interrupted, it is as it is."""
     if plan.target_error is None or plan.n_samples is not None or estimate.interrupted:
@@ -503,7 +510,7 @@ class Spots(Method):
         """By spots, or otherwise."""
         found = image.known.spots
         if found is None:
-            found = spots(image.operator, plan, key=key, shortcut=image.voxel_variance())
+            found = spots(image.operator, plan, key=key, shortcut=image.voxel_variance(error_of_voxels(plan)))
         if is_certified(found, plan):
             return found
         if self.otherwise is None:

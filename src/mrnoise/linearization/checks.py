@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -32,6 +32,8 @@ STEPS = {
     torch.float32: (1e-3, 3e-4, 3e-3, 1e-4, 3e-5, 3e-2),
     torch.float64: (3e-5, 1e-6, 3e-4, 1e-7, 3e-3, 3e-2),
 }
+# Of what is linear by its own word: there round-off counts alone.
+STEPS_OF_LINEAR = (1.0,)
 ROUND_OFF = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -79,6 +81,12 @@ class Preflight:
     value
         The image.
 
+    Attributes
+    ----------
+    point
+        Where derivatives are taken: the measured k-space, or zero for a function whose ``complex_linear`` is true. One
+        that is not linear in truth disagrees with its differences.
+
     Examples
     --------
     >>> from mrnoise.linearization import linearize
@@ -94,7 +102,10 @@ class Preflight:
 
     def __init__(self, function: Function, point: Tensor, tangent: Tensor, value: Tensor) -> None:
         self._function, self._point, self._tangent, self._value = function, point, tangent, value
-        self._differences = _Differences(function, point, value, tangent)
+        linear = getattr(function, "complex_linear", False) is True
+        steps = STEPS_OF_LINEAR if linear else _by_precision(STEPS, point)
+        self.point = torch.zeros_like(point) if linear else point
+        self._differences = _Differences(function, point, value, tangent, steps)
         self.checks = [Check("deterministic, finite, image-shaped", True, f"image {tuple(value.shape)} {value.dtype}")]
 
     @cached_property
@@ -133,7 +144,7 @@ class Preflight:
             if name == OWN_JVP and not hasattr(self._function, "jvp"):
                 continue
             try:
-                candidate = mode(self._function, self._point, tangents)
+                candidate = mode(self._function, self.point, tangents)
             except Exception as error:  # any failure of a user's code only rules out this way
                 self.checks.append(Check(name, False, _first_line(error)))
                 continue
@@ -165,7 +176,7 @@ class Preflight:
             if name == OWN_VJP and not hasattr(self._function, "vjp"):
                 continue
             try:
-                pulled = mode(self._function, self._point, w[None])[0]
+                pulled = mode(self._function, self.point, w[None])[0]
             except Exception as error:
                 self.checks.append(Check(name, False, _first_line(error)))
                 continue
@@ -388,10 +399,12 @@ def _check_shape(first: Tensor, second: Tensor) -> None:
 class _Differences:
     """Forward, backward and central differences, evaluated as far as they are needed."""
 
-    def __init__(self, function: Function, point: Tensor, value: Tensor, tangent: Tensor) -> None:
+    def __init__(
+        self, function: Function, point: Tensor, value: Tensor, tangent: Tensor, steps: Sequence[float]
+    ) -> None:
         self._function, self._point, self._value, self._tangent = function, point, value, tangent
         scale = float(point.norm() / tangent.norm().clamp_min(1e-30)) or 1.0
-        self._steps = [fraction * scale for fraction in _by_precision(STEPS, point)]
+        self._steps = [fraction * scale for fraction in steps]
         self._ahead: dict[float, Tensor] = {}
 
     @property

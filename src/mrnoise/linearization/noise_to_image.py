@@ -124,7 +124,7 @@ class NoiseToImage:
             raise refuse(self.preflight, "derivative")
         jvp = JVP_MODES[self.preflight.jvp_mode]
         with last_words(self.function, self.acquisition.kspace):
-            return jvp(self.function, self.acquisition.kspace, change).detach()
+            return jvp(self.function, self.preflight.point, change).detach()
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Lᵀ w for a batch (B, *image_shape)."""
@@ -132,7 +132,7 @@ class NoiseToImage:
             raise refuse(self.preflight, "adjoint")
         vjp = VJP_MODES[self.preflight.vjp_mode]
         with last_words(self.function, self.acquisition.kspace):
-            pulled = vjp(self.function, self.acquisition.kspace, image)
+            pulled = vjp(self.function, self.preflight.point, image)
         return self.acquisition.colour_adjoint(pulled).detach()
 
     def replicas(self, noise: Tensor) -> Tensor:

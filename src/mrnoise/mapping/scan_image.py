@@ -105,6 +105,6 @@ class ScanImage:
         """Variance of `Sense`, `CgSense` and `Gridding`."""
         return closed_form_std(self.reconstruction, self.acquisition, most_voxels).square()
 
-    def voxel_variance(self) -> Callable[[Tensor], Tensor] | None:
+    def voxel_variance(self, error: float) -> Callable[[Tensor], Tensor] | None:
         """That of `CgSense`."""
-        return cg_sense_voxel_variance(self.reconstruction, self.acquisition)
+        return cg_sense_voxel_variance(self.reconstruction, self.acquisition, error)

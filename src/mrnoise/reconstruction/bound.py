@@ -28,6 +28,15 @@ class Bound:
     method: Reconstruction
     acquisition: Acquisition
 
+    @property
+    def complex_linear(self) -> bool:
+        """Whether its image is a complex-linear function of k-space, up to round-off.
+
+        Then the derivative is taken at zero, where solvers have nothing to do, and compared with differences as large
+        as the data: curvature could not hide in these.
+        """
+        return False
+
     def __call__(self, kspace: Tensor) -> Tensor:
         """The image of this k-space, shaped as that of the scan."""
         raise NotImplementedError

@@ -105,6 +105,11 @@ class BoundCgSense(Bound):
     method: CgSense
     fixed: Encoding | None
 
+    @property
+    def complex_linear(self) -> bool:
+        """With fixed coil maps, converged."""
+        return self.fixed is not None and self.method.iterations is None
+
     def __call__(self, kspace: Tensor) -> Tensor:
         """(AᴴA + λ)⁻¹ Aᴴ of the whitened k-space, (..., coil, k1, k0) → (..., y, x)."""
         scan, encoding = self.acquisition, self.fixed

@@ -116,6 +116,11 @@ class BoundGridding(Bound):
     regridding: Regridding
     fixed: Tensor | None
 
+    @property
+    def complex_linear(self) -> bool:
+        """With fixed coil maps."""
+        return self.fixed is not None
+
     def __call__(self, kspace: Tensor) -> Tensor:
         """SᴴEᴴW of the whitened k-space, (..., coil, *samples) → (..., y, x)."""
         scan, maps = self.acquisition, self.fixed

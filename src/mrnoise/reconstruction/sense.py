@@ -76,6 +76,11 @@ class BoundSense(Bound):
     lattice: AliasLattice
     weights: Tensor | None
 
+    @property
+    def complex_linear(self) -> bool:
+        """With fixed coil maps."""
+        return self.weights is not None
+
     def __call__(self, kspace: Tensor) -> Tensor:
         """Σ_c W_c z_c, (..., coil, k1, k0) → (..., y, x)."""
         scan, weights = self.acquisition, self.weights

@@ -60,6 +60,11 @@ class BoundZeroFilled(Bound):
 
     fixed: Encoding | None
 
+    @property
+    def complex_linear(self) -> bool:
+        """With fixed coil maps."""
+        return self.fixed is not None
+
     def __call__(self, kspace: Tensor) -> Tensor:
         """Aᴴ of the whitened k-space, (..., coil, k1, k0) → (..., y, x)."""
         scan, encoding = self.acquisition, self.fixed

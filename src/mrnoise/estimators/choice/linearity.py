@@ -225,7 +225,8 @@ def linearity(
 def linear_throughout(operator: NoiseOperator, *, key: Key = Key()) -> tuple[Tensor, Tensor] | None:
     """The first pair of `linearity` where g(y+n) - g(y) = Jn at the noise level and at ten times it, else ``None``.
 
-    Rare jumps and weak curvature that few pairs at the noise level miss show at the larger one.
+    Rare jumps and weak curvature that few pairs at the noise level miss show at the larger one. Its tenth is the pair:
+    what is left of it is less of rounding, and no less of what is not linear.
     """
     noise = replica_noise(operator, key)([0])
     product = operator.apply(noise)
@@ -234,7 +235,7 @@ def linear_throughout(operator: NoiseOperator, *, key: Key = Key()) -> tuple[Ten
     rounding = ROUNDING * torch.finfo(product.real.dtype).eps * float(operator.value.norm())
     linear = float((quiet - product).norm()) <= size + rounding
     linear = linear and float((loud / LOUDER - product).norm()) <= size + rounding / LOUDER
-    return (quiet, product) if linear else None
+    return (loud / LOUDER, product) if linear else None
 
 
 def _power(samples: Tensor) -> Tensor:
