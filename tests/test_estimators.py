@@ -37,6 +37,7 @@ class Dense:
         return torch.float64 if self.real else torch.complex128
 
     def apply(self, v):
+        v = v.reshape(len(v), -1)
         x = (v @ self.a.T + v.conj() @ self.b.T).reshape(-1, *SHAPE)
         return x.real if self.real else x
 

@@ -89,7 +89,7 @@ class Counting(Dense):
 def test_the_cheaper_kind_comes_first():
     fast = OPERATORS["improper"]
     slow = Slow(fast.a, fast.b)
-    found = estimators.pilot(slow, Plan(target_error=0.05), features=DenseFeatures(F))
+    found = estimators.pilot(slow, Plan(target_error=0.05), features=lambda most_seconds: DenseFeatures(F))
     assert [p.method for p in found.prospects][:2] == ["monte_carlo", "monte_carlo"]
     assert {p.control_variate for p in found.prospects} == {True, False}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -62,8 +63,8 @@ class Image(Protocol):
         """Raise `InputError` where one may not."""
         ...
 
-    def features(self) -> Features | None:
-        """Cheap images for control variates; ``None`` where the scan has none."""
+    def features(self, most_seconds: float = inf) -> Features | None:
+        """Cheap images for control variates; ``None`` where the scan has none, or none in so many seconds."""
         ...
 
     def required_features(self) -> Features:

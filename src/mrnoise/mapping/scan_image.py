@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from math import inf
 
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class ScanImage:
     def __init__(self, operator: NoiseToImage, reconstruction: Reconstruction) -> None:
         self.operator, self.reconstruction = operator, reconstruction
         self.known = Known()
+        self._surrogate: Surrogate | None = None
 
     @property
     def acquisition(self) -> Acquisition:
@@ -56,25 +58,24 @@ class ScanImage:
             if self.mode(derivative) is None:
                 raise refuse(self.operator.preflight, derivative)
 
-    @cached_property
-    def _surrogate(self) -> Surrogate | None:
-        return surrogate(self.acquisition, self.region)
-
-    def features(self) -> Surrogate | None:
+    def features(self, most_seconds: float = inf) -> Surrogate | None:
         """Two cheap SENSE images of the same noise."""
+        if self._surrogate is None:
+            self._surrogate = surrogate(self.acquisition, self.region, most_seconds)
         return self._surrogate
 
     def required_features(self) -> Surrogate:
         """The same, or the `InputError` that says what they need."""
-        if self._surrogate is None:
+        features = self.features()
+        if features is None:
             raise InputError(
-                "control variates need a Cartesian slice with coil maps",
+                "control variates need a slice with coil maps",
                 expected="slices mapped one by one (a Reconstruction, not a callable over a stack), with coil maps or "
-                "calibration lines, and an image not larger than its k-space",
+                "calibration lines, and an image not larger than its matrix; no volumes",
                 received=f"image {self.operator.image_shape} of k-space {self.operator.noise_shape}",
                 remedy="Leave control_variate out.",
             )
-        return self._surrogate
+        return features
 
     def alias_colours(self, most: int | None = None) -> Tensor:
         """Colours of the voxels of an image, whose matrix is that of k-space or its central part."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import inf
 from operator import add
 
 import torch
@@ -16,7 +17,9 @@ from mrnoise.encoding.lines import line_gram, line_inverse, on_lines, undersampl
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
 from mrnoise.sampling.grid import Grid
-from mrnoise.surrogate.interpolation import interpolation
+from mrnoise.sampling.trajectory import Trajectory
+from mrnoise.surrogate.interpolation import Interpolation, interpolation
+from mrnoise.surrogate.kriging import Kriging, kriging
 
 AXES = (-2, -1)
 Shift = tuple[int, int]
@@ -49,13 +52,13 @@ class Surrogate:
         return len(self.covariance)
 
     def __call__(self, noise: Tensor) -> Tensor:
-        """Unit noise (B, coil, k1, k0) → (B, K, y, x)."""
+        """Unit noise (B, coil, k1, k0) or (B, coil, *samples) → (B, K, y, x)."""
         images = self._images(noise)
         filtered = [_sum(images[:, i].roll(shift, AXES) for shift in shifts) for i, shifts in FEATURES]
         return central(torch.fft.fftshift(torch.stack(filtered, 1), dim=AXES), self.covariance.shape[-2:])
 
 
-def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
+def surrogate(acquisition: Acquisition, inside: Tensor, most_seconds: float = inf) -> Surrogate | None:
     """Two regularised SENSE images, as networks begin with or come to, one also summed over the neighbours of a voxel.
 
     x = (H + λ/w)⁻¹ z of the zero-filled z = Aᴴv, with H = AᴴA of unit maps and w the variance of the image that is
@@ -65,23 +68,25 @@ def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
         E x_i x_jᴴ = (H + λ_i/w_i)⁻¹ H (H + λ_j/w_j)⁻¹;
 
     else every sample of k-space is interpolated from the nearest acquired ones, and the covariance is that of
-    `Interpolation`.
+    `Interpolation`, along a trajectory of `Kriging`.
 
     Parameters
     ----------
     acquisition
         One slice.
     inside
-        Voxels of the object, bool, shaped like the image: the matrix of k-space or its central part.
+        Voxels of the object, bool, shaped like the image: the matrix of the scan or its central part.
+    most_seconds
+        That interpolation along a trajectory may take to prepare.
 
     Returns
     -------
     Surrogate
-        ``None`` for volumes, batches and trajectories, for larger images, and where the scan has no coil maps and no
-        calibration lines.
+        ``None`` for volumes and batches, for larger images, where the scan has no coil maps and no calibration lines,
+        and where it would take longer.
     """
     shape = acquisition.spatial_shape
-    if acquisition.batch_shape or len(shape) != 2 or inside.ndim != 2 or not isinstance(acquisition.sampling, Grid):
+    if acquisition.batch_shape or len(shape) != 2 or inside.ndim != 2:
         return None
     if any(n > full for n, full in zip(inside.shape, shape, strict=True)):
         return None
@@ -94,7 +99,6 @@ def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
     maps = torch.fft.ifftshift(acquisition.whiten_maps(acquisition.coil_maps), dim=AXES)
     # Where no coil sees anything, there is no image.
     maps = torch.nan_to_num(maps / torch.linalg.vector_norm(maps, dim=0))
-    mask = torch.fft.ifftshift(acquisition.mask, dim=AXES)
 
     variance = torch.full(shape, OUTSIDE, dtype=maps.real.dtype, device=maps.device)
     central(variance, inside.shape)[inside] = 1
@@ -105,27 +109,39 @@ def surrogate(acquisition: Acquisition, inside: Tensor) -> Surrogate | None:
     combine = torch.linalg.eigh(seen @ seen.mH)[1][:, -MOST_COILS:].mH
     maps = torch.tensordot(combine, maps, 1)
 
-    axes = undersampled_axes(mask, 2)
-    h = line_gram(maps, mask, axes)
-    if h is None:
-        covariance, images = _interpolated(maps, mask, priors)
-    else:
-        covariance, images = _unfolded(maps, mask, priors, axes, h)
+    prepared = _prepared(maps, acquisition.sampling, priors, most_seconds)
+    if prepared is None:
+        return None
+    covariance, images = prepared
     covariance = central(torch.fft.fftshift(covariance, dim=AXES), inside.shape)
-    return Surrogate(covariance, lambda noise: images((combine @ noise.flatten(2)).unflatten(2, shape)))
+    return Surrogate(covariance, lambda noise: images(combine @ noise.flatten(2)))
 
 
-# w and λ of each image; noise of combined coils (B, coil, k1, k0) → images with their centre at index 0, (B, 2, y, x).
+# w and λ of each image; noise of combined coils (B, coil, sample) → images with their centre at index 0, (B, 2, y, x).
 Priors = Sequence[tuple[Tensor, float]]
 Images = Callable[[Tensor], Tensor]
 
 
-def _interpolated(maps: Tensor, mask: Tensor, priors: Priors) -> tuple[Tensor, Images]:
-    """Covariance of the features, and images, of sampling along both axes."""
+def _prepared(
+    maps: Tensor, sampling: Grid | Trajectory, priors: Priors, most_seconds: float
+) -> tuple[Tensor, Images] | None:
+    """Covariance of the features, and images."""
+    if isinstance(sampling, Trajectory):
+        kriged = kriging(maps, sampling, priors, most_seconds)
+        return None if kriged is None else (_covariance(kriged, maps), kriged)
+    mask = torch.fft.ifftshift(sampling.mask, dim=AXES)
+    axes = undersampled_axes(mask, 2)
+    h = line_gram(maps, mask, axes)
+    if h is not None:
+        return _unfolded(maps, mask, priors, axes, h)
     local = interpolation(maps, mask, priors)
-    covariance = local.covariance([(i, _response(shifts, maps[0].real)) for i, shifts in FEATURES])
     place = torch.fft.ifftshift(torch.arange(mask.numel(), device=mask.device).reshape(mask.shape))[mask]
-    return covariance, lambda noise: local(noise.flatten(2)[..., place])
+    return _covariance(local, maps), lambda noise: local(noise[..., place])
+
+
+def _covariance(local: Interpolation | Kriging, maps: Tensor) -> Tensor:
+    """Of the features."""
+    return local.covariance([(i, _response(shifts, maps[0].real)) for i, shifts in FEATURES])
 
 
 def _unfolded(maps: Tensor, mask: Tensor, priors: Priors, axes: tuple[int, ...], h: Tensor) -> tuple[Tensor, Images]:
@@ -136,7 +152,7 @@ def _unfolded(maps: Tensor, mask: Tensor, priors: Priors, axes: tuple[int, ...],
     rows = [[_filtered(products[i][j], a, b) for j, b in FEATURES] for i, a in FEATURES]
 
     def images(noise: Tensor) -> Tensor:
-        kspace = torch.fft.ifftshift(noise, dim=AXES) * mask
+        kspace = torch.fft.ifftshift(noise.unflatten(-1, mask.shape), dim=AXES) * mask
         z = (maps.conj() * torch.fft.ifft2(kspace, norm="ortho")).sum(-3)
         return torch.stack([on_lines(one, z, axes) for one in p], 1)
 

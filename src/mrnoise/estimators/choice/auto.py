@@ -122,13 +122,12 @@ class Auto(Method):
     def _by_pilot(self, image: Image, plan: Plan, key: Key, n_images: int) -> Choice:
         """The cheapest prospect, if first order holds where it needs that."""
         controlled, tolerance = bool(self.control_variate), _tolerance(plan)
-        features = None if self.control_variate is False else image.features()
         if controlled:
-            features = image.required_features()
+            image.required_features()
         tried = pilot(
             image.operator,
             plan,
-            features=features,
+            features=None if self.control_variate is False else image.features,
             approximate=None if self.half_precision is False else image.in_half_precision(),
             with_adjoint=lambda: not controlled and image.mode("adjoint") is not None,
             n_images=n_images,

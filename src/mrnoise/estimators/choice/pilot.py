@@ -28,6 +28,8 @@ FITTING = 0.5
 # What may be cheaper is tried while all trials cost less than this part of the cheapest way known for all images;
 # before it was timed, a product counts as so many replicas, and as one where the derivative is complex-linear.
 TRIALS, PRODUCT = 0.05, 2
+# Control variates are prepared where that takes less than this part of the time of all replicas of an image.
+PREPARATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def pilot(
     operator: NoiseOperator,
     plan: Plan,
     *,
-    features: Features | None = None,
+    features: Callable[[float], Features | None] | None = None,
     approximate: NoiseOperator | None = None,
     with_adjoint: Callable[[], bool] = lambda: False,
     n_images: int = 1,
@@ -138,7 +140,7 @@ def pilot(
     plan
         Costs are predicted for its target error; without one, for the error of its samples without control variates.
     features
-        Of the control variates, if there are any.
+        Asked for those of control variates, which may take so many seconds to prepare.
     approximate
         The operator in half precision, where that is a choice.
     with_adjoint
@@ -166,7 +168,7 @@ def pilot(
     noise = replica_noise(operator, key)(range(N_PAIRS))
     inside = object_of(operator, plan.region)
     replicas, replica = _Timed(operator.replicas, noise, plan, operator).finish()
-    ways = _ways(replicas, noise, inside, plan, features, operator)
+    ways = _ways(replicas, replica, noise, inside, plan, features, operator, n_images)
     # Those of the pilot are the first of a map of replicas.
     taken = N_PAIRS * replica.each
     found = [
@@ -234,11 +236,12 @@ class _Cost:
 
 @dataclass(frozen=True)
 class _Way:
-    """Samples to the target, with or without control variates, and what each costs besides its evaluation."""
+    """Samples to the target, with or without control variates, and what each and all cost besides their evaluation."""
 
     controlled: bool
     n: float
-    extra_seconds: float
+    extra_seconds: float = 0.0
+    preparation: float = 0.0
 
     @property
     def samples(self) -> int:
@@ -246,30 +249,37 @@ class _Way:
 
     def seconds(self, cost: _Cost) -> float:
         """Of all samples."""
-        return cost.of(self.n) + self.n * self.extra_seconds
+        return cost.of(self.n) + self.n * self.extra_seconds + self.preparation
 
 
 def _ways(
     replicas: Tensor,
+    replica: _Cost,
     noise: Tensor,
     inside: Tensor,
     plan: Plan,
-    features: Features | None,
+    prepare: Callable[[float], Features | None] | None,
     operator: NoiseOperator,
+    n_images: int,
 ) -> list[_Way]:
     d = replicas[:, inside].to(torch.complex128)
     wanted = float(plan.n_samples or MOST_SAMPLES)
     if plan.target_error is not None:
         wanted = min(wanted, (1 + _impropriety_squared(d)) / (4 * plan.target_error**2))
-    ways = [_Way(False, wanted, 0.0)]
+    ways = [_Way(False, wanted)]
+    stopwatch = Stopwatch(operator.device)
+    features = None if prepare is None else prepare(PREPARATION * replica.of(wanted))
     if features is not None:
+        # Each image needs its own; that of the first is there.
+        preparation = stopwatch.seconds() * (1 - 1 / n_images)
         stopwatch = Stopwatch(operator.device)
         moments = ControlledMoments(features, "pilot", known_mean=True)
         moments.add(replicas, noise)
         moments.estimate(False)  # once a batch, to judge the error
         extra = stopwatch.seconds() / N_PAIRS
         explained = _explained_squared(d, features(noise)[..., inside], features.covariance[..., inside])
-        ways.append(_Way(True, _with_control_variates(wanted, explained, 2 * features.n_images), extra))
+        n = _with_control_variates(wanted, explained, 2 * features.n_images)
+        ways.append(_Way(True, n, extra, preparation))
     return ways
 
 
