@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from mrnoise import InputError
-from mrnoise.encoding import NonCartesian, encode
+from mrnoise.encoding import NonCartesian, convolution, encode
 from mrnoise.encoding.convolution import Convolution, PointSpread
 from mrnoise.encoding.non_cartesian import point_spread
 from mrnoise.encoding.preconditioning import preconditioner
@@ -81,12 +81,33 @@ def test_products_are_those_of_the_dense_matrix(name):
 def test_convolution_is_the_transform_there_and_back_in_as_few_terms_as_it_can_be(name):
     a = encoding(name)
     n = math.prod(a.image_shape)
-    convolution = point_spread(a.trajectory).convolution(a.maps)
-    columns = convolution(torch.eye(n, dtype=torch.complex128).reshape(n, *a.image_shape))
+    t = point_spread(a.trajectory).convolution(a.maps)
+    unit = torch.eye(n, dtype=torch.complex128).reshape(n, *a.image_shape)
+    columns = t(unit)
     e = transform(a.trajectory.coordinates, a.image_shape)
     close(columns.flatten(1).mT, e.mH @ e)
-    assert len(convolution.spectra) == TERMS.get(name, 4)
-    assert len(convolution.axes) == (2 if CASES[name][1] == "full" else len(a.image_shape))
+    assert torch.equal(unit.flatten(1), torch.eye(n)), "the images were changed"
+    assert len(t.spectra) == TERMS.get(name, 4)
+    assert len(t.axes) == (2 if CASES[name][1] == "full" else len(a.image_shape))
+
+
+def test_some_coils_at_a_time_are_all_of_them(name, monkeypatch):
+    """With their derivatives, one coil and two of three at a time."""
+    a = encoding(name)
+    x, y = normal(2, *a.image_shape), normal(2, *a.image_shape, seed=3)
+
+    def results() -> list[Tensor]:
+        def gram(maps: Tensor, image: Tensor) -> Tensor:
+            return a._equations.gram(image, maps)
+
+        value, pull = vjp(gram, a.maps, x)
+        return [value, *pull(y), jvp(gram, (a.maps, x), (a.maps.conj(), y))[1]]
+
+    together = results()
+    for at_once in (1, 2 * x.numel()):
+        monkeypatch.setattr(convolution, "IN_CACHE", at_once)
+        for some, all_of_them in zip(results(), together, strict=True):
+            close(some, all_of_them, 1e-13)
 
 
 def test_solution_with_and_without_preconditioner(name):

@@ -14,6 +14,8 @@ from mrnoise.encoding.nufft import Nufft
 
 # Accuracy of a trajectory's point spread, and what of it is taken for zero.
 POINT_SPREAD_TOLERANCE, NEGLIGIBLE = 1e-12, 1e-10
+# Voxels of coil images at once: a megabyte in single precision. More are slower, by what is fetched from memory.
+IN_CACHE = 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,48 +24,64 @@ class Convolution:
 
     Cartesian sampling has one term, K its mask and D = 1, in images whose centre is at index 0. A trajectory has 2^d: a
     convolution over the d axes, computed on a grid of twice the size, is the sum over the even and odd frequencies of
-    that grid, each a transform of the image itself. Nothing is padded.
+    that grid along each axis, a transform of the image itself and one of the image times a ramp of phase. Nothing is
+    padded, and the terms share what they have in common: along the first axis there are 2 transforms, not 2^d.
 
     Parameters
     ----------
     axes
         Those of the images that are transformed, from the end.
     spectra
-        K_p, each broadcast with the coil images.
-    modulations
-        D_p, of modulus 1, each broadcast with the image; empty: 1.
+        K_p: one, broadcast with the coil images; of a trajectory one for every choice of even and odd frequencies, the
+        even ones first and the last axis slowest. Each axis, from the last to the first, has changed places with the
+        one at the end.
+    ramps
+        Of each axis, the phase that turns its odd frequencies into even ones; ``None`` where there are none. Empty:
+        Cartesian.
     """
 
     axes: tuple[int, ...]
     spectra: tuple[Tensor, ...]
-    modulations: tuple[Tensor, ...] = ()
+    ramps: tuple[Tensor | None, ...] = ()
 
     def __call__(self, images: Tensor) -> Tensor:
         """T of images, (..., *spatial)."""
-        if not self.modulations:
-            return self._term(images, self.spectra[0])
-        terms = (d.conj() * self._term(images * d, k) for d, k in zip(self.modulations, self.spectra, strict=True))
-        return sum(terms, start=next(terms))
+        if not self.axes:
+            return images * self.spectra[0]
+        if not self.ramps:
+            kspace = torch.fft.fftn(images, dim=self.axes, norm="ortho")
+            return torch.fft.ifftn(kspace.mul_(self.spectra[0]), dim=self.axes, norm="ortho")
+        return self._along(images, len(self.axes), self.spectra)
 
     def combined(self, maps: Tensor, image: Tensor, coil_axis: int) -> Tensor:
-        """SᴴTS x: each term over the coils at once, (..., *spatial)."""
-        modulations: tuple[Tensor | None, ...] = self.modulations or (None,)
+        """SᴴTS x, (..., *spatial), so many coils at once as stay in the cache of a processor."""
+        coils = maps.shape[coil_axis]
+        step = coils if image.is_cuda else min(coils, max(1, IN_CACHE // image.numel()))
         total: Tensor | None = None
-        for d, k in zip(modulations, self.spectra, strict=True):
-            x = image if d is None else image * d
-            images = self._term(maps * x.unsqueeze(coil_axis), k)
-            term = torch.linalg.vecdot(maps, images, dim=coil_axis)
-            term = term if d is None else term * d.conj()
-            total = term if total is None else total + term
+        for some in maps.split(step, dim=coil_axis):
+            term = torch.linalg.vecdot(some, self(some * image.unsqueeze(coil_axis)), dim=coil_axis)
+            total = term if total is None else total.add_(term)
         assert total is not None
         return total
 
-    def _term(self, images: Tensor, spectrum: Tensor) -> Tensor:
-        """F⁻¹ K F."""
-        if not self.axes:
-            return images * spectrum
-        kspace = torch.fft.fftn(images, dim=self.axes, norm="ortho")
-        return torch.fft.ifftn(kspace * spectrum, dim=self.axes, norm="ortho")
+    def _along(self, images: Tensor, n_axes: int, spectra: tuple[Tensor, ...]) -> Tensor:
+        """Along the first of the axes, the last of them first, each brought to the end: strided transforms are slow."""
+        axis, ramp = self.axes[n_axes - 1], self.ramps[n_axes - 1]
+        images = images.transpose(axis, -1).contiguous()
+        phases = (None,) if ramp is None else (None, ramp)
+        share = len(spectra) // len(phases)
+        total: Tensor | None = None
+        for parity, phase in enumerate(phases):
+            part = torch.fft.fft(images if phase is None else images * phase)
+            if n_axes > 1:
+                part = self._along(part, n_axes - 1, spectra[parity * share : (parity + 1) * share]).contiguous()
+            else:
+                part = part.mul_(spectra[parity])
+            part = torch.fft.ifft(part)
+            part = part if phase is None else part.mul_(phase.conj())
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total.transpose(axis, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,21 +145,22 @@ class PointSpread:
 
     def convolution(self, like: Tensor) -> Convolution:
         """EᴴE in the precision and on the device of these images."""
-        dims, axes = self.values.ndim, self.axes
-        doubled = [t == 2 * n for t, n in zip(self.values.shape, self.image_shape, strict=True)]
+        axes = self.axes
+        doubled = [self.values.shape[axis] == 2 * self.image_shape[axis] for axis in axes]
         spectrum = _spectrum(self.values, axes) / 2 ** sum(doubled)
-        spectra, modulations = [], []
-        for parity in itertools.product(*(range(1 + d) for d in doubled)):
+        ramps = []
+        for axis, twice in zip(axes, doubled, strict=True):
+            n = self.image_shape[axis]
+            phase = torch.arange(n, dtype=torch.float64, device=spectrum.device) * (-math.pi / n)
+            ramps.append(torch.polar(torch.ones_like(phase), phase).to(like.device, like.dtype) if twice else None)
+        spectra = []
+        # The last axis, which is transformed first, is the slowest.
+        for parity in itertools.product(*(range(1 + twice) for twice in reversed(doubled))):
             part = spectrum
-            phase = torch.zeros((1,) * dims, dtype=torch.float64, device=part.device)
-            for axis, (n, p) in enumerate(zip(self.image_shape, parity, strict=True)):
-                if doubled[axis]:
-                    part = part.index_select(axis, torch.arange(p, 2 * n, 2, device=part.device))
-                    r = torch.arange(n, dtype=torch.float64, device=part.device) * (-math.pi * p / n)
-                    phase = phase + r.reshape(-1, *[1] * (dims - 1 - axis))
+            for axis, p, twice in zip(reversed(axes), parity, reversed(doubled), strict=True):
+                part = part[(..., slice(p, None, 1 + twice), *[slice(None)] * (-axis - 1))].transpose(axis, -1)
             spectra.append(part.to(like.device, like.real.dtype).contiguous())
-            modulations.append(torch.polar(torch.ones_like(phase), phase).to(like.device, like.dtype))
-        return Convolution(axes, tuple(spectra), tuple(modulations))
+        return Convolution(axes, tuple(spectra), tuple(ramps))
 
     def nearest_circulant(self, maps: Tensor) -> Tensor:
         """D ≥ 0 of FᴴDF, the circulant matrix nearest to SᴴEᴴES (Chan 1988, doi:10.1137/0909051), *spatial.
