@@ -14,6 +14,8 @@ from mrnoise.units import unit_of
 
 # Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
 TOLERANCE, MAX_ITERATIONS = 1e-6, 2000
+# Converged images are put aside when no more than this part of them goes on.
+PUT_ASIDE = 0.75
 # A preconditioner that amplifies more than this does not help.
 SMALLEST_OF_CIRCULANT = 1e-6
 
@@ -134,8 +136,14 @@ class NormalEquations:
     ) -> Tensor:
         """Every leading index, and every plane that T does not mix with others, is a system with a stopping point.
 
-        Where b is zero in a whole plane, so is x, without iterations.
+        Where b is zero in a whole plane, so is x, without iterations. Images that have converged are put aside.
         """
+        dims = -self.coil_axis - 1
+        if maps.ndim > -self.coil_axis and maps.shape[: self.coil_axis].numel() == 1:
+            maps = maps.reshape(maps.shape[self.coil_axis :])
+        if b.ndim > dims + 1 and maps.ndim == -self.coil_axis:
+            x = self.conjugate_gradients(b.flatten(0, -dims - 1), maps, regularization, most)
+            return x.reshape(b.shape)
         for axis in self.apart:
             filled = (b != 0).movedim(axis, 0).flatten(1).any(1)
             if bool(filled.all()):
@@ -162,10 +170,19 @@ class NormalEquations:
         left = _norm2(z, spatial)
         goal = self.tolerance**2 * left
         rz = left if self.preconditioner is None else _inner(r, z, spatial)
+        apart = b.ndim == dims + 1 and maps.ndim == -self.coil_axis
+        running = torch.arange(len(b) if apart else 1, device=b.device)
+        converged = x
         for _ in range(most):
             active = left > goal
             if not bool(active.any()):
                 break
+            if apart and len(running) > 1:
+                going_on = active.flatten(1).any(1)
+                if int(going_on.sum()) <= PUT_ASIDE * len(running):
+                    converged = converged.index_copy(0, running, x)
+                    running = running[going_on]
+                    x, r, p, left, goal, rz, active = (t[going_on] for t in (x, r, p, left, goal, rz, active))
             hp = self.gram(p, maps) + regularization * p
             step = torch.where(active, _ratio(rz, _inner(p, hp, spatial)), 0.0)
             x = x + step * p
@@ -174,7 +191,7 @@ class NormalEquations:
             left, previous = torch.where(active, _norm2(z, spatial), left), rz
             rz = left if self.preconditioner is None else torch.where(active, _inner(r, z, spatial), rz)
             p = torch.where(active, z + _ratio(rz, previous) * p, p)
-        return unit * x
+        return unit * (converged.index_copy(0, running, x) if apart else x)
 
     def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
         """What is near (H + λ)⁻¹ r."""
