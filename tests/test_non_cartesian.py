@@ -12,6 +12,7 @@ from mrnoise import InputError
 from mrnoise.encoding import NonCartesian, convolution, encode
 from mrnoise.encoding.convolution import Convolution, PointSpread
 from mrnoise.encoding.non_cartesian import point_spread
+from mrnoise.encoding.normal_equations import NormalEquations
 from mrnoise.encoding.preconditioning import preconditioner
 from mrnoise.sampling import Trajectory
 from mrnoise.simulation import simulated_head
@@ -132,8 +133,24 @@ def test_circulant_is_the_nearest(name):
     close(point_spread(a.trajectory).nearest_circulant(a.maps).expand(shape), nearest)
 
 
-def test_a_trial_takes_the_preconditioner_where_it_pays():
+@pytest.mark.parametrize("case", ["odd, even", "stack", "full stack", "volume", "whole plane"])
+def test_few_voxels_are_inverted(case, monkeypatch):
+    """For the λ that was prepared, and for no other; the solution is the dense one."""
+    a = encoding(case, prepared_weight=WEIGHT)
+    assert a._equations.inverse.shape == ((4, 42, 42) if case == "full stack" else (1, *[math.prod(a.image_shape)] * 2))
+    h, x = dense(a).mH @ dense(a), normal(2, *a.image_shape)
+    for weight in (WEIGHT, 3 * WEIGHT):
+        expected = torch.linalg.solve(h + weight * torch.eye(len(h), dtype=torch.float64), x.flatten(1).mT).mT
+        close(a.solve(x, weight).flatten(1), expected)
+    monkeypatch.setattr(NormalEquations, "conjugate_gradients", None)  # not called
+    close(vmap(lambda b: vjp(lambda y: a.solve(y, WEIGHT), b)[1](b)[0])(x), a.solve(x, WEIGHT))
+    with pytest.raises(TypeError):
+        a.solve(x, 3 * WEIGHT)
+
+
+def test_a_trial_takes_the_preconditioner_where_it_pays(monkeypatch):
     """Radial sampling, dense in the centre: it does, by far. Sampling that is even: it does not."""
+    monkeypatch.setattr("mrnoise.encoding.planes.MOST_VOXELS", 0)
     head = simulated_head((24, 20), COILS)
     k, angle = torch.linspace(-10, 10, 48), torch.arange(18)[:, None] * math.pi / 18
     radial = NonCartesian(head.coil_maps, Trajectory(torch.stack([k * angle.sin(), k * angle.cos()]), (24, 20)))

@@ -12,12 +12,10 @@ from mrnoise.closed_form.averages import uniform_averages
 from mrnoise.encoding.convolution import PointSpread
 from mrnoise.encoding.lines import line_extent, line_grams, undersampled_axes
 from mrnoise.encoding.non_cartesian import point_spread
+from mrnoise.encoding.planes import dense_gram
 from mrnoise.errors import InputError
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.trajectory import Trajectory
-
-# Rows of H computed together.
-ROWS = 256
 
 
 def cg_sense_std(acquisition: Acquisition, regularization: float, most_voxels: int | None = None) -> Tensor:
@@ -121,7 +119,7 @@ def _point_spread(acquisition: Acquisition) -> PointSpread:
 
 
 def _dense_variance(spread: PointSpread, maps: Tensor, regularization: float, most: int | None) -> Tensor:
-    """In units of ψ; H_ij = t(i - j) Σ_c S_c*(i) S_c(j) over the voxels that a coil sees."""
+    """In units of ψ, over the voxels that a coil sees."""
     seen = (maps != 0).any(0)
     voxels = seen.nonzero()
     n = len(voxels)
@@ -133,10 +131,7 @@ def _dense_variance(spread: PointSpread, maps: Tensor, regularization: float, mo
             remedy='Use method="auto".',
         )
     check_memory(40.0 * n * n, f"the covariance of {n} voxels", 'Use method="auto".')
-    s = maps[:, seen].to(torch.complex128)
-    h = torch.empty((n, n), dtype=torch.complex128, device=maps.device)
-    for rows in torch.arange(n, device=maps.device).split(ROWS):
-        h[rows] = spread.between(voxels[rows], voxels) * (s[:, rows].mH @ s)
+    h = dense_gram(spread, maps[:, seen], voxels)
     h.diagonal().add_(regularization)
     p = torch.cholesky_inverse(torch.linalg.cholesky(h, out=h))
     of_seen = p.diagonal().real - regularization * torch.linalg.vector_norm(p, dim=1).square()

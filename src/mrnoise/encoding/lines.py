@@ -84,9 +84,10 @@ def _circulant(weights: Tensor) -> Tensor:
 
 
 def on_lines(matrices: Tensor, images: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Product of (line, n, n) with every line of images (..., y, x) along the undersampled axis."""
-    axis = axes[0] if axes else -1
-    lines = images.movedim(axis, -1)
+    """Product of (line, n, n) with every line of images (..., y, x) along the undersampled axis, or plane along two."""
+    axes = axes or (-1,)
+    last = tuple(range(-len(axes), 0))
+    lines = images.movedim(axes, last)
     flat = lines.reshape(-1, *matrices.shape[:2])
     product = torch.einsum("lij,blj->bli", matrices.to(images), flat)
-    return product.reshape(lines.shape).movedim(-1, axis)
+    return product.reshape(lines.shape).movedim(last, axes)

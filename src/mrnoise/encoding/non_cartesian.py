@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from mrnoise.encoding.convolution import PointSpread
 from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.nufft import Nufft
+from mrnoise.encoding.planes import plane_inverse
 from mrnoise.encoding.preconditioning import preconditioned
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
@@ -41,8 +42,9 @@ class NonCartesian:
     iterations
         Number after which they stop instead; ``None``: when they have converged.
     prepared_weight
-        λ of the `solve` that will be called often, as a number: whether a circulant preconditioner saves iterations is
-        tried, now. Without it `solve` iterates as it is.
+        λ of the `solve` that will be called often, as a number. A thousand voxels are inverted, now: the same solution
+        without iterations. For more, whether a circulant preconditioner saves iterations is tried. Without it `solve`
+        iterates as it is.
     transform_tolerance
         Of E; see `Nufft`.
 
@@ -87,7 +89,11 @@ class NonCartesian:
         spread = point_spread(self.trajectory)
         equations = NormalEquations(spread.convolution(self.maps), self._coil_axis, self.tolerance, self.iterations)
         if self.prepared_weight is not None and self.iterations is None and self.maps.ndim == dims + 1:
-            equations = preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
+            inverse = plane_inverse(spread, self.maps.detach(), self.prepared_weight)
+            if inverse is None:
+                equations = preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
+            else:
+                equations = replace(equations, inverse=inverse)
         object.__setattr__(self, "_equations", equations)
 
     def __repr__(self) -> str:
@@ -122,14 +128,17 @@ class NonCartesian:
         return unfold(lambda step: self.gram(step) / largest, image / largest)
 
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
-        """(AᴴA + λ)⁻¹ x by conjugate gradients.
+        """(AᴴA + λ)⁻¹ x by conjugate gradients, or by the inverse of ``prepared_weight``.
 
         Differentiable in x, in the coil maps and in λ: as the converged solution, where each derivative is one more
         solve, or as the number of iterations that is made.
         """
+        equations = self._equations
+        if isinstance(weight, Tensor) or weight != self.prepared_weight:
+            equations = replace(equations, inverse=None)
         if not isinstance(weight, Tensor):
             weight = torch.full((), weight, dtype=torch.float64, device=image.device)
-        return self._equations.solve(image, self.maps, weight)
+        return equations.solve(image, self.maps, weight)
 
     @property
     def _coil_axis(self) -> int:

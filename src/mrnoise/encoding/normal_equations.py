@@ -72,7 +72,7 @@ class NormalEquations:
     iterations
         Stop after so many instead, neither preconditioned nor by lines; ``None``: when they have converged.
     inverse
-        (H + λ)⁻¹ of every line, `line_inverse`, instead of conjugate gradients.
+        (H + λ)⁻¹ of every line, `line_inverse`, or plane, `plane_inverse`, instead of conjugate gradients.
     extent
         P = FᴴEF, E what was encoded; ``None``: all of k-space.
     preconditioner
