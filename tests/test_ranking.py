@@ -8,12 +8,13 @@ import torch
 from matplotlib.text import Text
 
 from mrnoise import InputError, noise_map, roi_std
+from mrnoise.encoding import resample
 from mrnoise.figures.rankings import network_figure, pattern_figure
 from mrnoise.linearization import image_of
 from mrnoise.metrics import psnr
 from mrnoise.ranking import Uncertain, equal_psnr, rank_networks, rank_patterns, ranks, undecided
 from mrnoise.reconstruction import CgSense, Sense
-from mrnoise.sampling import caipi, equispaced, sampling_mask, sampling_trajectory
+from mrnoise.sampling import caipi, equispaced, readout_mask, sampling_mask, sampling_trajectory
 from mrnoise.simulation import simulate
 
 SHAPE = (24, 20)
@@ -183,6 +184,23 @@ def test_trajectories_rank_with_patterns():
 def networks():
     smoothing = {"sharp": CgSense(1e-3), "smooth": CgSense(0.3)}
     return rank_networks(smoothing, ACQ, 3, roi=ROI)
+
+
+def test_reconstructions_along_a_trajectory():
+    """Resampled along one, or of a scan along it; SNR is that of the map of such a scan."""
+    along = sampling_trajectory("radial", 2, SHAPE)
+    methods, options = {"cg": CgSense(0.05)}, {"roi": ROI, "n_repeats": 2, "n_samples": 16}
+    (row,) = rank_networks(methods, ACQ, 2, pattern="radial", **options)
+    expected = noise_map(CgSense(0.05), resample(ACQ, along))
+    assert row.noise_map.acceleration == along.acceleration and row.psnr > 20
+    assert row.snr.value == pytest.approx(float(expected.snr[ROI].median()), rel=0.1)
+    dense = resample(ACQ, sampling_trajectory("radial", 0.5, SHAPE))
+    (row,) = rank_networks(methods, dense, 2, **options)
+    part = dense.undersample(readout_mask(dense.sampling, 2))
+    assert row.noise_map.acceleration == pytest.approx(2, rel=0.1) and row.psnr is None
+    assert torch.equal(row.noise_map.image, image_of(CgSense(0.05), part))
+    with pytest.raises(InputError, match="has no patterns.*poisson"):
+        rank_networks(methods, dense, 2, pattern="poisson", **options)
 
 
 def test_seed_of_networks_draws_the_noise_and_sampling_seed_the_sampling():

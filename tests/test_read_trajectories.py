@@ -703,8 +703,8 @@ def test_commands_say_what_was_read(tmp_path, rng):
     assert code == 0 and out.exists(), text
 
 
-@pytest.mark.parametrize("command", ["info", "map", "roi"])
+@pytest.mark.parametrize("command", ["info", "map", "roi", "gfactor", "rank networks"])
 def test_commands_that_read_a_scan_take_a_trajectory(command):
-    _, text = shown(command, "--help")
+    _, text = shown(*command.split(), "--help")
     for option in ("--trajectory", "--matrix", "--trajectory-unit"):
         assert option in text

@@ -7,15 +7,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mrnoise import Acquisition, InputError, read
+from mrnoise import Acquisition, InputError, noise_map, read
 from mrnoise.cli.main import app
+from mrnoise.io import read_noise_map
 from mrnoise.io.scans.npz import write_npz
+from mrnoise.mapping.provenance import fingerprint
+from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import (
     TRAJECTORIES,
     Trajectory,
     cones,
     radial,
     radial_3d,
+    readout_mask,
     rosette,
     sampling_trajectory,
     spiral,
@@ -259,6 +263,20 @@ def test_voronoi_cells_of_the_grid_are_one(shape):
     torch.testing.assert_close(voronoi_density(Trajectory(k, shape)), torch.ones(shape).double())
 
 
+def test_voronoi_cells_of_a_stack_are_those_of_its_plane(monkeypatch):
+    """Times the distance half way to the next planes, which here is not even; one cell at a time they are the same."""
+    plane = radial(PLANE, 9, 16)
+    k = plane.coordinates[:, None].expand(-1, 6, -1, -1)
+    heights = torch.tensor([-3.0, -2, -0.5, 1, 1, 2.5]).double()
+    stack = Trajectory(torch.cat([heights[:, None, None].expand(6, 9, 16)[None], k]), (6, *PLANE))
+    density = voronoi_density(stack)
+    slabs = torch.tensor([1.25, 1.25, 1.5, 0.75, 0.75, 1.5]).double()
+    torch.testing.assert_close(density, slabs[:, None, None] * voronoi_density(plane))
+    monkeypatch.setattr("mrnoise.sampling.voronoi._heights", lambda coordinates: None)
+    inside = slice(1, -1)  # those of a volume that lie on its hull have the size of the nearest
+    torch.testing.assert_close(voronoi_density(stack)[inside, :, 2:-2], density[inside, :, 2:-2])
+
+
 def test_voronoi_cells_of_an_irregular_trajectory():
     """Random samples: a cell holds what of a fine raster is nearest to its sample; two at one place share."""
     g = torch.Generator().manual_seed(0)
@@ -298,6 +316,87 @@ def test_undersample_keeps_spokes_with_their_samples():
     assert half.acceleration == pytest.approx(2 * scan.acceleration) and half.axes == ("frame",)
     thick = scan.undersample(torch.tensor([True, False, True]), axis=-3)
     assert torch.equal(thick.kspace, kspace[:, :, ::2])
+
+
+@pytest.mark.parametrize(
+    ("make", "first"),
+    [
+        (lambda: radial((32, 28), 24, 32), True),
+        (lambda: radial((32, 28), 24, 32, angles="uniform"), False),
+        (lambda: spiral((32, 28), 24, 40), False),
+        (lambda: stack_of_stars((4, 32, 28), 24, 32), True),
+        (lambda: stack_of_stars((4, 32, 28), 24, 32, angles="uniform"), False),
+    ],
+)
+def test_readouts_that_leave_no_hole(make, first):
+    """A third of the golden angles are the first ones, a third of an even circle every third one."""
+    trajectory = make()
+    mask = readout_mask(trajectory, 3 * trajectory.acceleration)
+    expected = torch.arange(24) < 8 if first else torch.arange(24) % 3 == 0
+    assert torch.equal(mask, expected)
+    assert trajectory.undersample(mask).acceleration == pytest.approx(3 * trajectory.acceleration)
+    assert bool(readout_mask(trajectory, trajectory.acceleration).all())
+    assert torch.equal(readout_mask(trajectory, spacing=5), torch.arange(24) % 5 == 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ({"acceleration": 0.5}, r"not possible.*from 1\.17, that of all 24.*to 28, that of one"),
+        ({"acceleration": float("nan")}, "not possible.*nan"),
+        ({"acceleration": 40.0}, "not possible.*40"),
+        ({"spacing": 25}, "invalid spacing"),
+        ({}, "cannot be told.*neither"),
+        ({"acceleration": 2.0, "spacing": 2}, "cannot be told.*both"),
+    ],
+)
+def test_readouts_that_are_not_possible(words, problem):
+    with pytest.raises(InputError, match=problem):
+        readout_mask(radial((32, 28), 24, 32), **words)
+    flat = Trajectory(radial((32, 28), 24, 32).coordinates.flatten(1), (32, 28))
+    with pytest.raises(InputError, match="no readouts to leave out.*768"):
+        readout_mask(flat, 3.0)
+
+
+def test_commands_leave_out_readouts(tmp_path):
+    """-R and --spacing of a file with a trajectory; what is of a grid alone is refused."""
+    run, path = CliRunner().invoke, str(tmp_path / "s.npz")
+    made = ["simulate", path, "--coils", "6", "--matrix", "24,20", "--trajectory", "radial", "-R", "0.5"]
+    run(app, [*made, "--true-coil-maps"])
+    whole = read(path)
+    words = ["map", path, "-r", "rss", "-m", "sketch", "-n", "4", "-o", str(tmp_path / "m.h5")]
+    for extra, mask in (
+        (["-R", "2"], readout_mask(whole.sampling, 2)),
+        (["--spacing", "4"], torch.arange(whole.sampling.sample_shape[0]) % 4 == 0),
+    ):
+        made = run(app, [*words, *extra], env={"COLUMNS": "200"})
+        assert made.exit_code == 0, made.output
+        nm, part = read_noise_map(tmp_path / "m.h5"), whole.undersample(mask)
+        assert nm.acceleration == pytest.approx(2, rel=0.1) and nm.acceleration == pytest.approx(part.acceleration)
+        assert nm.provenance.input["sha256"] == fingerprint(part)
+        said = f"{part.sampling.n_samples} samples, {int(mask.sum())} × 24"
+        assert nm.provenance.sampling["trajectory"] == said and f"trajectory of {said}" in made.output
+    for extra, problem in (
+        (["-R", "2", "--pattern", "poisson"], "no patterns"),
+        (["--calibration", "4"], "no patterns and no calibration"),
+        (["--spacing", "2,2", "--pattern", "equispaced"], "cannot read the spacing"),
+        (["-R", "0.1"], "acceleration is not possible"),
+    ):
+        refused = run(app, [*words, *extra]).exception
+        assert isinstance(refused, InputError) and problem in str(refused)
+
+
+def test_gfactor_along_a_trajectory(tmp_path):
+    """That of CG-SENSE in closed form, C22."""
+    path, out = str(tmp_path / "s.npz"), tmp_path / "g.h5"
+    made = ["simulate", path, "--coils", "5", "--matrix", "20,18", "--trajectory", "spiral", "-R", "0.6"]
+    CliRunner().invoke(app, [*made, "--true-coil-maps"])
+    shown = CliRunner().invoke(app, ["gfactor", path, "-R", "1.2", "--regularization", "0.01", "-o", str(out)])
+    assert shown.exit_code == 0, shown.output
+    acq = read(path)
+    acq = acq.undersample(readout_mask(acq.sampling, 1.2))
+    expected = noise_map(CgSense(0.01), acq, method="closed_form")
+    torch.testing.assert_close(read_noise_map(out).g_factor, expected.g_factor, equal_nan=True)
 
 
 def test_undetermined_voxels_are_the_rank_that_lacks():

@@ -4,12 +4,14 @@ import dataclasses
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from mrnoise import Acquisition, InputError, noise_map, read
 from mrnoise.cli.main import app
+from mrnoise.encoding import NonCartesian
 from mrnoise.io.scans.npz import write_npz
 from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import Trajectory
@@ -156,3 +158,37 @@ def test_too_few_samples_are_told_and_refused_without_regularization(tmp_path):
     write_npz(acq, tmp_path / "few.npz", noise)
     shown = CliRunner().invoke(app, ["info", str(tmp_path / "few.npz")], env={"COLUMNS": "200"}).output
     assert "48 voxels or more are not determined" in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"trajectory": 1.3 * spokes()}, "leaves the k-space"),
+        ({"trajectory": spokes() / 5.9 * math.pi, "image_shape": torch.tensor([64, 60])}, "in radians"),
+        ({"trajectory": spokes() / 5.9 / 2, "image_shape": torch.tensor([64, 60])}, "in cycles per voxel"),
+        ({"trajectory": spokes().log()}, "no finite numbers"),
+        ({"density": torch.rand(9, 20) - 0.5}, "positive, finite numbers"),
+        ({"density": torch.full((9, 20), math.nan)}, "smallest nan"),
+        ({"density": torch.ones(9, 19)}, "density does not fit"),
+        ({"trajectory": spokes(8)}, "does not fit the k-space"),
+    ],
+)
+def test_commands_refuse_in_one_line(tmp_path, changed, problem):
+    noise = torch.randn(COILS, 500, dtype=torch.complex128)
+    write_npz(scan(), tmp_path / "good.npz", noise)
+    with np.load(tmp_path / "good.npz") as file:
+        held = dict(file)
+    np.savez(tmp_path / "bad.npz", **held | {name: value.numpy() for name, value in changed.items()})
+    for words in (["info"], ["map", "-r", "rss", "-n", "4", "-m", "sketch", "-o", str(tmp_path / "m.h5")]):
+        result = CliRunner().invoke(app, [words[0], str(tmp_path / "bad.npz"), *words[1:]])
+        assert isinstance(result.exception, InputError) and problem in str(result.exception), result.output
+        assert "\n" not in str(result.exception) and not (tmp_path / "m.h5").exists()
+
+
+def test_a_tolerance_below_the_precision_is_refused():
+    acq = scan()
+    NonCartesian(acq.coil_maps.to(torch.complex64), acq.sampling, transform_tolerance=1e-6)
+    for dtype, tolerance in ((torch.complex64, 1e-9), (torch.complex128, 1e-16)):
+        maps = acq.coil_maps.to(dtype)
+        with pytest.raises(InputError, match="tolerance of the transform cannot be kept"):
+            NonCartesian(maps, acq.sampling, transform_tolerance=tolerance).forward(maps[0])

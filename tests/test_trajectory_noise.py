@@ -6,11 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from mrnoise import Acquisition, InputError, noise_map
+from mrnoise import Acquisition, InputError, noise_map, roi_std, save
 from mrnoise.calibration import with_coil_maps
 from mrnoise.closed_form import cg_sense_std, gridding_std
 from mrnoise.encoding import NonCartesian
+from mrnoise.figures.panel import panel
 from mrnoise.foreground import foreground
+from mrnoise.linearization import image_of
+from mrnoise.measurement import noise_correlation, noise_power_spectrum, point_spread
+from mrnoise.measurement.place import central_voxel
 from mrnoise.networks import DeepReconstruction, MoDL, UnrolledResNet
 from mrnoise.reconstruction import CgSense, Gridding, RootSumOfSquares, Sense, ZeroFilled
 from mrnoise.result.ratio import compare
@@ -269,3 +273,49 @@ def test_dense_closed_form_of_cartesian_sampling_along_two_axes():
     close(exact, cg_sense_std(acq, 1e-2), 1e-3)
     with pytest.raises(InputError, match="too large.*at most 100 voxels"):
         cg_sense_std(acq, 1e-2, most_voxels=100)
+
+
+# -- what is measured ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["radial", "stack of stars"])
+def test_measurements_are_those_of_the_dense_covariance(name):
+    """σ of the mean of |x| over a region, noise correlation and power, and the response to a lesion."""
+    acq = scan(name)
+    matrix, shape = cg_sense_matrix(acq), acq.spatial_shape
+    cov = covariance(acq, matrix)
+    image = image_of(CgSense(WEIGHT), acq).to(torch.complex128).flatten()
+    phase = image.sgn()
+    of_magnitude = 0.5 * (phase.conj()[:, None] * cov * phase).real
+    roi = torch.zeros(shape, dtype=torch.bool)
+    roi[..., 2:5, 2:6] = True
+    w = roi.flatten().double() / roi.sum()
+    exact = float(w @ of_magnitude @ w) ** 0.5
+    assert roi_std(CgSense(WEIGHT), acq, roi) == pytest.approx(exact, rel=1e-3)
+    uncorrelated = float((w.square() * of_magnitude.diagonal()).sum()) ** 0.5
+    assert abs(uncorrelated / exact - 1) > 0.01  # voxels taken for independent would fail by ten tolerances
+    voxel = central_voxel(roi)
+    i = int(torch.arange(roi.numel()).reshape(shape)[voxel])
+    rho = of_magnitude[:, i] / (of_magnitude.diagonal() * of_magnitude[i, i]).sqrt()
+    seen = acq.coil_maps.abs().sum(0) > 0
+    found = noise_correlation(CgSense(WEIGHT), acq, voxel, noise_map(CgSense(WEIGHT), acq, method="exact"))
+    torch.testing.assert_close(found.coefficient[seen].double(), rho.reshape(shape)[seen], rtol=0, atol=2e-3)
+    _, a, _ = system(acq)
+    lesion = torch.zeros(roi.numel(), dtype=torch.complex128)
+    lesion[i] = phase[i]
+    expected = (phase[i].conj() * (matrix @ (a @ lesion))).real.reshape(shape)
+    spread = point_spread(CgSense(WEIGHT), acq, voxel)
+    assert spread.contrast_recovery == pytest.approx(float(expected[voxel]), rel=1e-3)
+    power = noise_power_spectrum(CgSense(WEIGHT), acq, roi, n_samples=320)
+    mean = float(of_magnitude.diagonal()[roi.flatten()].mean())
+    assert power.variance == pytest.approx(mean, rel=0.15)  # floor: √(2 / 320) of one voxel
+
+
+def test_pages_and_figures_say_the_trajectory(tmp_path):
+    nm = noise_map(CgSense(WEIGHT), scan("radial"))
+    page = tmp_path / "map.html"
+    save(nm, page)
+    assert "128 samples, 8 × 16" in page.read_text()
+    texts = " ".join(text.get_text() for text in panel(nm).texts)
+    for words in ("R = 0.938", "trajectory of 128 samples, 8 × 16", "g against one sample a voxel"):
+        assert words in texts, texts

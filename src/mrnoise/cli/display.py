@@ -137,8 +137,10 @@ def print_map(nm: NoiseMap, title: str) -> None:
     OUT.print(table)
     p = nm.provenance
     cost = f", {nm.n_samples} samples, {nm.n_products} products, {p.seconds:.1f} s" if nm.n_samples else ""
+    along = (p.sampling or {}).get("trajectory")
+    sampled = "" if along is None else f" along a trajectory of {along}"
     OUT.print(
-        f"{nm.method} ({p.why}){cost}; R = {nm.acceleration:.2f}; Ψ: {(p.noise_covariance or {})['source']}",
+        f"{nm.method} ({p.why}){cost}; R = {nm.acceleration:.2f}{sampled}; Ψ: {(p.noise_covariance or {})['source']}",
         soft_wrap=True,
         highlight=False,
     )

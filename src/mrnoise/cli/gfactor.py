@@ -23,9 +23,18 @@ def gfactor(
     noise: options.NoiseFile = None,
     group: options.Group = None,
     axes: options.Axes = None,
+    trajectory: options.TrajectoryFile = None,
+    matrix: options.Matrix = None,
+    trajectory_unit: options.TrajectoryUnit = None,
+    correct_gradient_delays: options.CorrectGradientDelays = False,
     noise_covariance: options.NoiseCovarianceFile = None,
     drop_coils: options.DropCoils = None,
-    regularization: options.Regularization = 0.0,
+    regularization: Annotated[
+        float | None,
+        typer.Option(
+            help="Tikhonov weight, relative to |S|² = 1.  [default: 0; 0.001 along a trajectory]", show_default=False
+        ),
+    ] = None,
     acceleration: options.Acceleration = None,
     spacing: options.Spacing = None,
     pattern: options.Pattern = "equispaced",
@@ -33,7 +42,7 @@ def gfactor(
     device: options.Device = "cpu",
     output: options.Output = None,
 ) -> None:
-    """The g-factor: of SENSE with regular sampling in closed form, or of two maps by their ratio."""
+    """The g-factor: of SENSE with regular sampling in closed form, of CG-SENSE along a trajectory, or of two maps."""
     import dataclasses
 
     from mrnoise.cli.display import print_map, print_written
@@ -41,8 +50,9 @@ def gfactor(
     from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.io import read_noise_map
     from mrnoise.mapping.run import noise_map
-    from mrnoise.reconstruction import Sense
+    from mrnoise.reconstruction import CgSense, Sense
     from mrnoise.result.ratio import g_factor
+    from mrnoise.sampling import Trajectory
 
     undersampling = Undersampling(acceleration, spacing, pattern, 0, 0)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_gfactor")
@@ -60,6 +70,10 @@ def gfactor(
             noise,
             group=group,
             axes=axes,
+            trajectory=trajectory,
+            matrix=matrix,
+            trajectory_unit=trajectory_unit,
+            correct_gradient_delays=correct_gradient_delays,
             noise_covariance=noise_covariance,
             drop_coils=drop_coils,
             part=part,
@@ -67,6 +81,9 @@ def gfactor(
             undersampling=undersampling,
             device=device,
         )
-        nm = noise_map(Sense(regularization), acquisition, method="closed_form")
+        if isinstance(acquisition.sampling, Trajectory):
+            nm = noise_map(CgSense() if regularization is None else CgSense(regularization), acquisition)
+        else:
+            nm = noise_map(Sense(regularization or 0.0), acquisition, method="closed_form")
     print_map(nm, f"{scan.name}: g-factor")
     print_written(write(nm, files))

@@ -94,14 +94,16 @@ Acceleration = Annotated[
     typer.Option(
         "--acceleration",
         "-R",
-        help="Undersample the scan retrospectively to this net acceleration, calibration counted.",
+        help="Undersample the scan retrospectively to this net acceleration, calibration counted; of a trajectory by "
+        "spokes or interleaves, voxels over samples.",
         show_default=False,
     ),
 ]
 Spacing = Annotated[
     str | None,
     typer.Option(
-        help="Instead of -R: distance between lines of equispaced, or of caipi as N or N2,N1; calibration on top.",
+        help="Instead of -R: distance between lines of equispaced, between spokes or interleaves, or of caipi as N or "
+        "N2,N1; calibration on top.",
         show_default=False,
     ),
 ]

@@ -15,12 +15,13 @@ from mrnoise.cli import options
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mrnoise.acquisition import Acquisition
     from mrnoise.ranking import NetworkNoise, PatternNoise, Uncertain
 
 rank = typer.Typer(help="Which sampling pattern, or which reconstruction, has less noise.", no_args_is_help=True)
 
-Net = Annotated[float, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a fully sampled scan.")]
+Net = Annotated[
+    float, typer.Option("--acceleration", "-R", help="Net, calibration counted; of a trajectory voxels over samples.")
+]
 Png = Annotated[Path | None, typer.Option("--output", "-o", help="Figure (.png).", show_default=False)]
 Json = Annotated[Path | None, typer.Option(help="Numbers for other programs (.json).", show_default=False)]
 Samples = Annotated[int, typer.Option("--samples", "-n", help="Probes of each noise map and slice.")]
@@ -67,6 +68,7 @@ def patterns(
     from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
+    from mrnoise.cli.scan import load_scan
     from mrnoise.figures.rankings import pattern_figure
     from mrnoise.linearization import image_of
     from mrnoise.mapping.assembly import grid_of
@@ -76,7 +78,17 @@ def patterns(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
-    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, part, coil_maps, device)
+    acquisition = load_scan(
+        scan,
+        noise,
+        noise_covariance=noise_covariance,
+        drop_coils=drop_coils,
+        group=group,
+        axes=axes,
+        part=part,
+        coil_maps=coil_maps,
+        device=device,
+    )
     region = read_region(roi, grid_of(acquisition, image_of(method, acquisition)))
     names = patterns.split(",")
     with ranking_progress() as progress:
@@ -114,7 +126,13 @@ def patterns(
 def networks(
     scan: options.ScanFile,
     acceleration: Net,
-    pattern: options.Pattern = "equispaced",
+    pattern: Annotated[
+        str,
+        typer.Option(
+            help="equispaced, caipi, random_1d, random_2d or poisson; radial, spiral or another trajectory, along "
+            "which a fully sampled scan is resampled. Of a scan along a trajectory -R leaves out spokes or interleaves."
+        ),
+    ] = "equispaced",
     roi: Annotated[
         str | None,
         typer.Option(help="As for rank patterns; the object if left out.", show_default=False),
@@ -133,6 +151,10 @@ def networks(
     drop_coils: options.DropCoils = None,
     group: options.Group = None,
     axes: options.Axes = None,
+    trajectory: options.TrajectoryFile = None,
+    matrix: options.Matrix = None,
+    trajectory_unit: options.TrajectoryUnit = None,
+    correct_gradient_delays: options.CorrectGradientDelays = False,
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
     regularization: Regularization = 1e-2,
@@ -155,16 +177,32 @@ def networks(
     from mrnoise.cli.display import ERR, print_written, ranking_progress
     from mrnoise.cli.output import INTERRUPTED, figures_and_numbers
     from mrnoise.cli.region import region as read_region
+    from mrnoise.cli.scan import load_scan
     from mrnoise.figures.rankings import network_figure
     from mrnoise.mapping.provenance import of_scan
     from mrnoise.networks.weights import SHIPPED
     from mrnoise.ranking import rank_networks
     from mrnoise.reconstruction.protocol import as_reconstruction
+    from mrnoise.sampling import Grid
 
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
-    acquisition = _whole_scan(scan, noise, noise_covariance, drop_coils, group, axes, part, coil_maps, device)
+    acquisition = load_scan(
+        scan,
+        noise,
+        noise_covariance=noise_covariance,
+        drop_coils=drop_coils,
+        group=group,
+        axes=axes,
+        trajectory=trajectory,
+        matrix=matrix,
+        trajectory_unit=trajectory_unit,
+        correct_gradient_delays=correct_gradient_delays,
+        part=part,
+        coil_maps=coil_maps,
+        device=device,
+    )
     with ranking_progress() as progress:
         rows = rank_networks(
             methods,
@@ -181,7 +219,7 @@ def networks(
     record = {
         "reconstructions": {name: as_reconstruction(method).title for name, method in methods.items()},
         "acceleration": acceleration,
-        "pattern": pattern,
+        "pattern": pattern if isinstance(acquisition.sampling, Grid) else None,
         "roi": roi,
         "samples": samples,
         "repeats": repeats,
@@ -191,7 +229,8 @@ def networks(
         "provenance": of_scan(acquisition).stated(),
     }
     _write(files, lambda: network_figure(rows), record)
-    _print_networks(rows, f"{scan.name}: {pattern}, R = {acceleration:g}, {roi or 'the object'}")
+    sampled = pattern if isinstance(acquisition.sampling, Grid) else "its trajectory"
+    _print_networks(rows, f"{scan.name}: {sampled}, R = {acceleration:g}, {roi or 'the object'}")
     print_written(files)
     if len(rows) < len(names):
         ERR.print("interrupted: these are the reconstructions that were done", style="yellow")
@@ -199,33 +238,6 @@ def networks(
 
 
 # -- in and out ------------------------------------------------------------------------------------------------
-
-
-def _whole_scan(
-    scan: Path,
-    noise: Path | None,
-    noise_covariance: Path | None,
-    drop_coils: str | None,
-    group: str | None,
-    axes: str | None,
-    part: str | None,
-    coil_maps: str,
-    device: str,
-) -> Acquisition:
-    """The scan as it was measured; the rankings undersample it."""
-    from mrnoise.cli.scan import load_scan
-
-    return load_scan(
-        scan,
-        noise,
-        noise_covariance=noise_covariance,
-        drop_coils=drop_coils,
-        group=group,
-        axes=axes,
-        part=part,
-        coil_maps=coil_maps,
-        device=device,
-    )
 
 
 def _write(files: Sequence[Path], figure: Callable[[], Figure], record: Mapping[str, Any]) -> None:

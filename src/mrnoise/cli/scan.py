@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mrnoise.acquisition import Acquisition
     from mrnoise.reconstruction import KspaceToImage, Reconstruction
+    from mrnoise.sampling import Trajectory
 
 
 # Accelerations that are tried, up to twice what was asked for, where a part of the grid was encoded.
@@ -61,9 +62,16 @@ class Undersampling:
             )
 
     def mask_of(self, acquisition: Acquisition) -> Tensor | None:
-        """The same of a scan: of what was encoded, at the acceleration asked for or as near as it comes."""
+        """The same of a scan: of what was encoded, at the acceleration asked for or as near as it comes.
+
+        Of a trajectory: which readouts.
+        """
         import torch
 
+        from mrnoise.sampling import Trajectory
+
+        if isinstance(acquisition.sampling, Trajectory):
+            return self.readouts_of(acquisition.sampling)
         if self.acceleration is None and self.spacing is None:
             return None
         shape, ends = acquisition.spatial_shape, acquisition.grid.box
@@ -88,6 +96,28 @@ class Undersampling:
         if not found:
             return self.mask(shape)
         return min(found, key=lambda one: one[:2])[2]
+
+    def readouts_of(self, trajectory: Trajectory) -> Tensor | None:
+        """Which spokes or interleaves are kept, or ``None`` for all."""
+        from mrnoise.sampling import readout_mask
+
+        if self.pattern != "equispaced" or self.calibration:
+            raise InputError(
+                "a trajectory has no patterns and no calibration lines",
+                expected="-R or --spacing, which leave out spokes or interleaves",
+                received=f"--pattern {self.pattern}" + (f" --calibration {self.calibration}" * bool(self.calibration)),
+                remedy="Leave --pattern and --calibration out.",
+            )
+        if self.acceleration is None and self.spacing is None:
+            return None
+        if self.spacing is not None and not self.spacing.isdecimal():
+            raise InputError(
+                "cannot read the spacing",
+                expected="a whole number: every so many spokes or interleaves",
+                received=f"--spacing {self.spacing}",
+                remedy="For example: --spacing 3",
+            )
+        return readout_mask(trajectory, self.acceleration, None if self.spacing is None else int(self.spacing))
 
     def mask(self, shape: Sequence[int]) -> Tensor | None:
         """Which samples are kept, or ``None`` for all."""

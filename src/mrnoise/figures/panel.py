@@ -331,6 +331,11 @@ def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
 
 def _scan(noise_map: NoiseMap) -> list[str]:
     parts = [f"R = {noise_map.acceleration:.3g}"]
+    along = (noise_map.provenance.sampling or {}).get("trajectory")
+    if along is not None:
+        parts.append(f"trajectory of {along}")
+        if noise_map.reference_std is not None and noise_map.provenance.g_reference is None:
+            parts.append("g against one sample a voxel")
     covariance = noise_map.provenance.noise_covariance or {}
     if covariance.get("source"):
         parts.append(f"Ψ: {covariance['source']}")

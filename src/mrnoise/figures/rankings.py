@@ -118,7 +118,7 @@ def network_figure(rows: Sequence[NetworkNoise]) -> Figure:
         panel.set_title(f"{row.name}\n{size} {unit}", fontsize=9, color=INK)
     for panel in right.axes:
         panel.set_axis_off()
-    right.suptitle("Noise texture: autocorrelation and its width", fontsize=11, color=INK)
+    right.suptitle("Noise texture and its width", fontsize=11, color=INK)
     return figure
 
 

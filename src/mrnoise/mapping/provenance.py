@@ -37,7 +37,9 @@ def _sampling(acquisition: Acquisition) -> dict[str, Any]:
         "acceleration": acquisition.acceleration,
         "acquired_fraction": 1 / acquisition.acceleration,
     }
-    if isinstance(sampling, Grid) and sampling.extent is not None:
+    if not isinstance(sampling, Grid):
+        record["trajectory"] = f"{sampling.n_samples} samples, {' × '.join(map(str, sampling.sample_shape))}"
+    elif sampling.extent is not None:
         record["encoded"] = sampling.encoded()
         # Of the image that was encoded furthest, where they differ.
         ends = zip(
@@ -52,7 +54,10 @@ def fingerprint(acquisition: Acquisition) -> str:
     digest = hashlib.sha256()
     optional = (acquisition.coil_maps, acquisition.calibration, acquisition.averages)
     sampling = acquisition.sampling
-    places = (sampling.mask, sampling.extent) if isinstance(sampling, Grid) else (sampling.coordinates,)
+    if isinstance(sampling, Grid):
+        places = (sampling.mask, sampling.extent)
+    else:
+        places = (sampling.coordinates, sampling.density)
     for values in (acquisition.kspace, *places, acquisition.noise_covariance.matrix, *optional):
         if values is None:
             digest.update(b"none")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.encoding import resample
+from mrnoise.errors import InputError
 from mrnoise.foreground import foreground
 from mrnoise.linearization import image_of
 from mrnoise.measurement.lesion import PointSpread, point_spread
@@ -19,7 +21,7 @@ from mrnoise.ranking.sketches import RankingProgress, check_counts, check_sample
 from mrnoise.reconstruction import CgSense, Sense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
-from mrnoise.sampling import sampling_mask
+from mrnoise.sampling import TRAJECTORIES, Grid, Trajectory, readout_mask, sampling_mask, sampling_trajectory
 
 # Images whose PSNR differs by less are taken as equally good, dB.
 EQUAL_PSNR = 0.5
@@ -89,9 +91,11 @@ def rank_networks(
     reconstructions
         By name; each as for `mrnoise.noise_map`.
     acquisition
-        The scan, fully sampled or with every sample of the pattern.
+        The scan, fully sampled or with every sample of the pattern; or along a trajectory, of which spokes or
+        interleaves are left out, see `mrnoise.sampling.readout_mask`.
     acceleration, pattern, sampling_seed
-        As for `mrnoise.sampling.sampling_mask`, net R with calibration counted.
+        As for `mrnoise.sampling.sampling_mask`, net R with calibration counted. Or a name of
+        `mrnoise.sampling.TRAJECTORIES`, along which a fully sampled scan is resampled.
     roi
         Bool, image-shaped; ``None``: the object.
     n_repeats
@@ -124,12 +128,10 @@ def rank_networks(
     weak: SNR 8, contrast recovery 0.96
     """
     check_counts(n_repeats, n_samples)
-    complete = bool(acquisition.mask.all())
+    complete = isinstance(acquisition.sampling, Grid) and bool(acquisition.mask.all())
     full = image_of(Sense() if complete else CgSense(), acquisition)
     region = foreground(full) if roi is None else bool_region(roi)
-    mask = sampling_mask(pattern, acceleration, acquisition.spatial_shape, sampling_seed)
-    check_samples(acquisition, mask, pattern)
-    scan = acquisition.undersample(mask)
+    scan = _accelerated(acquisition, acceleration, pattern, sampling_seed)
     parts = 2 * n_repeats
     total = len(reconstructions) * parts
     found: list[NetworkNoise] = []
@@ -170,6 +172,23 @@ def rank_networks(
         if len(found) < 2:
             raise
     return sorted(found, key=lambda row: -row.snr.value)
+
+
+def _accelerated(acquisition: Acquisition, acceleration: float, pattern: str, sampling_seed: int) -> Acquisition:
+    if isinstance(acquisition.sampling, Trajectory):
+        if pattern != "equispaced":
+            raise InputError(
+                "a scan along a trajectory has no patterns",
+                expected="no pattern: spokes or interleaves are left out",
+                received=pattern,
+                remedy="Leave the pattern out, or rank on a fully sampled Cartesian scan.",
+            )
+        return acquisition.undersample(readout_mask(acquisition.sampling, acceleration))
+    if pattern in TRAJECTORIES:
+        return resample(acquisition, sampling_trajectory(pattern, acceleration, acquisition.spatial_shape))
+    mask = sampling_mask(pattern, acceleration, acquisition.spatial_shape, sampling_seed)
+    check_samples(acquisition, mask, pattern)
+    return acquisition.undersample(mask)
 
 
 def equal_psnr(rows: Sequence[NetworkNoise]) -> list[list[NetworkNoise]]:

@@ -31,7 +31,7 @@ class Provenance:
     noise_covariance
         Ψ: its source, coils, condition.
     sampling
-        Acceleration and acquired fraction.
+        Acceleration and acquired fraction; the samples of a trajectory.
     input
         Source and SHA-256 of all that the map depends on.
     notes

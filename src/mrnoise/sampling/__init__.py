@@ -9,6 +9,7 @@ from mrnoise.sampling.named_trajectories import TRAJECTORIES, sampling_trajector
 from mrnoise.sampling.petals import rosette
 from mrnoise.sampling.phase_encodes import Calibration
 from mrnoise.sampling.random import poisson_disc, random_1d, random_2d
+from mrnoise.sampling.readouts import readout_mask
 from mrnoise.sampling.regular import caipi, equispaced
 from mrnoise.sampling.spirals import spiral
 from mrnoise.sampling.spokes import radial, radial_3d
@@ -35,6 +36,7 @@ __all__ = [
     "radial_3d",
     "random_1d",
     "random_2d",
+    "readout_mask",
     "rosette",
     "sampling_mask",
     "sampling_trajectory",

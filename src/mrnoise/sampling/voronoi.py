@@ -20,8 +20,9 @@ def voronoi_density(trajectory: Trajectory) -> Tensor:
 
     Samples at one place share its cell. A cell that is not inside the convex hull of the samples has no end, or an
     arbitrary one: it gets the size of the nearest that is. The unit is that of all densities here, the area or volume
-    of one sample of the grid, so that gridding Aᴴ w A has unit gain. 90,000 samples of a plane take about a second,
-    100,000 of a volume about half a minute; for a stack, take the density of its plane.
+    of one sample of the grid, so that gridding Aᴴ w A has unit gain. The cells of a stack, the same plane at each k_z,
+    are those of its plane times the distance half way to the neighbouring planes. 90,000 samples of a plane take about
+    a second, 100,000 of a volume that is no stack about half a minute.
 
     Parameters
     ----------
@@ -50,13 +51,45 @@ def voronoi_density(trajectory: Trajectory) -> Tensor:
     >>> round(float(ratio[:, 1:].median()), 2)
     1.0
     """
-    points = trajectory.coordinates.detach().cpu().double().flatten(1).T.numpy()
+    coordinates = trajectory.coordinates.detach().cpu().double()
+    heights = _heights(coordinates)
+    if heights is None:
+        density = _shared_cells(coordinates.flatten(1).T.numpy())
+    else:
+        plane = _shared_cells(coordinates[1:, 0].flatten(1).T.numpy())
+        density = np.outer(_slabs(heights), plane)
+    return torch.from_numpy(density).reshape(trajectory.sample_shape).to(trajectory.coordinates.device)
+
+
+def _heights(coordinates: Tensor) -> Array | None:
+    """k_z of each partition of a stack, more than one, in which the same plane repeats; ``None`` of any other."""
+    if len(coordinates) < 3 or coordinates.ndim < 3:
+        return None
+    flat = coordinates.flatten(2)
+    height = flat[0, :, :1]
+    repeats = bool(((flat[0] - height).abs() < SAME).all()) and bool(((flat[1:] - flat[1:, :1]).abs() < SAME).all())
+    different = len(np.unique(np.round(height.numpy() / SAME)))
+    return height[:, 0].numpy() if repeats and different > 1 else None
+
+
+def _slabs(heights: Array) -> Array:
+    """Part of an axis that is nearer to each of these places than to the others.
+
+    The ends have as much as the next, those at one place share.
+    """
+    places, which, shared = np.unique(np.round(heights / SAME) * SAME, return_inverse=True, return_counts=True)
+    thick = np.gradient(places) if len(places) > 2 else np.full(2, np.diff(places)[0])
+    if len(places) > 2:
+        thick[[0, -1]] = thick[[1, -2]]
+    return np.asarray((thick / shared)[which.reshape(-1)])
+
+
+def _shared_cells(points: Array) -> Array:
+    """Cell of each of these points, (n, dimension); those at one place share theirs."""
     _, first, place, shared = np.unique(
         np.round(points / SAME), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
-    size = _cell_sizes(points[first]) / shared
-    density = torch.from_numpy(size[place.reshape(-1)])
-    return density.reshape(trajectory.sample_shape).to(trajectory.coordinates.device)
+    return np.asarray((_cell_sizes(points[first]) / shared)[place.reshape(-1)])
 
 
 def _cell_sizes(points: Array) -> Array:
