@@ -335,7 +335,7 @@ def _scan(noise_map: NoiseMap) -> list[str]:
     if along is not None:
         parts.append(f"trajectory of {along}")
         if noise_map.reference_std is not None and noise_map.provenance.g_reference is None:
-            parts.append("g against one sample a voxel")
+            parts.append("g against the grid")
     covariance = noise_map.provenance.noise_covariance or {}
     if covariance.get("source"):
         parts.append(f"Ψ: {covariance['source']}")

@@ -38,7 +38,7 @@ def _sampling(acquisition: Acquisition) -> dict[str, Any]:
         "acquired_fraction": 1 / acquisition.acceleration,
     }
     if not isinstance(sampling, Grid):
-        record["trajectory"] = f"{sampling.n_samples} samples, {' × '.join(map(str, sampling.sample_shape))}"
+        record["trajectory"] = " × ".join(map(str, sampling.sample_shape)) + " samples"
     elif sampling.extent is not None:
         record["encoded"] = sampling.encoded()
         # Of the image that was encoded furthest, where they differ.
