@@ -147,6 +147,12 @@ class ControlledMoments(Accumulator):
         p = pseudo + mean_of("expected_pseudo") - mean_of("pseudo")
         # Where no coil sees anything there is no noise, whatever the features around it.
         v, p = (torch.where(some, moment, 0) for moment in (v, p))
+        error_sample = None
+        if len(folds) == 2:
+            # What the folds say by themselves, about the same centre: independent but for the coefficients.
+            own = [fold.controlled(0 * centre if self.known_mean else centre) for fold in folds]
+            contrast = torch.where(some, own[0] - own[1], 0)
+            error_sample = contrast * (shares[0] * shares[1] * n / nu) ** 0.5
         undefined = torch.nan if nu == 0 else 1.0
         freedom = torch.tensor(float(nu if n > 1 else 0))
         return Estimate(
@@ -159,6 +165,7 @@ class ControlledMoments(Accumulator):
             interrupted=interrupted,
             mean=None if self.known_mean else centre,
             mean_error=None if self.known_mean else (rest / n).sqrt(),
+            error_sample=error_sample,
         )
 
 
@@ -249,6 +256,10 @@ class _Fold:
             self.pseudo += torch.complex(c.real[i] * re - c.imag[i] * im, c.real[i] * im + c.imag[i] * re)
         with_re, with_im = ((c * zz[i, 2:]).sum(0) for i in range(2))
         self.with_conjugate, self.with_h = with_re.conj() + 1j * with_im.conj(), with_re + 1j * with_im
+
+    def controlled(self, centre: Tensor) -> Tensor:
+        """V of these samples alone, |d - centre|² - |h|² + E|h|² on average, but for |centre|²."""
+        return self.d_square - 2 * (self.d * centre.conj()).real - self.square + self.expected
 
     def moments(self) -> tuple[Tensor, ...]:
         """V, P, W, Q, c and e."""

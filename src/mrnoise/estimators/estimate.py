@@ -48,7 +48,7 @@ class Estimate(TensorRecord):
     error_sample
         One realisation of the sampling error of ``variance``, from samples of alternating sign: mean 0, the covariance
         of ``variance`` between any two voxels, uncorrelated with it; of replicas with the bias b, larger by about
-        1 + 2|b|²/V. ``None`` where the estimator has no such samples.
+        1 + 2|b|²/V without control variates. ``None`` where the estimator has no such samples.
     sums
         Running sums by name, of a run that was interrupted: what goes on from them ends with the bits of one run. Of
         several images those of the last that was reached.
@@ -124,7 +124,9 @@ def pooled(first: Estimate, second: Estimate) -> Estimate:
     error = of_first.times(a**2).plus(of_second.times(b**2))
     freedom = torch.full_like(error.degrees_of_freedom, n if first.mean is None else n - 1)
     error = dataclasses.replace(error, degrees_of_freedom=freedom)
-    mean = mean_error = None
+    mean = mean_error = error_sample = None
+    if first.error_sample is not None and second.error_sample is not None:
+        error_sample = a * first.error_sample + b * second.error_sample
     if first.mean is not None and second.mean is not None:
         mean = a * first.mean + b * second.mean
     if first.mean_error is not None and second.mean_error is not None:
@@ -138,6 +140,7 @@ def pooled(first: Estimate, second: Estimate) -> Estimate:
         n_products=first.n_products + second.n_products,
         mean=mean,
         mean_error=mean_error,
+        error_sample=error_sample,
     )
 
 

@@ -19,7 +19,7 @@ from mrnoise.result.noise_map import NoiseMap
 # Above this a map needs no preview: σ is known to 9 % (κ = 0) to 13 % (κ = 1) in every voxel.
 MOST_SAMPLES = 30
 # Of the Gaussian kernel, standard deviation in voxels.
-WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
 # Errors are relative to the variance smoothed this far; its own noise would favour voxels that came out low.
 REFERENCE_WIDTH = 1.0
 
@@ -39,12 +39,13 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
     each voxel relative to V̂ smoothed by one voxel, with D `Estimate.error_sample`, a realisation of the sampling
     error. The first two terms are the product of the residuals of the even and of the odd samples, as in
     cross-validation. (Stein's estimate, doi:10.1214/aos/1176345632, with the variance of each voxel in place of D
-    takes errors for white. Those of a smooth reconstruction are not.)
+    takes errors for white. Those of a smooth reconstruction are not.) With control variates D is the error that these
+    leave, and the width that of a smaller error.
 
     Parameters
     ----------
     noise_map
-        By ``sketch`` or ``monte_carlo`` without control variates, from 2 to 30 samples.
+        By ``sketch`` or ``monte_carlo``, with control variates or without, in single precision, from 2 to 30 samples.
 
     Returns
     -------
@@ -81,8 +82,8 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
     if estimate.error_sample is None:
         raise InputError(
             "no preview of this kind of map",
-            expected="a map by sketch or monte_carlo without control variates",
-            received=noise_map.method,
+            expected="a map by sketch or monte_carlo in single precision",
+            received=noise_map.method + (" in half precision" if noise_map.provenance.half_precision else ""),
             remedy='Map with method="sketch"; lattice and exact have no sampling error to smooth.',
         )
     inside = _inside(noise_map)
