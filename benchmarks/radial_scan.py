@@ -22,7 +22,7 @@ from mrnoise.foreground import foreground
 from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import radial, readout_mask
 
-MATRIX, ENDS, SPACING, REGULARIZATION = 96, 8, 2, 1e-2
+MATRIX, ENDS, SPACING, REGULARIZATION = 128, 8, 2, 1e-2
 
 
 def main() -> None:
