@@ -314,6 +314,8 @@ def _unit_and_ticks(drawn: Any, name: str, low: float, high: float) -> None:
 def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
     """How the map was made, and how well it is known."""
     samples = "probes" if noise_map.bias is None else "replicas"
+    if noise_map.method == "spots":
+        samples = "exact voxels"
     parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
     if noise_map.provenance.preview is not None:
         parts.insert(0, "PREVIEW")
