@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mrnoise import Acquisition, InputError, NoiseMap, noise_map
+from mrnoise import Acquisition, InputError, NoiseMap, choose, noise_map
 from mrnoise.closed_form import cg_sense_std
 from mrnoise.encoding import NonCartesian
 from mrnoise.estimators import Auto, MonteCarlo, Sketch
@@ -152,7 +152,17 @@ def test_auto_prepares_them_where_that_pays(spokes):
     assert float((nm.std / truth - 1)[inside].square().mean().sqrt()) < 0.035
     plain = noise_map(dear, spokes, n_samples=200, method=Auto(control_variate=False))
     assert not plain.provenance.control_variate
-    assert surrogate(spokes, inside, most_seconds=0.0) is None
+
+
+def test_preparing_them_is_given_up_in_time():
+    larger = scan(radial((36, 32), 13, 40), 3)
+    assert surrogate(larger, torch.ones(36, 32, dtype=torch.bool), most_seconds=0.0) is None
+
+
+def test_auto_takes_them_without_a_derivative_too(spokes):
+    dear = Dear(WEIGHT, iterations=8).bind(spokes)
+    choice = choose(lambda kspace: dear(kspace.detach()), spokes, n_samples=200)
+    assert choice.method == MonteCarlo(True) and choice.why.startswith("no derivative of the reconstruction agrees")
 
 
 def test_volumes_are_refused():

@@ -110,7 +110,7 @@ def kriging(
     Returns
     -------
     Kriging
-        ``None`` as soon as it is going to take longer.
+        ``None`` as soon as it is going to take longer; what is done is kept.
     """
     clock = Stopwatch(maps.device)
     n_coils, *shape = maps.shape
@@ -149,6 +149,7 @@ def kriging(
                 b = with_x[system].conj()[..., None]
                 solved = torch.cholesky_solve(b, torch.linalg.cholesky(a))[..., 0].conj()
                 weights[start + system, image] = solved
-        if clock.seconds() * len(k) > most_seconds * min(start + BLOCK, len(k)):
+        done = start + BLOCK
+        if done < len(k) and clock.seconds() * len(k) > most_seconds * done:
             return None
     return Kriging(weights, near, (shape[0], shape[1]))

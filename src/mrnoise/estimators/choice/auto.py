@@ -85,7 +85,9 @@ class Auto(Method):
         controlled = bool(self.control_variate)
         mode = image.mode("derivative")
         if mode is None:
-            return Choice(MonteCarlo(controlled), "no derivative of the reconstruction agrees with finite differences")
+            return self._by_replicas(
+                image, plan, key, n_images, "no derivative of the reconstruction agrees with finite differences"
+            )
         tolerance = _tolerance(plan)
         if image.operator.complex_linear:
             clock = Stopwatch(image.operator.device)
@@ -95,7 +97,7 @@ class Auto(Method):
                 why = (
                     "the derivative is complex-linear, the reconstruction is not: first order says little of its noise"
                 )
-                return Choice(MonteCarlo(controlled), why)
+                return self._by_replicas(image, plan, key, n_images, why)
             if not controlled and _alias_sets_are_apart(image, plan):
                 why = "a linear reconstruction that keeps alias sets apart: "
                 why += "no sampling error, at no more products than samples"
@@ -119,7 +121,14 @@ class Auto(Method):
             return choice
         return replace(choice, why=f"σ is not smooth, see method spots; {choice.why}")
 
-    def _by_pilot(self, image: Image, plan: Plan, key: Key, n_images: int) -> Choice:
+    def _by_replicas(self, image: Image, plan: Plan, key: Key, n_images: int, why: str) -> Choice:
+        """Replicas, with control variates where a pilot says that these pay."""
+        if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
+            return Choice(MonteCarlo(bool(self.control_variate)), why)
+        choice = self._by_pilot(image, plan, key, n_images, first_order=False)
+        return replace(choice, why=f"{why}; {choice.why}")
+
+    def _by_pilot(self, image: Image, plan: Plan, key: Key, n_images: int, *, first_order: bool = True) -> Choice:
         """The cheapest prospect, if first order holds where it needs that."""
         controlled, tolerance = bool(self.control_variate), _tolerance(plan)
         if controlled:
@@ -128,6 +137,7 @@ class Auto(Method):
             image.operator,
             plan,
             features=None if self.control_variate is False else image.features,
+            first_order=first_order,
             approximate=None if self.half_precision is False else image.in_half_precision(),
             with_adjoint=lambda: not controlled and image.mode("adjoint") is not None,
             n_images=n_images,

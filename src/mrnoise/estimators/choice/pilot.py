@@ -120,6 +120,7 @@ def pilot(
     plan: Plan,
     *,
     features: Callable[[float], Features | None] | None = None,
+    first_order: bool = True,
     approximate: NoiseOperator | None = None,
     with_adjoint: Callable[[], bool] = lambda: False,
     n_images: int = 1,
@@ -141,6 +142,8 @@ def pilot(
         Costs are predicted for its target error; without one, for the error of its samples without control variates.
     features
         Asked for those of control variates, which may take so many seconds to prepare.
+    first_order
+        Whether products with the derivative are a choice.
     approximate
         The operator in half precision, where that is a choice.
     with_adjoint
@@ -182,7 +185,7 @@ def pilot(
         return trials.seconds() + seconds < TRIALS * n_images * min(prospect.seconds for prospect in found)
 
     products = approximations = cells = None
-    if worth_it(N_PAIRS * (1 if operator.complex_linear else PRODUCT) * replica.each):
+    if first_order and worth_it(N_PAIRS * (1 if operator.complex_linear else PRODUCT) * replica.each):
         products, product = _Timed(operator.apply, noise, plan, operator).finish()
         found += [Prospect("sketch", way.controlled, False, way.samples, way.seconds(product)) for way in ways]
         if approximate is not None and worth_it(N_PAIRS * product.each):
