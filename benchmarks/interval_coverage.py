@@ -1,70 +1,128 @@
 """Coverage and width of 95 % intervals over seeds: docs/measured.md.
 
-    python benchmarks/interval_coverage.py [--seeds 200] [--json FILE]
+    python benchmarks/interval_coverage.py [--seeds 200] [--only gaussian probe controlled stop trajectories]
+        [--json FILE]
 
 Gaussian noise of prescribed impropriety κ in independent voxels for `sketch` and replicas, 54 correlated voxels of a
 dense operator for `probe` and for control variates. Beside it the interval with an unbiased κ̂², and the width relative
 to an interval that knows κ. Then the certified stop: how often the realised error of the region is below the target.
+Last, CG-SENSE of small scans along trajectories, Ψ of condition 20, as dense operators (spots: benchmarks/spots.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import torch
 from scipy import stats
 
-from mrnoise.estimators import Estimate, Plan, monte_carlo, probe, region_error, sketch
+from mrnoise.estimators import Estimate, Plan, monte_carlo, nonlinear, probe, region_error, sketch
+from mrnoise.estimators.choice.colouring import Sublattice
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import SampleMoments
+from mrnoise.linearization import linearize
+from mrnoise.reconstruction import CgSense
 from mrnoise.result.noise_map import NoiseMap
+from mrnoise.sampling.named_trajectories import sampling_trajectory
+from mrnoise.simulation import simulate
 
 IMPROPRIETIES = (0.0, 0.3, 0.7, 0.95, 1.0)
 SAMPLES = (2, 3, 4, 8, 32, 128)
 VOXELS, LEVEL, IMAGE = 300, 0.95, (6, 9)
 EXPLAINED = (0.3, 0.9, 0.99)
+# Matrices of the small scans, their coils, R and λ.
+TRAJECTORIES = {"radial": (14, 12), "spiral": (13, 15), "radial_3d": (6, 8, 7)}
+COILS, ACCELERATION, WEIGHT, ALONG_SAMPLES = 4, 2, 1e-2, (8, 32, 128)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--only", nargs="*", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    record = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    for name in options.only:
+        record[name] = TABLES[name](options.seeds)
+        print(flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def gaussian_table(seeds: int) -> dict[str, dict]:
+    record = {}
     print("| interval | S | " + " | ".join(f"κ = {k:g}" for k in IMPROPRIETIES) + " |")
     print("|---|---|" + "---|" * len(IMPROPRIETIES))
-    record: dict[str, dict] = {"gaussian": {}, "probe": {}, "controlled": {}, "stop": {}}
     for n in SAMPLES:
-        cases = [gaussian(kappa, n, options.seeds) for kappa in IMPROPRIETIES]
-        record["gaussian"][str(n)] = {name: [case[name] for case in cases] for name in cases[0]}
-        for row in gaussian_rows(n, record["gaussian"][str(n)]):
+        cases = [gaussian(kappa, n, seeds) for kappa in IMPROPRIETIES]
+        record[str(n)] = {name: [case[name] for case in cases] for name in cases[0]}
+        for row in gaussian_rows(n, record[str(n)]):
             print(row, flush=True)
+    return record
+
+
+def probe_table(seeds: int) -> dict[str, dict]:
+    record = {}
     print(
-        "\n| probe, total / magnitude σ | relative s.e. of a sample | S = 8 | S = 32 | S = 128 |\n|---|---|---|---|---|"
+        "| probe, total / magnitude σ | relative s.e. of a sample | S = 8 | S = 32 | S = 128 |\n|---|---|---|---|---|"
     )
     for name in ("proper", "improper", "real", "alias pairs"):
-        record["probe"][name] = probing(DenseOperator(name), options.seeds)
-        print(probe_row(name, record["probe"][name]), flush=True)
-    print("\n| control variates, total / magnitude σ | noise | explained | S = 8 | S = 16 | S = 32 | S = 128 |")
+        record[name] = probing(DenseOperator(name), seeds)
+        print(probe_row(name, record[name]), flush=True)
+    return record
+
+
+def controlled_table(seeds: int) -> dict[str, dict]:
+    record = {}
+    print("| control variates, total / magnitude σ | noise | explained | S = 8 | S = 16 | S = 32 | S = 128 |")
     print("|---|---|---|---|---|---|---|")
     for method in (sketch, monte_carlo):
         for name in ("proper", "improper", "real"):
             for share in EXPLAINED:
-                found = controlled(DenseOperator(name), method, share, options.seeds)
-                record["controlled"][f"{method.__name__}, {name}, {share:g}"] = found
+                found = controlled(DenseOperator(name), method, share, seeds)
+                record[f"{method.__name__}, {name}, {share:g}"] = found
                 print(controlled_row(method.__name__, name, share, found), flush=True)
-    print("\n| method | noise | target | samples expected | samples certified | below the target | covered |")
+    return record
+
+
+def stop_table(seeds: int) -> dict[str, dict]:
+    record = {}
+    print("| method | noise | target | samples expected | samples certified | below the target | covered |")
     print("|---|---|---|---|---|---|---|")
     for name in ("proper", "improper", "six samples"):
         for method, target in ((sketch, 0.1), (monte_carlo, 0.1), (probe, 0.25)):
             if (method, name) == (probe, "six samples"):
                 continue  # more than 500 products a seed
-            found = stopping(DenseOperator(name), method, target, options.seeds)
-            record["stop"][f"{method.__name__}, {name}"] = found
+            found = stopping(DenseOperator(name), method, target, seeds)
+            record[f"{method.__name__}, {name}"] = found
             print(stop_row(f"{method.__name__}, {name}", found), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def trajectory_table(seeds: int) -> dict[str, dict]:
+    record = {}
+    print("| trajectory | method, total / magnitude σ | " + " | ".join(f"S = {n}" for n in ALONG_SAMPLES) + " |")
+    print("|---|---|" + "---|" * len(ALONG_SAMPLES))
+    for name, shape in TRAJECTORIES.items():
+        operator = ScanOperator(name, shape)
+        for method in ALONG:
+            found = record[f"{name}, {method}"] = along(operator, method, seeds)
+            cells = " | ".join(f"{100 * total:.1f} / {100 * magnitude:.1f} %" for total, magnitude in found.values())
+            print(f"| {name} | {method} | {cells} |", flush=True)
+    return record
+
+
+TABLES = {
+    "gaussian": gaussian_table,
+    "probe": probe_table,
+    "controlled": controlled_table,
+    "stop": stop_table,
+    "trajectories": trajectory_table,
+}
 
 
 def gaussian(kappa: float, n: int, seeds: int) -> dict[str, float]:
@@ -114,7 +172,8 @@ def gaussian_rows(n: int | str, found: dict[str, list[float]]) -> list[str]:
 class DenseOperator:
     """L v = A v + B v̄ with random matrices: 54 voxels from 40 samples, from 6, or correlated in pairs."""
 
-    noise_dtype, device, complex_linear, image_shape = torch.complex128, torch.device("cpu"), False, IMAGE
+    noise_dtype, device, complex_linear = torch.complex128, torch.device("cpu"), False
+    image_shape: tuple[int, ...] = IMAGE
 
     def __init__(self, kind: str) -> None:
         g = torch.Generator().manual_seed(0)
@@ -132,7 +191,7 @@ class DenseOperator:
 
     def apply(self, v: torch.Tensor) -> torch.Tensor:
         """L v."""
-        x = (v @ self.a.T + v.conj() @ self.b.T).reshape(-1, *IMAGE)
+        x = (v @ self.a.T + v.conj() @ self.b.T).reshape(-1, *self.image_shape)
         return x.real if self.real else x
 
     def adjoint(self, w: torch.Tensor) -> torch.Tensor:
@@ -148,13 +207,13 @@ class DenseOperator:
     def std(self) -> torch.Tensor:
         """σ, exactly."""
         if self.real:
-            return (0.5 * (self.a + self.b.conj()).abs().square().sum(1)).sqrt().reshape(IMAGE)
-        return (self.a.abs().square() + self.b.abs().square()).sum(1).sqrt().reshape(IMAGE)
+            return (0.5 * (self.a + self.b.conj()).abs().square().sum(1)).sqrt().reshape(self.image_shape)
+        return (self.a.abs().square() + self.b.abs().square()).sum(1).sqrt().reshape(self.image_shape)
 
     @property
     def image(self) -> torch.Tensor:
         """Of magnitude 1 and every phase, so that its noise lies along strong and weak components."""
-        phase = torch.linspace(0, 6, IMAGE[0] * IMAGE[1], dtype=torch.float64).reshape(IMAGE)
+        phase = torch.linspace(0, 6, len(self.a), dtype=torch.float64).reshape(self.image_shape)
         return phase.cos().sign() if self.real else torch.exp(1j * phase)
 
     @property
@@ -163,7 +222,42 @@ class DenseOperator:
         if self.real:
             return self.std
         along = self.image.conj().reshape(-1, 1)
-        return (0.5 * (along * self.a + (along * self.b).conj()).abs().square().sum(1)).sqrt().reshape(IMAGE)
+        return (0.5 * (along * self.a + (along * self.b).conj()).abs().square().sum(1)).sqrt().reshape(self.image_shape)
+
+
+class ScanOperator(DenseOperator):
+    """CG-SENSE of a small scan along a trajectory, column by column of L."""
+
+    complex_linear, real, image_dtype = True, False, torch.complex128
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        trajectory = sampling_trajectory(name, ACCELERATION, shape)
+        (operator,) = linearize(CgSense(WEIGHT), simulate(shape, COILS, trajectory=trajectory))
+        n = math.prod(operator.noise_shape)
+        units = torch.eye(n, dtype=operator.noise_dtype).reshape(n, *operator.noise_shape)
+        self.a = torch.cat([operator.apply(some) for some in units.split(64)]).flatten(1).T.to(torch.complex128)
+        self.b = torch.zeros_like(self.a)
+        self.noise_shape, self.image_shape = (n,), shape
+
+
+def coloured(operator: DenseOperator, plan: Plan, *, key: Key) -> Estimate:
+    """Probes of every third voxel along the last two axes."""
+    return probe(operator, plan, colours=Sublattice(3, 3, 0).colours(operator.image_shape[-2:]), key=key)
+
+
+ALONG = {"monte_carlo": monte_carlo, "nonlinear": nonlinear, "sketch": sketch, "probe": probe, "coloured": coloured}
+
+
+def along(operator: DenseOperator, method: str, seeds: int) -> dict[str, tuple[float, float]]:
+    """Coverage of the total and of the magnitude σ, by the number of samples."""
+    found = {}
+    for n in ALONG_SAMPLES:
+        estimates = [ALONG[method](operator, Plan(n_samples=n), key=Key(seed)) for seed in range(seeds)]
+        found[str(n)] = tuple(
+            sum(covered(estimate, operator, quantity) for estimate in estimates) / seeds
+            for quantity in ("std", "magnitude_std")
+        )
+    return found
 
 
 def probing(operator: DenseOperator, seeds: int) -> dict[str, float]:

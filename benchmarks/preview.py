@@ -88,7 +88,7 @@ def along_trajectory(trajectory: Trajectory, support: bool = False) -> Case:
     if support:
         inside = ndimage.binary_dilation(ndimage.binary_fill_holes(head.foreground), iterations=MARGIN)
         scan = scan.replace(coil_maps=scan.coil_maps * torch.from_numpy(inside))
-    return CgSense(WEIGHT, tolerance=1e-4), scan
+    return CgSense(WEIGHT), scan
 
 
 def brain(pattern: str, r: float, reconstruction: Reconstruction) -> Case:

@@ -10,8 +10,9 @@ of the reconstruction, 10⁻⁶, and one that stops at 10⁻³, the loosest that
 the 1.1 / 4ε² replicas that certify the same target ε, "equal error" with the 1 / 4ε² whose error is the real one of
 spots.
 
-With --coverage, instead: how often, over seeds, the real error of 64² maps (dense truth) is below the target and the
-certified error, and how many voxels that are not exact the 95 % intervals cover.
+With --coverage, instead: how often, over seeds, the real error of small maps (dense truth; 64² Poisson disc, radial,
+spiral and 3D radial of R = 2) is below the target and the certified error, and how many voxels that are not exact the
+95 % intervals cover.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ from mrnoise.linearization import image_of
 from mrnoise.reconstruction import CgSense
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.sampling import sampling_mask
+from mrnoise.sampling.named_trajectories import sampling_trajectory
 from mrnoise.simulation import simulate
 
 COILS, SNR, SEED, REAL = 8, 50, 1, "cima16_brain.npz"
 # Voxels that tell the real error, and how well each is known.
 CHECKED, CHECKED_ERROR = 100, 1e-6
 SMALL = (64, 64)
+ALONG: dict[str, tuple[int, ...]] = {"radial": (48, 44), "spiral": (46, 50), "radial_3d": (14, 16, 12)}
 # Replicas that are timed; how many more than expected it takes to certify, measured.
 TIMED, CERTIFYING, LOOSE = 12, 1.1, 1e-3
 HEAD = (
@@ -164,10 +167,9 @@ class Diagonal:
 
 def print_coverage(accelerations: list[int], weights: list[float], targets: list[float], seeds: int) -> None:
     """A table, a map and a target a row."""
-    print("| R | λ | target | voxels | real error | below the target | below the certified error | covered |")
+    print("| scan | λ | target | voxels | real error | below the target | below the certified error | covered |")
     print("|---|---|---|---|---|---|---|---|")
-    for r in accelerations:
-        scan = simulate(SMALL, COILS, snr=SNR, mask=sampling_mask("poisson", r, SMALL, SEED, None), seed=SEED)
+    for name, scan in small_scans(accelerations):
         for weight in weights:
             inside = foreground(image_of(CgSense(weight), scan))
             operator = Diagonal(cg_sense_std(scan, weight).square())
@@ -175,10 +177,20 @@ def print_coverage(accelerations: list[int], weights: list[float], targets: list
                 found = [coverage(operator, inside, target, seed) for seed in range(seeds)]
                 n, real, below, kept, covered = (sum(column) / seeds for column in zip(*found, strict=True))
                 print(
-                    f"| {r} | {weight:g} | {target:.1%} | {n:.0f} | {real:.2%} | {below:.0%} | {kept:.0%} "
+                    f"| {name} | {weight:g} | {target:.1%} | {n:.0f} | {real:.2%} | {below:.0%} | {kept:.0%} "
                     f"| {covered:.1%} |",
                     flush=True,
                 )
+
+
+def small_scans(accelerations: list[int]) -> Iterator[tuple[str, Acquisition]]:
+    """Name and scan, small enough for a dense truth."""
+    for r in accelerations:
+        mask = sampling_mask("poisson", r, SMALL, SEED, None)
+        yield f"Poisson disc, R = {r}", simulate(SMALL, COILS, snr=SNR, mask=mask, seed=SEED)
+    for name, shape in ALONG.items():
+        trajectory = sampling_trajectory(name, 2, shape)
+        yield f"{name}, R = 2", simulate(shape, COILS, snr=SNR, trajectory=trajectory, seed=SEED)
 
 
 def coverage(operator: Diagonal, inside: Tensor, target: float, seed: int) -> tuple[float, ...]:

@@ -85,7 +85,8 @@ def spots(
 
     **Intervals.** The relative error of σ in a voxel has the mean square a P² + b, which grows with the distance to the
     nearest spot: a and b of greatest likelihood for what the draws come to, as near to spots as any voxel, and the
-    residuals of spots that are left out, far from others. Intervals are Student's with the same ν.
+    residuals of spots that are left out, far from others. Intervals are Student's with ν over the number of looks,
+    since a run stops on draws that came out small.
 
     Parameters
     ----------
@@ -398,7 +399,8 @@ class _Field:
                 cross=self._on_image(q * of_v),
                 pseudo_abs=self._on_image(q.abs().square() * of_v + of_q),
                 pseudo_square=self._on_image(q.square() * of_v),
-                degrees_of_freedom=torch.tensor(self._freedom(), dtype=torch.float64),
+                # A run stops on draws that came out small: every look has a share of what they know.
+                degrees_of_freedom=torch.tensor(self._freedom() / max(self._looks, 1), dtype=torch.float64),
             ),
             method="spots",
             n_samples=self.count,

@@ -78,7 +78,7 @@ def preview(noise_map: NoiseMap) -> NoiseMap:
     >>> scan = simulate((64, 48), 4, mask=equispaced((64, 48), 2))
     >>> record = preview(noise_map(CgSense(1e-3), scan, method="sketch", n_samples=8)).provenance.preview
     >>> record["width_voxels"], round(record["error_without"], 2), round(record["predicted_error"], 2)
-    (1.4, 0.17, 0.06)
+    (2.8, 0.17, 0.06)
     """
     check_few(noise_map.n_samples)
     estimate = noise_map.estimate
