@@ -63,6 +63,13 @@ class Image(Protocol):
         """Raise `InputError` where one may not."""
         ...
 
+    def loud_pair(self) -> tuple[Tensor, Tensor] | None:
+        """g(y+n) - g(y) and Jn of an n as large as the data, scaled to its noise, (1, *image) each.
+
+        Of a reconstruction that is linear by its own word, where they agreed; ``None`` of others.
+        """
+        ...
+
     def features(self, most_seconds: float = inf) -> Features | None:
         """Cheap images for control variates; ``None`` where the scan has none, or none in so many seconds."""
         ...

@@ -102,7 +102,7 @@ class Preflight:
 
     def __init__(self, function: Function, point: Tensor, tangent: Tensor, value: Tensor) -> None:
         self._function, self._point, self._tangent, self._value = function, point, tangent, value
-        linear = getattr(function, "complex_linear", False) is True
+        self._linear = linear = getattr(function, "complex_linear", False) is True
         steps = STEPS_OF_LINEAR if linear else _by_precision(STEPS, point)
         self.point = torch.zeros_like(point) if linear else point
         self._differences = _Differences(function, point, value, tangent, steps)
@@ -137,8 +137,8 @@ class Preflight:
     @cached_property
     def _product(self) -> tuple[str, Tensor] | None:
         """The way to compute J t that agrees with finite differences, and J of t and of it."""
-        mode_of_batches = self.evaluation_mode  # its evaluations are the first differences
-        assert mode_of_batches
+        if not self._linear:
+            assert self.evaluation_mode  # its evaluations are the first differences
         tangents = torch.stack([self._tangent, 1j * self._tangent])
         for name, mode in JVP_MODES.items():
             if name == OWN_JVP and not hasattr(self._function, "jvp"):
@@ -163,6 +163,13 @@ class Preflight:
     def jvp_mode(self) -> str | None:
         """Name in `JVP_MODES`; ``None`` where no way agrees with finite differences."""
         return None if self._product is None else self._product[0]
+
+    @property
+    def loud_pair(self) -> tuple[Tensor, Tensor] | None:
+        """(g(y + h t) - g(y)) / h and J t, h t as large as the data, of a function that is linear by its own word."""
+        if not self._linear or self._product is None or self._product[0] == OWN_JVP:
+            return None
+        return self._differences.first, self._product[1][0]
 
     @cached_property
     def vjp_mode(self) -> str | None:
@@ -411,6 +418,11 @@ class _Differences:
     def step(self) -> float:
         """The first step."""
         return self._steps[0]
+
+    @property
+    def first(self) -> Tensor:
+        """The forward difference of the first step."""
+        return (self._at(self.step) - self._value) / self.step
 
     def know(self, ahead: Tensor) -> None:
         """Take in g(y + h t) of the first step."""

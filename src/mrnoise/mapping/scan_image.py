@@ -58,6 +58,11 @@ class ScanImage:
             if self.mode(derivative) is None:
                 raise refuse(self.operator.preflight, derivative)
 
+    def loud_pair(self) -> tuple[Tensor, Tensor] | None:
+        """That of the preflight."""
+        pair = self.operator.preflight.loud_pair
+        return None if pair is None else (pair[0][None], pair[1][None])
+
     def features(self, most_seconds: float = inf) -> Surrogate | None:
         """Two cheap SENSE images of the same noise."""
         if self._surrogate is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 
@@ -90,9 +91,11 @@ class Auto(Method):
             )
         tolerance = _tolerance(plan)
         if image.operator.complex_linear:
-            clock = Stopwatch(image.operator.device)
-            pair = linear_throughout(image.operator, key=key)
-            seconds = clock.seconds() / EVALUATIONS
+            clock, seconds = Stopwatch(image.operator.device), inf
+            pair = image.loud_pair()
+            if pair is None:
+                pair = linear_throughout(image.operator, key=key)
+                seconds = clock.seconds() / EVALUATIONS
             if pair is None:
                 why = (
                     "the derivative is complex-linear, the reconstruction is not: first order says little of its noise"
@@ -197,7 +200,11 @@ def _closed_form_holds(image: Image, key: Key) -> bool:
 
 
 def _is_smooth(image: Image, plan: Plan, key: Key, seconds: float) -> bool:
-    """Whether spots map it in less time than replicas, one of which takes so many seconds; what is found is kept."""
+    """Whether spots map it in less time than replicas, one of which takes so many seconds; what is found is kept.
+
+    Of a reconstruction that is linear by its own word no replica was made: there are fewer spots than replicas would
+    be, and none is dearer than one.
+    """
     assert plan.target_error is not None
     replicas = 0.25 / plan.target_error**2
     if replicas < FEWEST_FOR_SPOTS or image.region.ndim not in (2, 3) or image.mode("adjoint") is None:
