@@ -248,6 +248,19 @@ def test_cartesian_reconstructions_say_so(reconstruction):
         noise_map(reconstruction, scan("radial"), n_samples=2)
 
 
+def test_methods_of_alias_sets_say_so():
+    """What does not fit is the method, not the reconstruction."""
+    with pytest.raises(InputError, match='no alias sets.*method="auto"'):
+        noise_map(CgSense(1e-2), scan("radial"), method="lattice", n_samples=2)
+
+
+def test_a_scan_without_signal_is_mapped_as_one_with_signal():
+    acq = scan("radial")
+    silent = noise_map(CgSense(1e-2), acq.replace(kspace=torch.zeros_like(acq.kspace)))
+    assert silent.method == "closed_form"
+    torch.testing.assert_close(silent.std, noise_map(CgSense(1e-2), acq).std)
+
+
 def test_gridding_of_a_grid_says_so():
     with pytest.raises(InputError, match="needs a trajectory.*ZeroFilled"):
         noise_map(Gridding(), simulate((16, 12), 4), n_samples=2)

@@ -18,6 +18,7 @@ from mrnoise.linearization import NoiseToImage
 from mrnoise.linearization.checks import refuse
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.sampling.lattice import LARGEST_SET, alias_colours
+from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.surrogate.sense_images import Surrogate, surrogate
 
 
@@ -91,6 +92,13 @@ class ScanImage:
                 expected="images mapped one by one: a Reconstruction, not a callable over a stack",
                 received=f"an image of shape {self.operator.image_shape}",
                 remedy='Use method="sketch", which takes any image.',
+            )
+        if isinstance(scan.sampling, Trajectory):
+            raise InputError(
+                "along a trajectory there are no alias sets",
+                expected="samples on a grid",
+                received=f"a trajectory of {scan.sampling.n_samples} samples",
+                remedy='Use method="auto".',
             )
         colours = alias_colours(scan.grid.shared(), LARGEST_SET if most is None else most)
         shape = self.operator.image_shape[-scan.spatial_dims :]

@@ -10,6 +10,7 @@ import torch
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.estimators.batching.stream import Plan
+from mrnoise.estimators.certificate import object_of
 from mrnoise.estimators.choice.linearity import EVALUATIONS, LINEAR, TOLERANCE, linear_throughout, linearity
 from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
 from mrnoise.estimators.estimate import Estimate
@@ -97,9 +98,8 @@ class Auto(Method):
                 pair = linear_throughout(image.operator, key=key)
                 seconds = clock.seconds() / EVALUATIONS
             if pair is None:
-                why = (
-                    "the derivative is complex-linear, the reconstruction is not: first order says little of its noise"
-                )
+                why = "the derivative is complex-linear, the reconstruction is not, or rounding upsets its solver (a "
+                why += "larger λ or double precision helps): first order says little of its noise"
                 return self._by_replicas(image, plan, key, n_images, why)
             if not controlled and _alias_sets_are_apart(image, plan):
                 why = "a linear reconstruction that keeps alias sets apart: "
@@ -191,7 +191,7 @@ def _closed_form_holds(image: Image, key: Key) -> bool:
         variance = image.closed_form(MOST_VOXELS)
     except InputError:
         return False
-    inside = image.region & (variance > 0)
+    inside = object_of(image.operator, image.region) & (variance > 0)
     if not bool(inside.any()):
         return False
     products = image.operator.apply(replica_noise(image.operator, key)(range(PRODUCTS)))
