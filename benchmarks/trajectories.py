@@ -212,7 +212,7 @@ def relative_solves(scan: Acquisition, weight: float) -> dict[str, float]:
     p = torch.linalg.inv(h + weight * torch.eye(len(h), dtype=h.dtype))
     c = p - weight * p @ p
     c = (c + c.mH) / 2
-    factor = torch.linalg.cholesky(c + 1e-12 * c.diagonal().real.mean() * torch.eye(len(c), dtype=c.dtype))
+    factor = torch.linalg.cholesky(c + 1e-9 * c.diagonal().real.mean() * torch.eye(len(c), dtype=c.dtype))
     truth = c.diagonal().real
     inside = foreground(CgSense(weight).bind(scan)(scan.kspace)).flatten()
     generator = torch.Generator().manual_seed(SEED)

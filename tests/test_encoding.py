@@ -272,6 +272,17 @@ def test_everything_follows_the_device_of_the_coil_maps(name, prepared):
     assert {image.device for image in found} == {x.device}
 
 
+def test_what_has_not_converged_is_refused():
+    """Fewer samples than voxels; without λ the residual of an image of noise stays."""
+    mask = torch.zeros(9, 8, dtype=torch.bool)
+    mask[torch.rand(9, 8, generator=torch.Generator().manual_seed(0)) < 0.4] = True
+    a = Cartesian(normal(1, 9, 8), mask, 2, tolerance=1e-10)
+    with pytest.raises(
+        InputError, match="do not converge: expected a relative residual of 1e-10 within 2000.*larger reg"
+    ):
+        a.solve(normal(9, 8), 0.0)
+
+
 # -- of a scan -----------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrnoise.encoding.convolution import Convolution
 from mrnoise.encoding.lines import on_lines
+from mrnoise.errors import InputError
 from mrnoise.units import unit_of
 
 # Relative residual at which conjugate gradients stop (a derivative needs the converged solution), and their bound.
@@ -137,6 +138,11 @@ class NormalEquations:
         """Every leading index, and every plane that T does not mix with others, is a system with a stopping point.
 
         Where b is zero in a whole plane, so is x, without iterations. Images that have converged are put aside.
+
+        Raises
+        ------
+        InputError
+            If one has not after `MAX_ITERATIONS`.
         """
         dims = -self.coil_axis - 1
         if maps.ndim > -self.coil_axis and maps.shape[: self.coil_axis].numel() == 1:
@@ -191,6 +197,9 @@ class NormalEquations:
             left, previous = torch.where(active, _norm2(z, spatial), left), rz
             rz = left if self.preconditioner is None else torch.where(active, _inner(r, z, spatial), rz)
             p = torch.where(active, z + _ratio(rz, previous) * p, p)
+        else:
+            if most == MAX_ITERATIONS and bool((left > goal).any()):
+                raise _not_converged(float((left / goal).max().sqrt()) * self.tolerance, self.tolerance)
         return unit * (converged.index_copy(0, running, x) if apart else x)
 
     def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
@@ -272,6 +281,16 @@ class _Solve(torch.autograd.Function):
         b, maps = aligned(b, b_dim, trailing - 1), aligned(maps, maps_dim, trailing)
         b = b.expand(info.batch_size, *b.shape[1:])
         return _Solve.apply(b, maps, regularization, equations), 0
+
+
+def _not_converged(residual: float, tolerance: float) -> InputError:
+    return InputError(
+        "conjugate gradients do not converge",
+        expected=f"a relative residual of {tolerance:.2g} within {MAX_ITERATIONS} iterations",
+        received=f"{residual:.2g}: the samples hardly determine the image",
+        remedy="Give a larger regularization, a smaller matrix or double precision; or stop early on purpose, "
+        "CgSense(iterations=20).",
+    )
 
 
 def _norm2(x: Tensor, axes: tuple[int, ...]) -> Tensor:

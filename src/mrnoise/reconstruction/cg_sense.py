@@ -42,7 +42,8 @@ class CgSense(Reconstruction):
     Raises
     ------
     InputError
-        If the stopping rule is not possible; on `bind`, if λ is 0 and a trajectory has too few samples for the matrix.
+        If the stopping rule is not possible; on `bind`, if λ is 0 and a trajectory has too few samples for the matrix;
+        of an image, if it has not converged after 2,000 iterations.
 
     Examples
     --------
