@@ -277,9 +277,7 @@ def test_what_has_not_converged_is_refused():
     mask = torch.zeros(9, 8, dtype=torch.bool)
     mask[torch.rand(9, 8, generator=torch.Generator().manual_seed(0)) < 0.4] = True
     a = Cartesian(normal(1, 9, 8), mask, 2, tolerance=1e-10)
-    with pytest.raises(
-        InputError, match="do not converge: expected a relative residual of 1e-10 within 2000.*larger reg"
-    ):
+    with pytest.raises(InputError, match="not converge: expected .* of 1e-10 within 2000.*larger reg"):
         a.solve(normal(9, 8), 0.0)
 
 
