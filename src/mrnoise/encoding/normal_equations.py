@@ -51,9 +51,9 @@ class Preconditioner:
         seen = self.scale * torch.fft.ifftn(kspace / spectrum, dim=self.axes)
         return torch.where(self.scale > 0, seen, _ratio(r.real.new_ones(()), regularization.to(r.real)) * r)
 
-    def of(self, axis: int, planes: Tensor) -> Preconditioner:
-        """That of some planes, which are systems of their own."""
-        return replace(self, scale=self.scale.index_select(axis, planes))
+    def of(self, axis: int, plane: int) -> Preconditioner:
+        """That of a plane that is a system of its own."""
+        return replace(self, scale=self.scale.narrow(axis, plane, 1))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class NormalEquations:
     ) -> Tensor:
         """Every leading index, and every plane that T does not mix with others, is a system with a stopping point.
 
-        Where b is zero in a whole plane, so is x, without iterations. Images that have converged are put aside.
+        Images that have converged are put aside.
 
         Raises
         ------
@@ -150,22 +150,10 @@ class NormalEquations:
         if b.ndim > dims + 1 and maps.ndim == -self.coil_axis:
             x = self.conjugate_gradients(b.flatten(0, -dims - 1), maps, regularization, most)
             return x.reshape(b.shape)
-        for axis in self.apart:
-            filled = (b != 0).movedim(axis, 0).flatten(1).any(1)
-            if bool(filled.all()):
-                continue
-            if b.ndim > len(self.apart) + len(self.convolution.axes) and maps.ndim == -self.coil_axis:
-                return torch.stack([self.conjugate_gradients(each, maps, regularization, most) for each in b])
-            planes = filled.nonzero().squeeze(1)
-            if not len(planes):
-                return torch.zeros_like(b)
-            some = self
-            if self.preconditioner is not None:
-                some = replace(self, preconditioner=self.preconditioner.of(axis, planes))
-            x = some.conjugate_gradients(
-                b.index_select(axis, planes), maps.index_select(axis, planes), regularization, most
-            )
-            return torch.zeros_like(b).index_copy(axis, planes, x)
+        if maps.ndim == -self.coil_axis and len(self.convolution.axes) > 1:
+            for axis in self.apart:
+                if b.shape[axis] > 1:
+                    return self._plane_by_plane(b, maps, regularization, most, axis)
         spatial = self.convolution.axes or self.apart
         b = self.within(b)
         unit = unit_of(b, spatial)
@@ -201,6 +189,17 @@ class NormalEquations:
             if most == MAX_ITERATIONS and bool((left > goal).any()):
                 raise _not_converged(float((left / goal).max().sqrt()) * self.tolerance, self.tolerance)
         return unit * (converged.index_copy(0, running, x) if apart else x)
+
+    def _plane_by_plane(self, b: Tensor, maps: Tensor, regularization: Tensor, most: int, axis: int) -> Tensor:
+        """Each in as many iterations as it takes, in the cache of a processor; zero where b is."""
+        x = torch.zeros_like(b)
+        for plane in range(b.shape[axis]):
+            of_b, of_maps = (t.narrow(axis, plane, 1) for t in (b, maps))
+            if bool((of_b != 0).any()):
+                preconditioner = None if self.preconditioner is None else self.preconditioner.of(axis, plane)
+                one = replace(self, preconditioner=preconditioner)
+                x.narrow(axis, plane, 1).copy_(one.conjugate_gradients(of_b, of_maps, regularization, most))
+        return x
 
     def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
         """What is near (H + λ)⁻¹ r."""
