@@ -254,9 +254,9 @@ def test_planes_apart_are_solved_alone(case, monkeypatch):
     combined = Convolution.combined
 
     def watched(self, maps, image, coil_axis):
-        sizes.add(tuple(image.shape))
+        sizes.add(tuple(image.shape[-3:]))
         return combined(self, maps, image, coil_axis)
 
     monkeypatch.setattr(Convolution, "combined", watched)
     close(a.solve(units, WEIGHT).flatten(1), torch.linalg.solve(h, units.flatten(1).mT).mT)
-    assert sizes == ({(1, 6, 7)} if case == "full stack" else {(2, 5, 6, 7)})
+    assert sizes == {(1, 6, 7) if case == "full stack" else (5, 6, 7)}

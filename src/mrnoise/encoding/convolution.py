@@ -50,7 +50,7 @@ class Convolution:
             return images * self.spectra[0]
         if not self.ramps:
             kspace = torch.fft.fftn(images, dim=self.axes, norm="ortho")
-            return torch.fft.ifftn(kspace.mul_(self.spectra[0]), dim=self.axes, norm="ortho")
+            return torch.fft.ifftn(kspace * self.spectra[0], dim=self.axes, norm="ortho")
         return self._along(images, len(self.axes), self.spectra)
 
     def combined(self, maps: Tensor, image: Tensor, coil_axis: int) -> Tensor:

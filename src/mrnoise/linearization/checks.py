@@ -59,7 +59,7 @@ class Check:
     >>> operator.preflight.vjp_mode
     'vmap(vjp)'
     >>> [check.name for check in operator.preflight.checks]
-    ['deterministic, finite, image-shaped', 'batched by vmap', 'vmap(jvp)', 'vmap(vjp)']
+    ['deterministic, finite, image-shaped', 'vmap(jvp)', 'vmap(vjp)']
     """
 
     name: str
