@@ -93,6 +93,13 @@ class NormalEquations:
         """Spatial axes along which T mixes nothing."""
         return tuple(axis for axis in range(self.coil_axis + 1, 0) if axis not in self.convolution.axes)
 
+    @property
+    def _same_sampling(self) -> bool:
+        """Whether all images were sampled, and encoded, alike."""
+        extents = () if self.extent is None else self.extent.spectra
+        alike = all(extent.ndim < -self.coil_axis for extent in extents)
+        return alike and all(spectrum.ndim <= -self.coil_axis for spectrum in self.convolution.spectra)
+
     def within(self, x: Tensor) -> Tensor:
         """P x, what lies in the extent."""
         return x if self.extent is None else self.extent(x)
@@ -147,10 +154,11 @@ class NormalEquations:
         dims = -self.coil_axis - 1
         if maps.ndim > -self.coil_axis and maps.shape[: self.coil_axis].numel() == 1:
             maps = maps.reshape(maps.shape[self.coil_axis :])
-        if b.ndim > dims + 1 and maps.ndim == -self.coil_axis:
+        one_matrix = maps.ndim == -self.coil_axis and self._same_sampling
+        if b.ndim > dims + 1 and one_matrix:
             x = self.conjugate_gradients(b.flatten(0, -dims - 1), maps, regularization, most)
             return x.reshape(b.shape)
-        if maps.ndim == -self.coil_axis and len(self.convolution.axes) > 1:
+        if one_matrix and len(self.convolution.axes) > 1:
             for axis in self.apart:
                 if b.shape[axis] > 1:
                     return self._plane_by_plane(b, maps, regularization, most, axis)
@@ -164,7 +172,7 @@ class NormalEquations:
         left = _norm2(z, spatial)
         goal = self.tolerance**2 * left
         rz = left if self.preconditioner is None else _inner(r, z, spatial)
-        apart = b.ndim == dims + 1 and maps.ndim == -self.coil_axis
+        apart = b.ndim == dims + 1 and one_matrix
         running = torch.arange(len(b) if apart else 1, device=b.device)
         converged = x
         for _ in range(most):
