@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,13 +44,18 @@ class Preconditioner:
     spectrum: Tensor
     axes: tuple[int, ...]
 
-    def __call__(self, r: Tensor, regularization: Tensor) -> Tensor:
-        """Of r, (..., *spatial)."""
+    def at(self, regularization: Tensor) -> Callable[[Tensor], Tensor]:
+        """What is near (H + λ)⁻¹, of (..., *spatial)."""
         spectrum = self.spectrum + regularization.to(self.spectrum) * self.scale.square().mean()
         spectrum = spectrum.clamp_min(SMALLEST_OF_CIRCULANT * spectrum.max())
-        kspace = torch.fft.fftn(self.scale * r, dim=self.axes)
-        seen = self.scale * torch.fft.ifftn(kspace / spectrum, dim=self.axes)
-        return torch.where(self.scale > 0, seen, _ratio(r.real.new_ones(()), regularization.to(r.real)) * r)
+        alone = _ratio(torch.ones_like(regularization), regularization).to(spectrum)
+
+        def near_inverse(r: Tensor) -> Tensor:
+            kspace = torch.fft.fftn(self.scale * r, dim=self.axes)
+            seen = self.scale * torch.fft.ifftn(kspace / spectrum, dim=self.axes)
+            return torch.where(self.scale > 0, seen, alone * r)
+
+        return near_inverse
 
     def of(self, axis: int, plane: int) -> Preconditioner:
         """That of a plane that is a system of its own."""
@@ -139,17 +145,15 @@ class NormalEquations:
             p = r + _ratio(rs, previous) * p
         return unit * x
 
-    def conjugate_gradients(
-        self, b: Tensor, maps: Tensor, regularization: Tensor, most: int = MAX_ITERATIONS
-    ) -> Tensor:
+    def conjugate_gradients(self, b: Tensor, maps: Tensor, regularization: Tensor, most: int | None = None) -> Tensor:
         """Every leading index, and every plane that T does not mix with others, is a system with a stopping point.
 
-        Images that have converged are put aside.
+        Images that have converged are put aside. After ``most`` iterations x is as it is.
 
         Raises
         ------
         InputError
-            If one has not after `MAX_ITERATIONS`.
+            Without ``most``, if one has not converged after `MAX_ITERATIONS`.
         """
         dims = -self.coil_axis - 1
         if maps.ndim > -self.coil_axis and maps.shape[: self.coil_axis].numel() == 1:
@@ -167,19 +171,20 @@ class NormalEquations:
         unit = unit_of(b, spatial)
         b = b / unit
         x, r = torch.zeros_like(b), b
-        z = p = self.preconditioned(r, regularization)
+        near_inverse = None if self.preconditioner is None else self.preconditioner.at(regularization)
+        z = p = r if near_inverse is None else self.within(near_inverse(r))
         # What is left to do, z ≈ (H + λ)⁻¹ r, is nearer to the error of x than r is.
         left = _norm2(z, spatial)
         goal = self.tolerance**2 * left
         rz = left if self.preconditioner is None else _inner(r, z, spatial)
-        apart = b.ndim == dims + 1 and one_matrix
-        running = torch.arange(len(b) if apart else 1, device=b.device)
+        batched = b.ndim == dims + 1 and one_matrix
+        running = torch.arange(len(b) if batched else 1, device=b.device)
         converged = x
-        for _ in range(most):
+        for _ in range(MAX_ITERATIONS if most is None else most):
             active = left > goal
             if not bool(active.any()):
                 break
-            if apart and len(running) > 1:
+            if batched and len(running) > 1:
                 going_on = active.flatten(1).any(1)
                 if int(going_on.sum()) <= PUT_ASIDE * len(running):
                     converged = converged.index_copy(0, running, x)
@@ -189,16 +194,16 @@ class NormalEquations:
             step = torch.where(active, _ratio(rz, _inner(p, hp, spatial)), 0.0)
             x = x + step * p
             r = r - step * hp
-            z = self.preconditioned(r, regularization)
+            z = r if near_inverse is None else self.within(near_inverse(r))
             left, previous = torch.where(active, _norm2(z, spatial), left), rz
             rz = left if self.preconditioner is None else torch.where(active, _inner(r, z, spatial), rz)
             p = torch.where(active, z + _ratio(rz, previous) * p, p)
         else:
-            if most == MAX_ITERATIONS and bool((left > goal).any()):
-                raise _not_converged(float((left / goal).max().sqrt()) * self.tolerance, self.tolerance)
-        return unit * (converged.index_copy(0, running, x) if apart else x)
+            if most is None and bool((left > goal).any()):
+                raise _not_converged(float(_ratio(left, goal).max().sqrt()) * self.tolerance, self.tolerance)
+        return unit * (converged.index_copy(0, running, x) if batched else x)
 
-    def _plane_by_plane(self, b: Tensor, maps: Tensor, regularization: Tensor, most: int, axis: int) -> Tensor:
+    def _plane_by_plane(self, b: Tensor, maps: Tensor, regularization: Tensor, most: int | None, axis: int) -> Tensor:
         """Each in as many iterations as it takes, in the cache of a processor; zero where b is."""
         x = torch.zeros_like(b)
         for plane in range(b.shape[axis]):
@@ -208,10 +213,6 @@ class NormalEquations:
                 one = replace(self, preconditioner=preconditioner)
                 x.narrow(axis, plane, 1).copy_(one.conjugate_gradients(of_b, of_maps, regularization, most))
         return x
-
-    def preconditioned(self, r: Tensor, regularization: Tensor) -> Tensor:
-        """What is near (H + λ)⁻¹ r."""
-        return r if self.preconditioner is None else self.within(self.preconditioner(r, regularization))
 
 
 class _Solve(torch.autograd.Function):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -48,7 +46,6 @@ def plane_inverse(spread: PointSpread, maps: Tensor, regularization: float) -> T
     if planes * n**3 > MOST_VOXELS**3 or planes * n**2 * maps.element_size() > LARGEST_INVERSE:
         return None
     within = [m if i - len(spread.image_shape) in axes else 1 for i, m in enumerate(spread.image_shape)]
-    assert math.prod(within) == n
     voxels = torch.ones(within, device=maps.device).nonzero()
     parts = []
     for of_plane in s.reshape(len(s), planes, n).unbind(1):

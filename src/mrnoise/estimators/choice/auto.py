@@ -92,9 +92,9 @@ class Auto(Method):
             )
         tolerance = _tolerance(plan)
         if image.operator.complex_linear:
-            clock, seconds = Stopwatch(image.operator.device), inf
-            pair = image.loud_pair()
+            pair, seconds = image.loud_pair(), inf
             if pair is None:
+                clock = Stopwatch(image.operator.device)
                 pair = linear_throughout(image.operator, key=key)
                 seconds = clock.seconds() / EVALUATIONS
             if pair is None:
