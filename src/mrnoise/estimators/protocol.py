@@ -70,6 +70,11 @@ class Image(Protocol):
         """
         ...
 
+    @property
+    def seconds(self) -> float:
+        """That one image took."""
+        ...
+
     def features(self, most_seconds: float = inf) -> Features | None:
         """Cheap images for control variates; ``None`` where the scan has none, or none in so many seconds."""
         ...

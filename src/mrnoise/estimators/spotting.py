@@ -101,7 +101,7 @@ def spots(
         Variance of voxels (B, dims) of a complex-linear operator, cheaper than a vjp; the first voxel is compared
         with its row, and the shortcut left where they differ.
     most_seconds
-        Give up where it is predicted to take longer.
+        Give up where it is predicted to take longer; without it, where more voxels are needed than replicas.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def _looks(field: _Field, plan: Plan, most_seconds: float) -> Iterator[float]:
         return
     clock = Stopwatch(field.operator.device)
     by_samples = max(ceil(0.25 / plan.target_error**2), 2 * (FIRST_SPOTS + FIRST_DRAWS))
-    most = min(field.n_voxels, plan.n_samples or by_samples)
+    most = min(field.n_voxels, plan.n_samples or (by_samples if most_seconds == inf else field.n_voxels))
 
     def too_dear(n: int) -> bool:
         """Whether so many voxels are; all of the object never are too many."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.errors import InputError
+from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.linearization.derivatives import (
     EVALUATION_MODES,
     JVP_MODES,
@@ -86,6 +87,8 @@ class Preflight:
     point
         Where derivatives are taken: the measured k-space, or zero for a function whose ``complex_linear`` is true. One
         that is not linear in truth disagrees with its differences.
+    seconds
+        That the image took.
 
     Examples
     --------
@@ -100,8 +103,9 @@ class Preflight:
     vmap(jvp) vmap(vjp) False
     """
 
-    def __init__(self, function: Function, point: Tensor, tangent: Tensor, value: Tensor) -> None:
+    def __init__(self, function: Function, point: Tensor, tangent: Tensor, value: Tensor, seconds: float) -> None:
         self._function, self._point, self._tangent, self._value = function, point, tangent, value
+        self.seconds = seconds
         self._linear = linear = getattr(function, "complex_linear", False) is True
         steps = STEPS_OF_LINEAR if linear else _by_precision(STEPS, point)
         self.point = torch.zeros_like(point) if linear else point
@@ -267,14 +271,15 @@ def preflight(
     >>> tuple(image.shape), found.jvp_mode
     ((16, 12), 'vmap(jvp)')
     """
-    given = point.clone()
+    given, clock = point.clone(), Stopwatch(point.device)
     value = evaluate(function, given)
+    seconds = clock.seconds()
     if not torch.equal(given, point):
         function = OnCopy(function)
     if value.is_conj() or value.is_neg():
         function, value = Resolved(function), value.resolve_conj().resolve_neg()
     _check_image(value, point, batch_ndim, spatial_dims)
-    return function, value, Preflight(function, point, tangent, value)
+    return function, value, Preflight(function, point, tangent, value, seconds)
 
 
 def check_unchanged(function: Function, point: Tensor, value: Tensor) -> None:

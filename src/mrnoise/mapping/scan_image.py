@@ -59,6 +59,11 @@ class ScanImage:
             if self.mode(derivative) is None:
                 raise refuse(self.operator.preflight, derivative)
 
+    @property
+    def seconds(self) -> float:
+        """As the preflight measured."""
+        return self.operator.preflight.seconds
+
     def loud_pair(self) -> tuple[Tensor, Tensor] | None:
         """That of the preflight."""
         pair = self.operator.preflight.loud_pair

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
 
 import torch
 
@@ -92,7 +91,7 @@ class Auto(Method):
             )
         tolerance = _tolerance(plan)
         if image.operator.complex_linear:
-            pair, seconds = image.loud_pair(), inf
+            pair, seconds = image.loud_pair(), image.seconds
             if pair is None:
                 clock = Stopwatch(image.operator.device)
                 pair = linear_throughout(image.operator, key=key)
@@ -200,11 +199,7 @@ def _closed_form_holds(image: Image, key: Key) -> bool:
 
 
 def _is_smooth(image: Image, plan: Plan, key: Key, seconds: float) -> bool:
-    """Whether spots map it in less time than replicas, one of which takes so many seconds; what is found is kept.
-
-    Of a reconstruction that is linear by its own word no replica was made: there are fewer spots than replicas would
-    be, and none is dearer than one.
-    """
+    """Whether spots map it in less time than replicas, one of which takes so many seconds; what is found is kept."""
     assert plan.target_error is not None
     replicas = 0.25 / plan.target_error**2
     if replicas < FEWEST_FOR_SPOTS or image.region.ndim not in (2, 3) or image.mode("adjoint") is None:
