@@ -24,7 +24,7 @@ class Settings:
     Parameters
     ----------
     regularization
-        Tikhonov weight of SENSE and CG-SENSE.
+        Weight of the regularization of SENSE, CG-SENSE and compressed sensing.
     weights
         Of a trained network: an anatomy or a file.
     normalization
@@ -66,6 +66,18 @@ def _rss(settings: Settings) -> Reconstruction:
     return RootSumOfSquares()
 
 
+def _l1_wavelet(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import L1Wavelet
+
+    return L1Wavelet(settings.regularization)
+
+
+def _tv(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import TotalVariation
+
+    return TotalVariation(settings.regularization)
+
+
 def _homodyne(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense, Homodyne
 
@@ -96,6 +108,8 @@ RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]]
     "zero-filled": _zero_filled,
     "gridding": _gridding,
     "rss": _rss,
+    "l1-wavelet": _l1_wavelet,
+    "tv": _tv,
     "homodyne": _homodyne,
     "pocs": _pocs,
     **{name: _network(name) for name in TRAINED},

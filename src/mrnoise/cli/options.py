@@ -81,7 +81,9 @@ Weights = Annotated[
 Normalization = Annotated[
     str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
-Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
+Regularization = Annotated[
+    float, typer.Option(help="Weight: of sense and cg-sense Tikhonov, |S|² = 1; of l1-wavelet and tv λ of their pages.")
+]
 CoilMaps = Annotated[
     str,
     typer.Option(

@@ -146,6 +146,10 @@ class Cartesian:
         """AᴴA x = P Sᴴ Fᴴ M F S P x."""
         return self._centred(self._iterated.gram(self._shifted(image), self._maps))
 
+    def norm2(self) -> Tensor:
+        """Max Σ_c |S_c|² ≥ ‖A‖²: P, F and M have no eigenvalue above 1."""
+        return self.maps.abs().square().sum(self._coil_axis).amax()
+
     def unfold(self, image: Tensor) -> Tensor:
         """SENSE to start from: most of (AᴴA)⁻¹ b, b = Aᴴ y, see `encoding.unfolding.unfold`."""
         return self._centred(unfold(lambda step: self._iterated.gram(step, self._maps), self._shifted(image)))

@@ -122,9 +122,17 @@ class NonCartesian:
         """AᴴA x = Sᴴ T S x."""
         return self._equations.gram(image, self.maps)
 
+    def norm2(self) -> Tensor:
+        """‖A‖² by power iteration, and a margin."""
+        maps = self.maps.detach()
+        x = torch.ones(self.image_shape, dtype=maps.dtype, device=maps.device)
+        for _ in range(POWER_STEPS):
+            x = self._equations.gram(x / torch.linalg.vector_norm(x), maps)
+        return MARGIN * torch.linalg.vector_norm(x)
+
     def unfold(self, image: Tensor) -> Tensor:
         """Most of (AᴴA)⁻¹ b, see `encoding.unfolding.unfold`, relative to the largest eigenvalue."""
-        largest = MARGIN * self._largest_eigenvalue()
+        largest = self.norm2()
         return unfold(lambda step: self.gram(step) / largest, image / largest)
 
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
@@ -143,13 +151,6 @@ class NonCartesian:
     @property
     def _coil_axis(self) -> int:
         return -self.trajectory.spatial_dims - 1
-
-    def _largest_eigenvalue(self) -> Tensor:
-        maps = self.maps.detach()
-        x = torch.ones(self.image_shape, dtype=maps.dtype, device=maps.device)
-        for _ in range(POWER_STEPS):
-            x = self._equations.gram(x / torch.linalg.vector_norm(x), maps)
-        return torch.linalg.vector_norm(x)
 
 
 def point_spread(trajectory: Trajectory) -> PointSpread:

@@ -51,6 +51,10 @@ class Encoding(Protocol):
         """AᴴA x, without a detour over samples where there is a shorter way."""
         ...
 
+    def norm2(self) -> Tensor:
+        """A bound of ‖A‖²."""
+        ...
+
     def unfold(self, image: Tensor) -> Tensor:
         """Most of (AᴴA)⁻¹ x at a fraction of the cost of `solve`, what would amplify noise much left out."""
         ...

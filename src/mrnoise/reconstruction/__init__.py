@@ -2,6 +2,7 @@
 
 from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.compressed_sensing import L1Wavelet, TotalVariation
 from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
@@ -17,10 +18,12 @@ __all__ = [
     "ImageNetwork",
     "KspaceNetwork",
     "KspaceToImage",
+    "L1Wavelet",
     "Pocs",
     "Reconstruction",
     "RootSumOfSquares",
     "Sense",
+    "TotalVariation",
     "ZeroFilled",
     "from_file",
 ]
