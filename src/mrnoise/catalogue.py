@@ -24,7 +24,7 @@ class Settings:
     Parameters
     ----------
     regularization
-        Tikhonov weight of SENSE and CG-SENSE.
+        Tikhonov weight of SENSE, CG-SENSE and the kernels of GRAPPA.
     weights
         Of a trained network: an anatomy or a file.
     normalization
@@ -46,6 +46,12 @@ def _cg_sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense
 
     return CgSense(settings.regularization)
+
+
+def _grappa(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import Grappa
+
+    return Grappa(regularization=settings.regularization)
 
 
 def _zero_filled(settings: Settings) -> Reconstruction:
@@ -93,6 +99,7 @@ TRAINED = tuple(sorted({path.stem.rpartition("-")[0] for path in _WEIGHTS.glob("
 RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]] = {
     "sense": _sense,
     "cg-sense": _cg_sense,
+    "grappa": _grappa,
     "zero-filled": _zero_filled,
     "gridding": _gridding,
     "rss": _rss,

@@ -81,7 +81,13 @@ Weights = Annotated[
 Normalization = Annotated[
     str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
-Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
+Regularization = Annotated[
+    float,
+    typer.Option(
+        help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1; of the kernels of grappa, relative to the "
+        "mean eigenvalue of their fit."
+    ),
+]
 CoilMaps = Annotated[
     str,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.grappa import Grappa
 from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
@@ -12,6 +13,7 @@ __all__ = [
     "CgSense",
     "Deepinv",
     "FastmriVarNet",
+    "Grappa",
     "Gridding",
     "Homodyne",
     "ImageNetwork",
