@@ -120,10 +120,9 @@ class Dense:
                 filled[:, flat, :, flat] = np.eye(COILS)
                 continue
             # The one cell that the sample is in.
-            for number, place in enumerate(self.places):
-                first = self.at(p, tuple(-i for i in place), (0,) * len(self.whole))
-                if self.on_lattice(first):
-                    break
+            firsts = [self.at(p, tuple(-i for i in place), (0,) * len(self.whole)) for place in self.places]
+            (number,) = (i for i, first in enumerate(firsts) if self.on_lattice(first))
+            first = firsts[number]
             for weights, q in zip(np.moveaxis(self.split(number), 1, 0), self.patch(first), strict=True):
                 wrapped = list(q)
                 for axis in self.whole:
@@ -411,9 +410,9 @@ def bad(**changes):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Grappa().bind(bad()), "too few calibration.* 10 fully sampled central lines .* 4 × 5 .* 80 weights"),
+        (lambda: Grappa().bind(bad()), "too few calibration.* 10 fully sampled central lines: 80 weights.* 7 lines"),
         (lambda: Grappa((4, 5)).bind(bad(sampling=Grid(equispaced((40, 30), 2)))), "too few calibration lines"),
-        (lambda: Grappa((2, 31)).bind(bad()), "a kernel that fits into the lines, of 30 samples; received one of 31"),
+        (lambda: Grappa((2, 31)).bind(bad()), "at most 30 samples along them; received 31"),
         (lambda: Grappa((1, 5)), "at least 2 acquired samples"),
         (lambda: Grappa((4, 5), -1.0), "invalid regularisation"),
         (lambda: Grappa(combination="sos"), "one of rss, adaptive, sense; received sos"),

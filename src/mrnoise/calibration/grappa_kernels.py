@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import count, product
 from math import prod
 
 import torch
@@ -126,7 +127,14 @@ def fit_grappa_kernels(kspace: Tensor, region: Tensor, shape: KernelShape, regul
     n_coils = kspace.shape[-shape.spatial_dims - 1]
     sources, targets = shape.offsets(shape.sources, shape.along), shape.offsets(shape.targets, 0 * shape.along[:1])
     places = calibration_places(region, torch.cat([sources, targets]), shape.whole_axes)
-    _check_enough(places, n_coils, region, shape)
+    of_cell = torch.cat([shape.sources, shape.targets])
+    check_enough(
+        len(places),
+        n_coils * len(sources),
+        span=(of_cell.amax(0) - of_cell.amin(0) + 1).tolist(),
+        across=[region.shape[axis] for axis in shape.whole_axes],
+        step=shape.size[1],
+    )
     a, b = (gathered(kspace, places, offsets) for offsets in (sources, targets))
     weights = least_squares(a.flatten(-3, -2), b.movedim(-3, -2).flatten(-3, -2), regularization)
     split = (len(shape.targets), n_coils), (n_coils, len(shape.sources), len(shape.along))
@@ -176,27 +184,34 @@ def least_squares(a: Tensor, b: Tensor, regularization: float) -> Tensor:
     return weights + torch.cholesky_solve(residual.mH, factor).mH
 
 
-def _check_enough(places: Tensor, n_coils: int, region: Tensor, shape: KernelShape) -> None:
-    unknowns = n_coils * len(shape.sources) * len(shape.along)
-    if len(places) >= unknowns:
+def check_enough(places: int, unknowns: int, *, span: Sequence[int], across: Sequence[int], step: int) -> None:
+    """Raise `InputError` where kernels have more unknowns than there are places to fit them to.
+
+    Parameters
+    ----------
+    places, unknowns
+        Their numbers, those of one sample that is made.
+    span
+        Lines that a kernel takes up along each undersampled axis.
+    across
+        Samples along each of the other axes, of which it takes ``step``.
+    """
+    if places >= unknowns:
         return
-    offsets = torch.cat([shape.sources, shape.targets])
-    span = (offsets.amax(0) - offsets.amin(0) + 1).tolist()
-    across = [region.shape[axis] for axis in shape.whole_axes]
-    per_line = prod(max(0, n - shape.size[1] + 1) for n in across)
-    needed = 0
-    while per_line and prod(max(0, needed - n + 1) for n in span) * per_line < unknowns:
-        needed += 1
-    of_centre = " × ".join([str(needed)] * len(span))
+    per_line = prod(max(0, n - step + 1) for n in across)
+    if per_line == 0:
+        raise InputError(
+            "the kernel is longer than the lines",
+            expected=f"at most {min(across)} samples along them",
+            received=str(step),
+            remedy="Take a smaller kernel.",
+        )
+    needed = next(n for n in count(max(span)) if prod(n - lines + 1 for lines in span) * per_line >= unknowns)
     raise InputError(
         "too few calibration lines for the kernel",
-        expected=f"{of_centre} fully sampled central lines for a kernel of {shape.size[0]} × {shape.size[1]} with "
-        f"{n_coils} coils: {unknowns} weights, as many places to fit them to"
-        if per_line
-        else f"a kernel that fits into the lines, of {' × '.join(map(str, across))} samples",
-        received=f"{len(places)} places, {span[0]} lines or more at a time"
-        if per_line
-        else f"one of {shape.size[1]} samples along them",
+        expected=f"{' × '.join([str(needed)] * len(span))} fully sampled central lines: {unknowns} weights, as many "
+        "places to fit them to",
+        received=f"{places} places with all samples of a kernel, which takes up {' × '.join(map(str, span))} lines",
         remedy="Take a smaller kernel, a scan with more calibration lines, or give separate ones: "
         "Acquisition(calibration=...).",
     )

@@ -7,6 +7,7 @@ from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import Sense
+from mrnoise.reconstruction.slice_grappa import SliceGrappa
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares, ZeroFilled
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Reconstruction",
     "RootSumOfSquares",
     "Sense",
+    "SliceGrappa",
     "ZeroFilled",
     "from_file",
 ]

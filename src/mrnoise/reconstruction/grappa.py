@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import pi, prod
 
@@ -131,6 +132,15 @@ class Grappa(Reconstruction):
         return replace(bound, kernels=kernels if fixed else None, weights=weights)
 
 
+def in_image(kernels: Tensor, steps: Tensor, matrix: Sequence[int]) -> Tensor:
+    """Kernels (..., step) along axes of k-space as products in the image, (..., position); steps are (step, axes)."""
+    if not matrix:
+        return kernels
+    position = torch.cartesian_prod(*(torch.arange(n) - n // 2 for n in matrix)).reshape(-1, len(matrix))
+    angle = -2 * pi * (steps.double() / torch.tensor(matrix)) @ position.double().T
+    return kernels @ torch.polar(torch.ones_like(angle), angle).to(kernels)
+
+
 @dataclass(frozen=True, eq=False)
 class Interpolation:
     """From acquired samples to the images of coils, by kernels.
@@ -179,12 +189,7 @@ class Interpolation:
 
     def along(self, kernels: Tensor, spatial: tuple[int, ...]) -> Tensor:
         """Kernels (..., source, step) as products in the image along the other axes, (..., source, position)."""
-        n = [spatial[axis] for axis in self.shape.whole_axes]
-        position = torch.cartesian_prod(*(torch.arange(m) - m // 2 for m in n)).reshape(-1, len(n)) if n else None
-        if position is None:
-            return kernels
-        angle = -2 * pi * (self.shape.along.double() / torch.tensor(n)) @ position.double().T
-        return kernels @ torch.polar(torch.ones_like(angle), angle).to(kernels)
+        return in_image(kernels, self.shape.along, [spatial[axis] for axis in self.shape.whole_axes])
 
     def __call__(self, kspace: Tensor, kernels: Tensor) -> Tensor:
         """Whitened k-space (..., coil, *spatial) and kernels as fitted to images (..., coil, *spatial)."""
