@@ -197,7 +197,7 @@ class CollapsedLines:
         if not whole or bool((plane.sum(0) > 1).any()) or not regular:
             raise InputError(
                 "these are no simultaneous slices",
-                expected="a volume (coil, k2, k1, k0), a plane a slice, each acquired line k1 at one k2, in equal steps",
+                expected="a volume (coil, k2, k1, k0), a plane a slice, each line k1 at one k2, in equal steps",
                 received=f"{int(plane.sum())} lines of {tuple(mask.shape)} samples, {len(places)} at different k1",
                 remedy="Make one of collapsed k-space with mrnoise.acquisition.simultaneous_slices.",
             )
