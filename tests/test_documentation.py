@@ -84,10 +84,11 @@ def test_table_of_grappa_is_the_measured_one(monkeypatch):
 
     text = (ROOT / "docs" / "grappa.md").read_text()
     measured = json.loads((ROOT / "benchmarks" / "results" / "grappa.json").read_text())
-    assert set(measured) == {str(lines) for lines in grappa.CALIBRATION}
-    for lines, found in measured.items():
-        assert grappa.row(lines, found) in text
-        assert found["verdict"] != "linear" or found["difference"] < 1.3 * found["floor"]
+    assert len(measured) == len(grappa.SNRS) * len(grappa.CALIBRATION)
+    for name, found in measured.items():
+        assert grappa.row(name, found) in text
+        if name.startswith("100"):
+            assert found["rms"] < 1.3 * found["floor"]
 
 
 def test_tables_of_the_race_are_the_measured_ones(monkeypatch):

@@ -1,6 +1,7 @@
 """Simultaneous slices: the volume that they are planes of, slice-GRAPPA by loops in NumPy, leakage."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -122,6 +123,8 @@ def test_repeated_scans_and_the_exact_map():
     replicas = noise_map(method, scan, method="monte_carlo", n_samples=300)
     found = compare(exact, replicas, HEAD.foreground)
     assert found.nrmse < 1.3 * found.floor and found.ratio == pytest.approx(1, abs=0.02)
+    bound = method.bind(scan)
+    assert torch.equal(pickle.loads(pickle.dumps(bound))(scan.kspace), bound(scan.kspace)) and len(repr(bound)) < 200
     (operator,) = linearize(method, scan)
     assert operator.complex_linear and all(check.passed for check in operator.preflight.checks)
     magnitude = noise_map(SliceGrappa((3, 3)), scan, method="sketch", n_samples=50)

@@ -203,7 +203,10 @@ class Interpolation:
         rest = lines.shape[-len(whole) :] if whole else ()
         lines = lines.reshape(*kspace.shape[:-dims], self.origins.numel(), -1)  # (..., coil, sample, position)
         padded = torch.cat([lines, torch.zeros_like(lines[..., :1, :])], -2)
-        made = torch.einsum("...tcdkf,...dkaf->...ctaf", self.along(kernels, spatial), padded[..., self.sources, :])
+        made = lines.new_zeros(())
+        # One source after the other: of a volume all at once are many times its k-space.
+        for product, place in zip(self.along(kernels, spatial).unbind(-2), self.sources, strict=True):
+            made = made + torch.einsum("...tcdf,...daf->...ctaf", product, padded[..., place, :])
         filled = torch.cat([lines, made.flatten(-3, -2)], -2)[..., self.origins, :]
         filled = filled.reshape(*kspace.shape[:-dims], *self.plane, *rest)
         filled = filled.movedim(tuple(range(-dims, -dims + len(under))), at_end)
