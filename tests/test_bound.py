@@ -14,6 +14,7 @@ from mrnoise.networks import DeepReconstruction, MoDL, UNet, VarNet
 from mrnoise.reconstruction import (
     CgSense,
     FastmriVarNet,
+    Grappa,
     ImageNetwork,
     KspaceNetwork,
     RootSumOfSquares,
@@ -81,6 +82,9 @@ METHODS = {
     "root sum of squares": RootSumOfSquares,
     "sense": lambda: Sense(0.01),
     "cg-sense": CgSense,
+    "grappa, root sum of squares": lambda: Grappa((2, 3)),
+    "grappa, sense": lambda: Grappa((2, 3), combination="sense"),
+    "grappa, kernels fixed": lambda: Grappa((2, 3), combination="adaptive", differentiate_calibration=False),
     "unet": lambda: deep(UNet(4, 1)),
     "modl": lambda: deep(MoDL(2, 4), normalization="fixed"),
     "varnet": lambda: deep(VarNet(1, 4, 1, 3, 1)),

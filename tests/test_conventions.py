@@ -24,7 +24,7 @@ from mrnoise.measurement import (
     point_spread,
     roi_difference,
 )
-from mrnoise.reconstruction import CgSense, RootSumOfSquares, Sense, ZeroFilled
+from mrnoise.reconstruction import CgSense, Grappa, RootSumOfSquares, Sense, ZeroFilled
 from mrnoise.sampling import Trajectory, equispaced, radial
 from mrnoise.simulation import random_noise_covariance, simulated_head
 
@@ -168,6 +168,12 @@ def test_c12_g_factor():
         assert noise_map(unlike, acq, n_samples=2).g_factor is None
     rss = [noise_map(RootSumOfSquares(), a, method="exact") for a in (acq, full)]
     assert 0 < float(g_factor(*rss, acceleration=2.0).value.median()) < 2
+    grappa = full.undersample(equispaced(SHAPE, 2)).replace(calibration=full.kspace)
+    for combination, part in (("rss", 0.5), ("adaptive", 1.0)):
+        nm = noise_map(Grappa((2, 3), combination=combination), grappa, method="closed_form")
+        reference = (part * full.noise_covariance.mean_variance) ** 0.5
+        inside = nm.image != 0
+        torch.testing.assert_close(nm.g_factor[inside], (nm.std / (2**0.5 * reference))[inside], rtol=1e-6, atol=0)
     calibrated = full.undersample(equispaced(SHAPE, 2, calibration=4))
     assert calibrated.acceleration == pytest.approx(12 / 8)  # 6 lines, 4 central ones of which 2 are new
 

@@ -78,6 +78,19 @@ def test_tables_of_linearity_are_the_measured_ones(monkeypatch):
         assert linearity.low_snr_row(name, found) in text
 
 
+def test_table_of_grappa_is_the_measured_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import grappa
+
+    text = (ROOT / "docs" / "grappa.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "grappa.json").read_text())
+    assert len(measured) == len(grappa.SNRS) * len(grappa.CALIBRATION)
+    for name, found in measured.items():
+        assert grappa.row(name, found) in text
+        if name.startswith("100"):
+            assert found["rms"] < 1.3 * found["floor"]
+
+
 def test_tables_of_the_race_are_the_measured_ones(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import estimators
@@ -161,6 +174,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/estimators.md",
         "docs/export.md",
         "docs/formats.md",
+        "docs/grappa.md",
     ],
 )
 def test_links_lead_somewhere(page):
@@ -198,3 +212,11 @@ def test_example_of_trajectories_runs(capsys):
     exec(code, {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("closed_form") and lines[-1] == "closed_form"
+
+
+def test_example_of_grappa_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "grappa.md").read_text(), re.S)
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    g = [float(line.partition("mean g ")[2].split(",")[0]) for line in lines]
+    assert len(lines) == 5 and 1 < g[0] < g[1] < g[2] and all("by lattice" in line for line in lines[:3])

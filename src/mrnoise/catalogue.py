@@ -24,7 +24,7 @@ class Settings:
     Parameters
     ----------
     regularization
-        Weight of the regularization of SENSE, CG-SENSE and compressed sensing.
+        Weight of SENSE, CG-SENSE, compressed sensing and the fit of GRAPPA kernels.
     weights
         Of a trained network: an anatomy or a file.
     normalization
@@ -46,6 +46,12 @@ def _cg_sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense
 
     return CgSense(settings.regularization)
+
+
+def _grappa(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import Grappa
+
+    return Grappa(regularization=settings.regularization)
 
 
 def _zero_filled(settings: Settings) -> Reconstruction:
@@ -105,6 +111,7 @@ TRAINED = tuple(sorted({path.stem.rpartition("-")[0] for path in _WEIGHTS.glob("
 RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]] = {
     "sense": _sense,
     "cg-sense": _cg_sense,
+    "grappa": _grappa,
     "zero-filled": _zero_filled,
     "gridding": _gridding,
     "rss": _rss,

@@ -2,6 +2,7 @@
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.multiband import simultaneous_slices
 from mrnoise.acquisition.noise_agreement import disagreement
 from mrnoise.acquisition.noise_covariance import NoiseCovariance, faulty_coils, noise_covariance_from_scan
 from mrnoise.acquisition.noise_estimation import estimate_noise_covariance
@@ -16,4 +17,5 @@ __all__ = [
     "faulty_coils",
     "noise_covariance_from_scan",
     "processing_findings",
+    "simultaneous_slices",
 ]

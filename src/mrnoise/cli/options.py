@@ -82,7 +82,11 @@ Normalization = Annotated[
     str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
 Regularization = Annotated[
-    float, typer.Option(help="Weight: of sense and cg-sense Tikhonov, |S|² = 1; of l1-wavelet and tv λ of their pages.")
+    float,
+    typer.Option(
+        help="Weight: Tikhonov of sense and cg-sense, relative to |S|² = 1; of the kernels of grappa, relative to the mean "
+        "eigenvalue of their fit; λ of l1-wavelet and tv."
+    ),
 ]
 CoilMaps = Annotated[
     str,

@@ -287,5 +287,6 @@ def _with_coil_maps(
         method = None if reconstruction is None else as_reconstruction(reconstruction)
         if method is None or (method.needs_coil_maps and not method.estimates_coil_maps):
             raise
-        without = f"no coil maps, hence no g-factor: {error.problem} ({error.received})"
+        without = "no coil maps" + ("" if method.unit_weights else ", hence no g-factor")
+        without += f": {error.problem} ({error.received})"
         return acquisition.replace(notes=(*acquisition.notes, without))

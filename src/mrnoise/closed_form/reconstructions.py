@@ -6,17 +6,19 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.closed_form.cg_sense import cg_sense_std
+from mrnoise.closed_form.grappa import grappa_std
 from mrnoise.closed_form.gridding import gridding_std
 from mrnoise.closed_form.sense import sense_std
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.grappa import Grappa
 from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import Sense
 
 
 def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition, most_voxels: int | None = None) -> Tensor:
-    """σ of `Sense` (`sense_std`), `CgSense` (`cg_sense_std`) or `Gridding` (`gridding_std`), image-shaped, float64.
+    """σ of `Sense`, `CgSense`, `Grappa` or `Gridding` by `sense_std`, `cg_sense_std`, `grappa_std` or `gridding_std`.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition, mo
     Returns
     -------
     Tensor
-        Total complex standard deviation, image units.
+        Total complex standard deviation, of a real image that of its values; image-shaped, float64.
 
     Raises
     ------
@@ -49,11 +51,13 @@ def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition, mo
         return sense_std(acquisition, reconstruction.regularization)
     if type(reconstruction) is CgSense and reconstruction.iterations is None:
         return cg_sense_std(acquisition, reconstruction.regularization, most_voxels)
+    if type(reconstruction) is Grappa:
+        return grappa_std(reconstruction, acquisition)
     if type(reconstruction) is Gridding:
         return gridding_std(acquisition)
     raise InputError(
         "there is no closed form of this noise",
-        expected="mrnoise.reconstruction.Sense, CgSense to convergence, or Gridding",
+        expected="mrnoise.reconstruction.Sense, CgSense to convergence, Grappa, or Gridding",
         received=reconstruction.title,
         remedy='Use method="auto", or "lattice", which is exact for linear reconstructions.',
     )

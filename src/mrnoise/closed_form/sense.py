@@ -93,7 +93,39 @@ def fully_sampled_std(acquisition: Acquisition) -> Tensor:
     if acquisition.coil_maps is None:
         raise _no_coil_maps()
     axis, psi = -acquisition.spatial_dims - 1, acquisition.noise_covariance
-    power = psi.whiten(acquisition.coil_maps.to(torch.complex128), axis).abs().square().sum(axis)
+    return _of_power(acquisition, psi.whiten(acquisition.coil_maps.to(torch.complex128), axis).abs().square().sum(axis))
+
+
+def combined_std(acquisition: Acquisition) -> Tensor:
+    """σ of the fully sampled image of whitened coils, combined with weights of norm 1: √e √ψ, ψ the mean coil variance.
+
+    e and averages as in `fully_sampled_std`, which this is where coil maps S have ψ SᴴΨ⁻¹S = 1.
+
+    Parameters
+    ----------
+    acquisition
+        Any.
+
+    Returns
+    -------
+    Tensor
+        Total complex standard deviation, image-shaped, float64. That of a root sum of squares is 1/√2 of it.
+
+    Examples
+    --------
+    >>> from mrnoise.calibration import with_coil_maps
+    >>> from mrnoise.simulation import simulate
+    >>> scan = with_coil_maps(simulate((32, 24), 4))
+    >>> ratio = combined_std(scan) / fully_sampled_std(scan)
+    >>> round(float(ratio[16, 12]), 3)
+    1.0
+    """
+    psi, device = acquisition.noise_covariance.mean_variance, acquisition.kspace.device
+    return _of_power(acquisition, torch.full(acquisition.spatial_shape, 1 / psi, dtype=torch.float64, device=device))
+
+
+def _of_power(acquisition: Acquisition, power: Tensor) -> Tensor:
+    """√(e / (averages · power)), power SᴴΨ⁻¹S of a fully sampled image."""
     repeats = torch.ones(())
     if acquisition.averages is not None:
         most = acquisition.averages.double().flatten(-acquisition.sampling.sample_ndim).amax(-1)

@@ -200,11 +200,12 @@ class ClosedForm(Method):
         return "closed_form"
 
     def estimate(self, image: Image, plan: Plan, key: Key, start: Estimate | None = None) -> Estimate:
-        """Its variance; the noise of a linear reconstruction is proper."""
+        """Its variance; the noise of a complex image is proper, that of a real one all along the real axis."""
         variance = image.closed_form()
+        proper = image.operator.image_dtype.is_complex
         return Estimate(
             variance=variance,
-            pseudo_variance=torch.zeros_like(variance, dtype=torch.complex128),
+            pseudo_variance=(0 if proper else 1) * variance.to(torch.complex128),
             error=NoError(),
             method="closed_form",
             n_samples=0,

@@ -12,7 +12,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.acquisition.image_grid import ImageGrid
 from mrnoise.closed_form.averages import image_averages
-from mrnoise.closed_form.sense import fully_sampled_std
+from mrnoise.closed_form.sense import combined_std, fully_sampled_std
 from mrnoise.estimators import Choice, Estimate, Linearity
 from mrnoise.estimators.choice.linearity import join as join_linearity
 from mrnoise.estimators.estimate import stack, unknown
@@ -83,21 +83,23 @@ def grid_of(acquisition: Acquisition, image: Tensor) -> ImageGrid:
 
 
 def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
-    """σ of the fully sampled SENSE image, where it may be compared with that of ``image``.
+    """σ of the fully sampled SENSE image, or of `combined_std`, where it may be compared with that of ``image``.
 
     Where images differ in their acceleration R_i it is √(R_i / R) times that, R the net acceleration of all, so that
     √R times the reference is √R_i σ_i for each.
 
-    Not for magnitude images, whose σ is that of one noise component, nor for images of another intensity.
+    Of other real images, whose σ is that of one noise component, and of images of another intensity there is none.
     """
-    scan = images.acquisition
-    if not image.is_complex() or not images.reconstruction.unit_gain:
+    scan, method = images.acquisition, images.reconstruction
+    if _spatial(scan, image) != scan.spatial_shape or image_averages(scan) is None:
         return None
-    if scan.coil_maps is None or _spatial(scan, image) != scan.spatial_shape:
+    if method.unit_weights:
+        reference = torch.where(image == 0, 0.0, combined_std(scan).to(image.device))
+        reference = reference if image.is_complex() else reference / 2**0.5
+    elif image.is_complex() and method.unit_gain and scan.coil_maps is not None:
+        reference = fully_sampled_std(scan)
+    else:
         return None
-    if image_averages(scan) is None:
-        return None
-    reference = fully_sampled_std(scan)
     own = [images.scan(index).acceleration for index in range(images.count)]
     if min(own) == max(own):
         return reference

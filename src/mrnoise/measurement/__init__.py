@@ -1,6 +1,7 @@
-"""What people read from an image and its noise: regions, contrast, correlation, noise power, resolution."""
+"""What people read from an image and its noise: regions, contrast, correlation, noise power, resolution, leakage."""
 
 from mrnoise.measurement.correlation import NoiseCorrelation, noise_correlation
+from mrnoise.measurement.leakage import slice_leakage
 from mrnoise.measurement.lesion import PointSpread, point_spread
 from mrnoise.measurement.measurements import Measurements, measure
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
@@ -20,4 +21,5 @@ __all__ = [
     "roi_difference",
     "roi_mean",
     "roi_std",
+    "slice_leakage",
 ]

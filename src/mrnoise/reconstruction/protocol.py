@@ -38,7 +38,10 @@ class Reconstruction:
     """
 
     unit_gain: bool = True
-    """Whether the image has the intensity of the SENSE image; without it, there is no g-factor."""
+    """Whether the image has the intensity of the SENSE image, the reference of its g-factor."""
+    unit_weights: bool = False
+    """Whether coils are whitened and combined with weights of norm 1: the reference of its g-factor is then the same of
+    all that was encoded. Without either there is no g-factor."""
     estimates_coil_maps: bool = False
     """Whether the coil maps of the acquisition are ignored, because it has its own."""
     needs_coil_maps: bool = True

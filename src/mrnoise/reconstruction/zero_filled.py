@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
 from mrnoise.reconstruction.bound import Bound
+from mrnoise.reconstruction.combination import root_sum_of_squares
 from mrnoise.reconstruction.gridding import coil_images
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.units import unit_of
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,4 @@ class BoundRootSumOfSquares(Bound):
 
     def __call__(self, kspace: Tensor) -> Tensor:
         """√Σ_c |Fᴴ y_c|², (..., coil, k1, k0) → (..., y, x)."""
-        unit = unit_of(kspace)
-        images = self.to_images(kspace / unit)
-        power = (images.real.square() + images.imag.square()).sum(-self.acquisition.spatial_dims - 1)
-        # √ has no derivative at zero; there the image and its first-order noise are zero.
-        present = power > 0
-        return unit * torch.where(present, torch.where(present, power, 1.0).sqrt(), 0.0)
+        return root_sum_of_squares(self.to_images(kspace), -self.acquisition.spatial_dims - 1)

@@ -11,6 +11,7 @@ from mrnoise.sampling.phase_encodes import Calibration
 from mrnoise.sampling.random import poisson_disc, random_1d, random_2d
 from mrnoise.sampling.readouts import readout_mask
 from mrnoise.sampling.regular import caipi, equispaced
+from mrnoise.sampling.regular_lattice import RegularLattice
 from mrnoise.sampling.spirals import spiral
 from mrnoise.sampling.spokes import radial, radial_3d
 from mrnoise.sampling.stacks import stack_of_spirals, stack_of_stars
@@ -24,6 +25,7 @@ __all__ = [
     "AliasLattice",
     "Calibration",
     "Grid",
+    "RegularLattice",
     "Trajectory",
     "alias_colours",
     "alias_lattice",

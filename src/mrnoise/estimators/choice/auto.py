@@ -115,6 +115,11 @@ class Auto(Method):
                 why += " inside the object, those of them that were drawn at random certify it"
                 checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
                 return Choice(Spots(otherwise=MonteCarlo()), why, linearity=checked, tolerance=tolerance)
+        elif not controlled and plan.n_samples is None and _closed_form_holds(image, key):
+            checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance)
+            if checked.verdict == LINEAR:
+                why = "its closed form to first order, which products with its derivative confirm: no sampling error"
+                return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
         if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
             why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
             return Choice(Sketch(control_variate=controlled), why, tolerance=tolerance)
