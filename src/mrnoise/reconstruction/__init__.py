@@ -2,25 +2,35 @@
 
 from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
+from mrnoise.reconstruction.fit import Fit
 from mrnoise.reconstruction.gridding import Gridding
+from mrnoise.reconstruction.low_rank import LowRank
 from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import Sense
+from mrnoise.reconstruction.sliding_window import SlidingWindow
+from mrnoise.reconstruction.subspace import Subspace
+from mrnoise.reconstruction.temporal_mean import TemporalMean
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares, ZeroFilled
 
 __all__ = [
     "CgSense",
     "Deepinv",
     "FastmriVarNet",
+    "Fit",
     "Gridding",
     "Homodyne",
     "ImageNetwork",
     "KspaceNetwork",
     "KspaceToImage",
+    "LowRank",
     "Pocs",
     "Reconstruction",
     "RootSumOfSquares",
     "Sense",
+    "SlidingWindow",
+    "Subspace",
+    "TemporalMean",
     "ZeroFilled",
     "from_file",
 ]
