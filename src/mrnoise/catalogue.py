@@ -16,6 +16,8 @@ from mrnoise.errors import InputError
 if TYPE_CHECKING:
     from mrnoise.reconstruction import KspaceToImage, Reconstruction
 
+TIKHONOV = 1e-3
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,28 +26,33 @@ class Settings:
     Parameters
     ----------
     regularization
-        Tikhonov weight of SENSE and CG-SENSE.
+        Tikhonov weight of SENSE and CG-SENSE, λ of others. ``None``: that of each, the weight being 0.001.
     weights
         Of a trained network: an anatomy or a file.
     normalization
         Of a trained network.
     """
 
-    regularization: float = 1e-3
+    regularization: float | None = None
     weights: str = "brain"
     normalization: str = "propagated"
+
+    @property
+    def tikhonov(self) -> float:
+        """The Tikhonov weight."""
+        return TIKHONOV if self.regularization is None else self.regularization
 
 
 def _sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import Sense
 
-    return Sense(settings.regularization)
+    return Sense(settings.tikhonov)
 
 
 def _cg_sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense
 
-    return CgSense(settings.regularization)
+    return CgSense(settings.tikhonov)
 
 
 def _zero_filled(settings: Settings) -> Reconstruction:
@@ -69,13 +76,25 @@ def _rss(settings: Settings) -> Reconstruction:
 def _homodyne(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense, Homodyne
 
-    return Homodyne(CgSense(settings.regularization))
+    return Homodyne(CgSense(settings.tikhonov))
 
 
 def _pocs(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense, Pocs
 
-    return Pocs(CgSense(settings.regularization))
+    return Pocs(CgSense(settings.tikhonov))
+
+
+def _sliding_window(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import CgSense, SlidingWindow
+
+    return SlidingWindow(inner=CgSense(settings.tikhonov))
+
+
+def _low_rank(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import LowRank
+
+    return LowRank() if settings.regularization is None else LowRank(settings.regularization)
 
 
 def _network(name: str) -> Callable[[Settings], Reconstruction]:
@@ -98,6 +117,8 @@ RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]]
     "rss": _rss,
     "homodyne": _homodyne,
     "pocs": _pocs,
+    "sliding-window": _sliding_window,
+    "low-rank": _low_rank,
     **{name: _network(name) for name in TRAINED},
 }
 """Name → how it is made. Others come in by ``RECONSTRUCTIONS[name] = …``, or by an installed package whose entry points

@@ -81,7 +81,28 @@ Weights = Annotated[
 Normalization = Annotated[
     str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
-Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
+Regularization = Annotated[
+    float | None,
+    typer.Option(
+        help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1; of low-rank the σ of noise that it removes, "
+        "relative to the brightest voxel.  [default: 0.001; low-rank 0.01]",
+        show_default=False,
+    ),
+]
+MeanOver = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a series: the mean of |x| over this leading axis, such as frame, instead of each image.",
+        show_default=False,
+    ),
+]
+TsnrOver = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a series: σ over this leading axis, such as frame, around that mean; SNR is then the thermal tSNR.",
+        show_default=False,
+    ),
+]
 CoilMaps = Annotated[
     str,
     typer.Option(
