@@ -54,6 +54,39 @@ def maps(scan):
     return scan.parent / "sketch.h5", scan.parent / "monte_carlo.h5"
 
 
+def test_series(tmp_path):
+    """Lines move from frame to frame; each reconstruction of series by its name, their mean and tSNR."""
+    file = tmp_path / "cine.npz"
+    run(
+        "simulate",
+        file,
+        "--matrix",
+        "24,20",
+        "--coils",
+        4,
+        "--frames",
+        4,
+        "-R",
+        2,
+        "--calibration",
+        4,
+        "--true-coil-maps",
+    )
+    masks = read(file).mask
+    assert masks.shape == (4, 24, 20) and not bool((masks == masks[0]).all())
+    for arguments, shape in (
+        (["-r", "sliding-window"], (4, 24, 20)),
+        (["-r", "low-rank", "--regularization", 0.02], (4, 24, 20)),
+        (["-r", "sliding-window", "--mean-over", "frame"], (24, 20)),
+        (["--tsnr-over", "frame"], (24, 20)),
+    ):
+        text = run("map", file, *arguments, "-n", 3, "-o", tmp_path / "map.h5", "-o", tmp_path / "map.html")
+        nm = read_noise_map(tmp_path / "map.h5")
+        assert nm.image.shape == shape and "relative_error" in text
+        assert nm.axes == (("frame",) if len(shape) == 3 else ())
+    assert nm.method == "temporal_snr" and "mean over frame of CgSense" in nm.provenance.reconstruction
+
+
 def test_help_names_every_command_and_needs_no_torch():
     text = run("--help")
     for command in [
@@ -323,6 +356,11 @@ def test_propagated_coil_maps(scan):
         (["simulate", "out.npz", "--coils", "0"], "invalid number of coils"),
         (["simulate", "out.npz", "--coils", "99999999999999999999"], "invalid number of coils"),
         (["simulate", "out.npz", "--matrix", "16,12", "--slices", "99999999999999999999"], "too large"),
+        (["simulate", "out.npz", "--matrix", "16,12", "--frames", "0"], "invalid number of frames"),
+        (["simulate", "out.npz", "--matrix", "9000,9000", "--frames", "4096"], "too large"),
+        (["map", "SCAN", "--mean-over", "frame"], "this is no series"),
+        (["map", "SCAN", "-r", "low-rank"], "this is no series"),
+        (["map", "SCAN", "--tsnr-over", "frame", "-m", "exact", "--preview"], "--tsnr-over with --method, --preview"),
         (["simulate", "out.npz", "--matrix", "16,12", "--noise-samples", "-1"], "invalid number of noise samples"),
         (["simulate", "out.npz", "--matrix", "16,12", "--snr", "nan"], "signal-to-noise ratio"),
         (["simulate", "out.npz", "--seed", "-1"], "invalid seed"),

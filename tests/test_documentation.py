@@ -175,6 +175,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/export.md",
         "docs/formats.md",
         "docs/grappa.md",
+        "docs/series.md",
     ],
 )
 def test_links_lead_somewhere(page):
@@ -205,6 +206,32 @@ def test_readme_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(code, names)
     assert (tmp_path / "map.html").stat().st_size > 10_000
+
+
+def test_tables_of_series_are_the_measured_ones(monkeypatch):
+    """σ and values of every series are covered as they should be, those of fits where first order holds."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import series
+
+    text = (ROOT / "docs" / "series.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "series.json").read_text())
+    assert len(measured["cine"]) == 4
+    for name, found in measured["cine"].items():
+        assert series.cine_row(name, found) in text
+        assert 0.93 <= found["sigma_within"] <= 0.97 and 0.93 <= found["values_within"] <= 0.97
+    for snr, found in measured["t2"].items():
+        assert series.t2_row(snr, found) in text
+        assert 0.93 <= found["values_within"] <= 0.97
+        assert found["verdict"] != "linear" or 0.93 <= found["sigma_within"] <= 0.97
+
+
+def test_examples_of_series_run(capsys):
+    """The blocks of the page are one session."""
+    session: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "series.md").read_text(), re.S):
+        exec(code, session)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("CgSense: σ of the mean 0.3") and lines[-1].endswith("by lattice")
 
 
 def test_example_of_trajectories_runs(capsys):

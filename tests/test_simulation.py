@@ -10,6 +10,7 @@ from mrnoise.fourier import to_image, to_kspace
 from mrnoise.sampling import equispaced
 from mrnoise.simulation import (
     Simulation,
+    beating_disc,
     biot_savart_coils,
     head_phantom,
     random_noise_covariance,
@@ -239,3 +240,33 @@ def test_own_covariance_keeps_its_shape():
 def test_refusals(call, match):
     with pytest.raises(InputError, match=match):
         call()
+
+
+# -- series ----------------------------------------------------------------------------------------------------
+
+
+def test_a_series_is_the_object_times_its_factors():
+    masks = torch.stack([equispaced((16, 12), 2, offset=k) for k in range(3)])
+    factor = torch.tensor([1.0, 0.5, 0.25])[:, None, None, None]
+    head = simulated_head((16, 12), 4, n_slices=2, seed=1)
+    series = head.series(factor, "echo")
+    acq = series.acquire(seed=3)
+    assert acq.axes == ("echo", "slice") and acq.kspace.shape == (3, 2, 4, 16, 12)
+    assert torch.equal(series.image, factor * head.image) and series.noise_covariance is head.noise_covariance
+    torch.testing.assert_close(to_image(series.signal[1]), 0.5 * to_image(head.signal))
+    volume = simulated_head((6, 10, 8), 4, seed=1).series(torch.ones(3, 1, 1, 1)).acquire()
+    assert volume.axes == ("frame",) and volume.kspace.shape == (3, 4, 6, 10, 8)
+    sampled = simulated_head((16, 12), 4, n_frames=3, mask=masks, seed=1).acquire()
+    assert sampled.axes == ("frame",) and torch.equal(sampled.mask, masks)
+
+
+def test_the_disc_beats_at_any_resolution():
+    """Radius 30 mm at rest, 20 mm halfway, of area π r²; a ball in a volume."""
+    factor = beating_disc((220, 220), 4)  # 1 mm
+    for frame, radius in zip(factor, (30, 25, 20, 25), strict=True):
+        assert int((frame > 1.3).sum()) == pytest.approx(np.pi * radius**2, rel=0.02)
+    assert float(factor.min()) == 1 and float(factor.max()) == pytest.approx(1.6)
+    ball = beating_disc((110, 110, 110), 2)[0]
+    assert 8 * int((ball > 1.3).sum()) == pytest.approx(4 / 3 * np.pi * 30**3, rel=0.02)
+    slices = beating_disc((2, 220, 220), 4, z=[-0.2, 0.4])
+    torch.testing.assert_close(slices[:, 1], factor)

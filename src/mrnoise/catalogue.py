@@ -16,6 +16,8 @@ from mrnoise.errors import InputError
 if TYPE_CHECKING:
     from mrnoise.reconstruction import KspaceToImage, Reconstruction
 
+TIKHONOV = 1e-3
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,34 +26,39 @@ class Settings:
     Parameters
     ----------
     regularization
-        Weight of SENSE, CG-SENSE, compressed sensing and the fit of GRAPPA kernels.
+        Weight of each. ``None``: its own, 0.001 for SENSE and CG-SENSE.
     weights
         Of a trained network: an anatomy or a file.
     normalization
         Of a trained network.
     """
 
-    regularization: float = 1e-3
+    regularization: float | None = None
     weights: str = "brain"
     normalization: str = "propagated"
+
+    @property
+    def tikhonov(self) -> float:
+        """The Tikhonov weight."""
+        return TIKHONOV if self.regularization is None else self.regularization
 
 
 def _sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import Sense
 
-    return Sense(settings.regularization)
+    return Sense(settings.tikhonov)
 
 
 def _cg_sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense
 
-    return CgSense(settings.regularization)
+    return CgSense(settings.tikhonov)
 
 
 def _grappa(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import Grappa
 
-    return Grappa(regularization=settings.regularization)
+    return Grappa(regularization=settings.tikhonov)
 
 
 def _zero_filled(settings: Settings) -> Reconstruction:
@@ -75,25 +82,37 @@ def _rss(settings: Settings) -> Reconstruction:
 def _l1_wavelet(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import L1Wavelet
 
-    return L1Wavelet(settings.regularization)
+    return L1Wavelet() if settings.regularization is None else L1Wavelet(settings.regularization)
 
 
 def _tv(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import TotalVariation
 
-    return TotalVariation(settings.regularization)
+    return TotalVariation() if settings.regularization is None else TotalVariation(settings.regularization)
 
 
 def _homodyne(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense, Homodyne
 
-    return Homodyne(CgSense(settings.regularization))
+    return Homodyne(CgSense(settings.tikhonov))
 
 
 def _pocs(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import CgSense, Pocs
 
-    return Pocs(CgSense(settings.regularization))
+    return Pocs(CgSense(settings.tikhonov))
+
+
+def _sliding_window(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import CgSense, SlidingWindow
+
+    return SlidingWindow(inner=CgSense(settings.tikhonov))
+
+
+def _low_rank(settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import LowRank
+
+    return LowRank() if settings.regularization is None else LowRank(settings.regularization)
 
 
 def _network(name: str) -> Callable[[Settings], Reconstruction]:
@@ -119,6 +138,8 @@ RECONSTRUCTIONS: dict[str, Callable[[Settings], Reconstruction | KspaceToImage]]
     "tv": _tv,
     "homodyne": _homodyne,
     "pocs": _pocs,
+    "sliding-window": _sliding_window,
+    "low-rank": _low_rank,
     **{name: _network(name) for name in TRAINED},
 }
 """Name → how it is made. Others come in by ``RECONSTRUCTIONS[name] = …``, or by an installed package whose entry points

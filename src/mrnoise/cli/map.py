@@ -29,7 +29,9 @@ def map_(
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
-    regularization: options.Regularization = 1e-3,
+    regularization: options.Regularization = None,
+    mean_over: options.MeanOver = None,
+    tsnr_over: options.TsnrOver = None,
     coil_maps: options.CoilMaps = "fixed",
     acceleration: options.Acceleration = None,
     spacing: options.Spacing = None,
@@ -64,15 +66,30 @@ def map_(
     from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.estimators import method as method_named
     from mrnoise.mapping.run import noise_map
+    from mrnoise.measurement import temporal_snr
+    from mrnoise.reconstruction import TemporalMean
+    from mrnoise.reconstruction.protocol import as_reconstruction
     from mrnoise.result.preview import check_few
     from mrnoise.result.preview import preview as smoothed
 
+    if tsnr_over is not None:
+        asked_for = {
+            "--mean-over": mean_over is not None,
+            "--method": method != "auto",
+            "--control-variate": control_variate is not None,
+            "--half-precision": half_precision is not None,
+            "--resume": resume,
+            "--preview": preview,
+        }
+        _check_tsnr([name for name, given in asked_for.items() if given])
     if preview:
         check_few(samples)
     asked = method_named(method, control_variate=control_variate, half_precision=half_precision)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
     method_of = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
+    if mean_over is not None:
+        method_of = TemporalMean(as_reconstruction(method_of), mean_over)
     undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
     acquisition = load_scan(
         scan,
@@ -92,17 +109,29 @@ def map_(
         device=device,
     )
     with map_progress(reconstruction) as progress:
-        nm = noise_map(
-            method_of,
-            acquisition,
-            method=asked,
-            n_samples=samples,
-            target_error=target_error,
-            seed=seed,
-            batch_size=batch_size,
-            progress=progress,
-            resume=earlier,
-        )
+        if tsnr_over is None:
+            nm = noise_map(
+                method_of,
+                acquisition,
+                method=asked,
+                n_samples=samples,
+                target_error=target_error,
+                seed=seed,
+                batch_size=batch_size,
+                progress=progress,
+                resume=earlier,
+            )
+        else:
+            nm = temporal_snr(
+                method_of,
+                acquisition,
+                axis=tsnr_over,
+                n_samples=samples,
+                target_error=target_error,
+                seed=seed,
+                batch_size=batch_size,
+                progress=progress,
+            )
     if preview:
         nm = smoothed(nm)
     written = write(nm, files)
@@ -111,6 +140,16 @@ def map_(
     if nm.interrupted:
         ERR.print("interrupted: the map holds the estimate so far", style="yellow")
         raise typer.Exit(INTERRUPTED)
+
+
+def _check_tsnr(others: list[str]) -> None:
+    if others:
+        raise InputError(
+            "tSNR has a method of its own",
+            expected="--tsnr-over with --samples, --target-error, --seed and --batch-size",
+            received=f"--tsnr-over with {', '.join(others)}",
+            remedy="Leave these out; for the noise of the mean itself there is --mean-over.",
+        )
 
 
 def _earlier(files: list[Path]) -> NoiseMap:

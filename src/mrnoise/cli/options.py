@@ -82,10 +82,26 @@ Normalization = Annotated[
     str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
 Regularization = Annotated[
-    float,
+    float | None,
     typer.Option(
         help="Weight: Tikhonov of sense and cg-sense, relative to |S|² = 1; of the kernels of grappa, relative to the mean "
-        "eigenvalue of their fit; λ of l1-wavelet and tv."
+        "eigenvalue of their fit; of l1-wavelet and tv λ, relative to the least that leaves nothing; of low-rank the σ of "
+        "noise that it removes, relative to the brightest voxel.  [default: 0.001; l1-wavelet, tv 0.003; low-rank 0.01]",
+        show_default=False,
+    ),
+]
+MeanOver = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a series: the mean of |x| over this leading axis, such as frame, instead of each image.",
+        show_default=False,
+    ),
+]
+TsnrOver = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a series: σ over this leading axis, such as frame, around that mean; SNR is then the thermal tSNR.",
+        show_default=False,
     ),
 ]
 CoilMaps = Annotated[

@@ -70,7 +70,7 @@ def patterns(
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_scan
     from mrnoise.figures.rankings import pattern_figure
-    from mrnoise.linearization import image_of
+    from mrnoise.linearization import Images
     from mrnoise.mapping.assembly import grid_of
     from mrnoise.mapping.provenance import of_scan
     from mrnoise.ranking import rank_patterns
@@ -89,7 +89,7 @@ def patterns(
         coil_maps=coil_maps,
         device=device,
     )
-    region = read_region(roi, grid_of(acquisition, image_of(method, acquisition)))
+    region = read_region(roi, grid_of(Images.of(method, acquisition)))
     names = patterns.split(",")
     with ranking_progress() as progress:
         rows = rank_patterns(

@@ -45,7 +45,7 @@ def roi(
     reconstruction: options.ReconstructionName = "cg-sense",
     weights: options.Weights = "brain",
     normalization: options.Normalization = "propagated",
-    regularization: options.Regularization = 1e-3,
+    regularization: options.Regularization = None,
     coil_maps: options.CoilMaps = "fixed",
     acceleration: options.Acceleration = None,
     spacing: options.Spacing = None,
@@ -79,7 +79,7 @@ def roi(
     from mrnoise.files.atomic import replacing
     from mrnoise.files.record import to_json
     from mrnoise.files.text import printable
-    from mrnoise.linearization import image_of
+    from mrnoise.linearization import Images
     from mrnoise.mapping.assembly import grid_of
     from mrnoise.measurement import measure
     from mrnoise.report import measurement_page
@@ -104,7 +104,7 @@ def roi(
         undersampling=undersampling,
         device=device,
     )
-    grid = grid_of(acquisition, image_of(method, acquisition))
+    grid = grid_of(Images.of(method, acquisition))
     inside, outside = (None if text is None else read_region(text, grid) for text in (region, background))
     place = None if voxel is None else read_voxel(voxel, grid.shape, inside)
     with measurement_progress(reconstruction) as progress:

@@ -14,6 +14,10 @@ def simulate(
     output: Annotated[Path, typer.Argument(help="File to write (.npz).", show_default=False)],
     matrix: Annotated[str, typer.Option(help="NY,NX for slices or NZ,NY,NX for a volume.")] = "256,256",
     slices: Annotated[int | None, typer.Option(help="Number of slices; one without it.", show_default=False)] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="Frames of a heart beat, of a disc in the head; one image without it.", show_default=False),
+    ] = None,
     coils: Annotated[int, typer.Option(help="Receive coils around the head.")] = 8,
     snr: Annotated[float, typer.Option(help="Mean SNR of the fully sampled optimal combination.")] = 30.0,
     acceleration: options.Acceleration = None,
@@ -27,6 +31,10 @@ def simulate(
     seed: options.Seed = 0,
 ) -> None:
     """Simulate a head scan with a noise scan: Biot–Savart coils, correlated complex noise."""
+    from dataclasses import replace
+
+    import torch
+
     from mrnoise.cli.display import OUT, print_written
     from mrnoise.cli.output import check_writable
     from mrnoise.cli.scan import Undersampling
@@ -62,7 +70,13 @@ def simulate(
     along = None if trajectory is None else sampling_trajectory(trajectory, rate, shape)
     undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
     mask = undersampling.mask(shape) if along is None else None
-    head = simulated_head(shape, coils, snr=snr, mask=mask, trajectory=along, n_slices=slices, seed=seed)
+    head = simulated_head(
+        shape, coils, snr=snr, mask=mask, trajectory=along, n_slices=slices, n_frames=frames, seed=seed
+    )
+    if frames is not None and acceleration is not None and along is None:
+        # Of each frame another: a regular pattern moves, a random one is drawn anew.
+        drawn = [replace(undersampling, seed=sampling_seed + k).mask(shape) for k in range(frames)]
+        head = replace(head, mask=torch.stack([one for one in drawn if one is not None]))
     scan = head.acquire(seed)
     noise = head.noise_scan(noise_samples, seed)
     write_npz(scan if true_coil_maps else scan.replace(coil_maps=None), output, noise)

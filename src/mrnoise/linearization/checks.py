@@ -232,7 +232,7 @@ class Preflight:
 
 
 def preflight(
-    function: Function, point: Tensor, tangent: Tensor, batch_ndim: int, spatial_dims: int
+    function: Function, point: Tensor, tangent: Tensor, batch_shape: tuple[int, ...], spatial_dims: int
 ) -> tuple[Function, Tensor, Preflight]:
     """Evaluate a reconstruction, see that it is a function with an image, and prepare to check its derivatives.
 
@@ -244,8 +244,8 @@ def preflight(
         The measured k-space.
     tangent
         One realisation of its noise.
-    batch_ndim, spatial_dims
-        Number of leading and of spatial axes that the image must have.
+    batch_shape, spatial_dims
+        Leading axes and number of spatial axes that the image must have.
 
     Returns
     -------
@@ -267,7 +267,7 @@ def preflight(
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((16, 12), 4)
     >>> noise = scan.colour(torch.randn_like(scan.kspace))
-    >>> function, image, found = preflight(Sense().bind(scan), scan.kspace, noise, 0, 2)
+    >>> function, image, found = preflight(Sense().bind(scan), scan.kspace, noise, (), 2)
     >>> tuple(image.shape), found.jvp_mode
     ((16, 12), 'vmap(jvp)')
     """
@@ -278,7 +278,7 @@ def preflight(
         function = OnCopy(function)
     if value.is_conj() or value.is_neg():
         function, value = Resolved(function), value.resolve_conj().resolve_neg()
-    _check_image(value, point, batch_ndim, spatial_dims)
+    _check_image(value, point, batch_shape, spatial_dims)
     return function, value, Preflight(function, point, tangent, value, seconds)
 
 
@@ -360,12 +360,12 @@ def _name(function: Function) -> str:
     return type(function).__name__ if "\n" in text else text
 
 
-def _check_image(value: Tensor, point: Tensor, batch_ndim: int, spatial_dims: int) -> None:
-    batch = tuple(point.shape[:batch_ndim])
-    if value.ndim != batch_ndim + spatial_dims or tuple(value.shape[:batch_ndim]) != batch:
+def _check_image(value: Tensor, point: Tensor, batch: tuple[int, ...], spatial_dims: int) -> None:
+    n_axes = len(batch) + spatial_dims
+    if value.ndim != n_axes or tuple(value.shape[: len(batch)]) != batch:
         raise InputError(
             "the reconstruction returns something that is not an image",
-            expected=f"{batch_ndim + spatial_dims} axes, {(*batch, '...')}" if batch else f"{spatial_dims} axes",
+            expected=f"{n_axes} axes, {(*batch, '...')}" if batch else f"{n_axes} axes",
             received=f"shape {tuple(value.shape)} for k-space {tuple(point.shape)}",
             remedy="Combine the coils and drop channel axes inside the reconstruction.",
         )

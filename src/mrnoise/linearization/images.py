@@ -21,7 +21,8 @@ class Images:
     """The images that a reconstruction makes of a scan, each from its own k-space.
 
     Leading axes that the reconstruction does not need whole (`Reconstruction.joint`) are taken apart: one image for
-    each of their indices, with the joint axes before its spatial ones. A function of k-space gets all of it: one image.
+    each of their indices, with those of the joint axes that it keeps (`Reconstruction.image_axes`) before its spatial
+    ones. A function of k-space gets all of it: one image.
 
     Parameters
     ----------
@@ -53,8 +54,23 @@ class Images:
 
     @property
     def joint(self) -> tuple[str, ...]:
-        """Leading axes that each image has."""
+        """Leading axes that each image is made of."""
         return self.reconstruction.joint_axes(self.acquisition)
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """Leading axes that each image has."""
+        return self.reconstruction.image_axes(self.acquisition)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Leading axes of all images together."""
+        return tuple(axis for axis in self.acquisition.axes if axis in (*self.apart, *self.within))
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Their lengths."""
+        return self._lengths(self.axes)
 
     @property
     def apart(self) -> tuple[str, ...]:
@@ -64,8 +80,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of images along each of these."""
-        sizes = dict(zip(self.acquisition.axes, self.acquisition.batch_shape, strict=True))
-        return tuple(sizes[axis] for axis in self.apart)
+        return self._lengths(self.apart)
 
     @property
     def count(self) -> int:
@@ -82,7 +97,7 @@ class Images:
     def operator(self, index: int) -> NoiseToImage:
         """One image, linearised."""
         scan = self.scan(index)
-        return NoiseToImage.at(self.reconstruction.bind(scan), scan)
+        return NoiseToImage.at(self.reconstruction.bind(scan), scan, self._lengths(self.within))
 
     def __iter__(self) -> Iterator[NoiseToImage]:
         """All of them, linearised one after the other."""
@@ -97,14 +112,14 @@ class Images:
     # -- places ----------------------------------------------------------------------------------------------
 
     def join(self, images: Sequence[Tensor]) -> Tensor:
-        """One tensor a image, (joint axes, *trailing), as one with the leading axes of the acquisition."""
+        """One tensor a image, (image axes, *trailing), as one with the leading axes of the whole."""
         first = images[0]
         if not self.shape:
             return first
         return self.ordered(torch.stack(list(images)).reshape(*self.shape, *first.shape))
 
     def ordered(self, values: Tensor) -> Tensor:
-        """Values of all images, the axes apart before the joint ones, with the leading axes of the acquisition.
+        """Values of all images, the axes apart before those of an image, with the leading axes of the whole.
 
         What has one number an image, (*apart), stays.
         """
@@ -121,16 +136,16 @@ class Images:
         return values.movedim(tuple(range(len(order))), order)
 
     def split(self, values: Tensor, before: int = 0) -> list[Tensor]:
-        """The inverse of `join`, for values with so many axes before those of the acquisition: one tensor a image."""
+        """The inverse of `join`, for values with so many axes before those of the whole: one tensor a image."""
         if not self.shape:
             return [values]
         n = len(self.shape)
-        source = tuple(before + self.acquisition.axes.index(axis) for axis in self.apart)
+        source = tuple(before + self.axes.index(axis) for axis in self.apart)
         return list(values.movedim(source, tuple(range(n))).flatten(0, n - 1))
 
     def place(self, voxel: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
         """Which image holds a voxel of the whole, and where in it; ``None`` if there is no such image."""
-        axes = self.acquisition.axes
+        axes = self.axes
         if len(voxel) < len(axes):
             return None
         along = dict(zip(axes, (int(i) for i in voxel), strict=False))
@@ -138,12 +153,16 @@ class Images:
         if any(not 0 <= i < n for i, n in zip(outer, self.shape, strict=True)):
             return None
         index = int(np.ravel_multi_index(outer, self.shape)) if self.shape else 0
-        return index, (*(along[axis] for axis in self.joint), *(int(i) for i in voxel[len(axes) :]))
+        return index, (*(along[axis] for axis in self.within), *(int(i) for i in voxel[len(axes) :]))
 
     def _order(self) -> tuple[int, ...]:
-        """For each leading axis of the acquisition its place among those apart followed by the joint ones."""
-        made = (*self.apart, *self.joint)
-        return tuple(made.index(axis) for axis in self.acquisition.axes)
+        """For each leading axis of the whole its place among those apart followed by those of an image."""
+        made = (*self.apart, *self.within)
+        return tuple(made.index(axis) for axis in self.axes)
+
+    def _lengths(self, axes: Sequence[str]) -> tuple[int, ...]:
+        sizes = dict(zip(self.acquisition.axes, self.acquisition.batch_shape, strict=True))
+        return tuple(sizes[axis] for axis in axes)
 
 
 def linearize(reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition) -> Iterator[NoiseToImage]:

@@ -54,8 +54,19 @@ class NoiseToImage:
     preflight: Preflight
 
     @classmethod
-    def at(cls, function: Function, acquisition: Acquisition) -> NoiseToImage:
+    def at(
+        cls, function: Function, acquisition: Acquisition, batch_shape: tuple[int, ...] | None = None
+    ) -> NoiseToImage:
         """Linearise a function of k-space at the data of a scan, after a preflight.
+
+        Parameters
+        ----------
+        function
+            k-space → image.
+        acquisition
+            The scan.
+        batch_shape
+            Of the leading axes of the image; ``None``: those of the acquisition.
 
         Raises
         ------
@@ -65,8 +76,9 @@ class NoiseToImage:
         kspace = acquisition.kspace
         generator = torch.Generator().manual_seed(0)
         unit = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator).to(kspace.device)
+        batch_shape = acquisition.batch_shape if batch_shape is None else batch_shape
         function, value, report = preflight(
-            function, kspace, acquisition.colour(unit), len(acquisition.batch_shape), acquisition.spatial_dims
+            function, kspace, acquisition.colour(unit), batch_shape, acquisition.spatial_dims
         )
         matrix = tuple(value.shape[-acquisition.spatial_dims :])
         if isinstance(acquisition.sampling, Trajectory) and matrix != acquisition.spatial_shape:

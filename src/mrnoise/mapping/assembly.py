@@ -65,7 +65,7 @@ def assemble(images: Images, mapped: Sequence[MappedImage], provenance: Provenan
         reference_std=reference_std_of(images, image),
         acceleration=scan.acceleration,
         linearity=linearity,
-        axes=scan.axes,
+        axes=images.axes,
         provenance=provenance,
     )
 
@@ -76,10 +76,10 @@ def geometry_of(acquisition: Acquisition, image: Tensor) -> Geometry:
     return acquisition.geometry.cropped(tuple([0] * (3 - len(before)) + before))  # type: ignore[arg-type]
 
 
-def grid_of(acquisition: Acquisition, image: Tensor) -> ImageGrid:
-    """Grid of such an image."""
-    geometry = geometry_of(acquisition, image)
-    return ImageGrid(tuple(image.shape), acquisition.spatial_dims, acquisition.axes, geometry)
+def grid_of(images: Images) -> ImageGrid:
+    """Where the voxels of all images lie."""
+    scan, image = images.acquisition, images.reconstruct()
+    return ImageGrid(tuple(image.shape), scan.spatial_dims, images.axes, geometry_of(scan, image))
 
 
 def reference_std_of(images: Images, image: Tensor) -> Tensor | None:

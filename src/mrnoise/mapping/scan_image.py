@@ -46,7 +46,8 @@ class ScanImage:
     @cached_property
     def region(self) -> Tensor:
         """The object."""
-        return foreground(self.operator.value)
+        known: Tensor | None = getattr(self.operator.function, "region", None)
+        return foreground(self.operator.value) if known is None else known
 
     def mode(self, derivative: Derivative) -> str | None:
         """As the preflight found."""

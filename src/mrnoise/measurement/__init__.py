@@ -6,6 +6,7 @@ from mrnoise.measurement.lesion import PointSpread, point_spread
 from mrnoise.measurement.measurements import Measurements, measure
 from mrnoise.measurement.noise_power import NoisePowerSpectrum, noise_power_spectrum
 from mrnoise.measurement.roi import Measurement, contrast_to_noise, roi_difference, roi_mean, roi_std
+from mrnoise.measurement.temporal import temporal_snr
 
 __all__ = [
     "Measurement",
@@ -22,4 +23,5 @@ __all__ = [
     "roi_mean",
     "roi_std",
     "slice_leakage",
+    "temporal_snr",
 ]

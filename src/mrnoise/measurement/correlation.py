@@ -108,7 +108,7 @@ def noise_correlation(
     if noise_map is None:
         return NoiseCorrelation(where, covariance, None)
     images = Images.of(reconstruction, acquisition)
-    if noise_map.image.shape != (*acquisition.batch_shape, *covariance.shape[len(images.joint) :]):
+    if noise_map.image.shape != (*images.batch_shape, *covariance.shape[len(images.within) :]):
         outer = len(images.apart)
         raise InputError(
             "the noise map is of another image",

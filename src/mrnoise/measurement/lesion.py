@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -144,7 +145,7 @@ def point_spread(
 
 
 def _lesion(operator: NoiseToImage, index: tuple[int, ...], steps: tuple[float, ...], width: float) -> Tensor:
-    """The lesion on the grid of k-space, of which the image may be the central part."""
+    """The lesion on the grid of k-space, of which the image may be the central part; in all that it is made of."""
     scan = operator.acquisition
     dims = scan.spatial_dims
     before = [n // 2 - m // 2 for n, m in zip(scan.spatial_shape, operator.image_shape[-dims:], strict=True)]
@@ -158,11 +159,13 @@ def _lesion(operator: NoiseToImage, index: tuple[int, ...], steps: tuple[float, 
     lesion = torch.zeros(scan.image_shape, dtype=scan.kspace.dtype, device=operator.device)
     outer, place = index[:-dims], [i + b for i, b in zip(index[-dims:], before, strict=True)]
     if width == 0:
-        lesion[(*outer, *place)] = 1
+        at_place: Any = (*outer, ..., *place)
+        lesion[at_place] = 1
         return lesion
     profile = torch.ones(())
     for n, at, step in zip(scan.spatial_shape, place, steps, strict=True):
         distance = (torch.arange(n) - at) * step
         profile = profile[..., None] * torch.exp(-4 * math.log(2) * (distance / width) ** 2)
-    lesion[outer] = profile.to(lesion)
+    images: Any = (*outer, ...)
+    lesion[images] = profile.to(lesion)
     return lesion

@@ -33,14 +33,14 @@ def operators_over(
             received=f"{weights.dtype}, {int((weights != 0).sum())} non-zero voxels",
             remedy="Mark at least one voxel.",
         )
-    lead = len(acquisition.batch_shape)
-    if tuple(weights.shape[1 : lead + 1]) != acquisition.batch_shape:
-        raise misfit(acquisition.image_shape, weights.shape[1:])
     images = Images.of(reconstruction, acquisition)
+    batch_shape = images.batch_shape
+    if tuple(weights.shape[1 : len(batch_shape) + 1]) != batch_shape:
+        raise misfit((*batch_shape, *acquisition.spatial_shape), weights.shape[1:])
     pieces = [torch.stack(parts) for parts in zip(*(images.split(one) for one in weights), strict=True)]
     for piece, operator in zip(pieces, images, strict=True):
         if tuple(piece.shape[1:]) != operator.image_shape:
-            raise misfit(acquisition.batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
+            raise misfit(batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
         yield operator, piece.to(operator.device)
 
 
@@ -55,14 +55,15 @@ def operator_at(
         If there is no such voxel.
     """
     images = Images.of(reconstruction, acquisition)
-    found = images.place(voxel) if len(voxel) == len(acquisition.image_shape) else None
+    expected = (*images.batch_shape, *acquisition.spatial_shape)
+    found = images.place(voxel) if len(voxel) == len(expected) else None
     if found is None:
-        raise no_such_voxel(acquisition.image_shape, tuple(int(i) for i in voxel))
+        raise no_such_voxel(expected, tuple(int(i) for i in voxel))
     index, within = found
     operator = images.operator(index)
     if not _inside(within, operator.image_shape):
         spatial = operator.image_shape[-acquisition.spatial_dims :]
-        raise no_such_voxel((*acquisition.batch_shape, *spatial), tuple(int(i) for i in voxel))
+        raise no_such_voxel((*images.batch_shape, *spatial), tuple(int(i) for i in voxel))
     return operator, within
 
 

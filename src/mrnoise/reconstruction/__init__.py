@@ -3,18 +3,24 @@
 from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
 from mrnoise.reconstruction.cg_sense import CgSense
 from mrnoise.reconstruction.compressed_sensing import L1Wavelet, TotalVariation
+from mrnoise.reconstruction.fit import Fit
 from mrnoise.reconstruction.grappa import Grappa
 from mrnoise.reconstruction.gridding import Gridding
+from mrnoise.reconstruction.low_rank import LowRank
 from mrnoise.reconstruction.partial_fourier import Homodyne, Pocs
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.reconstruction.sense import Sense
 from mrnoise.reconstruction.slice_grappa import SliceGrappa
+from mrnoise.reconstruction.sliding_window import SlidingWindow
+from mrnoise.reconstruction.subspace import Subspace
+from mrnoise.reconstruction.temporal_mean import TemporalMean
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares, ZeroFilled
 
 __all__ = [
     "CgSense",
     "Deepinv",
     "FastmriVarNet",
+    "Fit",
     "Grappa",
     "Gridding",
     "Homodyne",
@@ -22,11 +28,15 @@ __all__ = [
     "KspaceNetwork",
     "KspaceToImage",
     "L1Wavelet",
+    "LowRank",
     "Pocs",
     "Reconstruction",
     "RootSumOfSquares",
     "Sense",
     "SliceGrappa",
+    "SlidingWindow",
+    "Subspace",
+    "TemporalMean",
     "TotalVariation",
     "ZeroFilled",
     "from_file",

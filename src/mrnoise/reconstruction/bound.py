@@ -37,6 +37,11 @@ class Bound:
         """
         return False
 
+    @property
+    def region(self) -> Tensor | None:
+        """Voxels of the object, bool, where its image does not show them; ``None``: its foreground."""
+        return None
+
     def __call__(self, kspace: Tensor) -> Tensor:
         """The image of this k-space, shaped as that of the scan."""
         raise NotImplementedError

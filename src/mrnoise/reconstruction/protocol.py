@@ -53,8 +53,12 @@ class Reconstruction:
         """Those of ``joint`` that this acquisition has."""
         return tuple(axis for axis in acquisition.axes if axis in self.joint)
 
+    def image_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
+        """Those of the joint axes that its image has: all, unless it makes one image of several."""
+        return self.joint_axes(acquisition)
+
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
-        """Return the map kspace (joint axes, coil, k1, k0) → image (joint axes, y, x)."""
+        """Return the map kspace (joint axes, coil, k1, k0) → image (image axes, y, x)."""
         raise NotImplementedError
 
     @property

@@ -16,6 +16,7 @@ HALF_FIELD = 110.0  # mm
 CENTRE = 6.0  # mm, height of the field of view above the origin of the anatomy
 EDGE = 0.8  # mm, over which tissues mix at least
 CHUNK = 2**15  # points drawn at a time
+DISC, DISC_BEAT, DISC_CONTRAST = 30.0, 10.0, 0.6  # of a beating disc: radius at rest and its change in mm, brightness
 
 # Signal of a T1-weighted gradient echo.
 SIGNAL = {
@@ -71,6 +72,45 @@ def head_phantom(shape: Sequence[int], z: Sequence[float] | None = None) -> Tens
     edge = max(EDGE, 2 * HALF_FIELD / max(shape[-2:]))
     image = torch.cat([_draw(some, edge) for some in torch.split(points, CHUNK)])
     return image.reshape(tuple(shape)).clamp(0, 1)
+
+
+def beating_disc(shape: Sequence[int], n_frames: int, z: Sequence[float] | None = None) -> Tensor:
+    """What a disc that beats does to an image: factors of its signal over one beat.
+
+    Inside a disc (in a volume, a ball) in the middle, whose radius is 30 mm less 10 mm (1 - cos 2πk/T) / 2 in frame k
+    of T, the signal is 1.6 times as strong.
+
+    Parameters
+    ----------
+    shape, z
+        As for `head_phantom`.
+    n_frames
+        T.
+
+    Returns
+    -------
+    Tensor
+        float32, (frame, *shape).
+
+    Raises
+    ------
+    InputError
+        As `head_phantom`.
+
+    Examples
+    --------
+    >>> factor = beating_disc((64, 48), 4)
+    >>> tuple(factor.shape), [int((frame > 1.3).sum()) for frame in factor]  # voxels inside
+    ((4, 64, 48), [177, 125, 83, 125])
+    """
+    points = torch.from_numpy(positions(shape, z).astype(np.float32)) * HALF_FIELD
+    if len(shape) == 2 or z is not None:
+        points = points[:, :2]
+    distance = points.square().sum(-1).sqrt().reshape(tuple(shape))
+    phase = 2 * pi * torch.arange(n_frames) / n_frames
+    radius = (DISC - 0.5 * DISC_BEAT * (1 - torch.cos(phase))).reshape(-1, *[1] * len(shape))
+    edge = max(EDGE, 2 * HALF_FIELD / max(shape[-2:]))
+    return 1 + DISC_CONTRAST * (0.5 + (radius - distance) / edge).clamp(0, 1)
 
 
 def smooth_phase(shape: Sequence[int], seed: int = 0, z: Sequence[float] | None = None) -> Tensor:

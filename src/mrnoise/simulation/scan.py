@@ -13,19 +13,20 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.geometry import Geometry
+from mrnoise.acquisition.image_grid import DEFAULT_AXES
 from mrnoise.acquisition.noise_covariance import NoiseCovariance
 from mrnoise.checks import check_count, check_memory, check_seed
 from mrnoise.encoding import Cartesian, Nufft
 from mrnoise.errors import InputError
 from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.simulation.coils import biot_savart_coils, random_noise_covariance
-from mrnoise.simulation.phantom import head_phantom, smooth_phase
+from mrnoise.simulation.phantom import beating_disc, head_phantom, smooth_phase
 
 FIELD_OF_VIEW = 220.0  # mm
 SLICE_SPAN = (-0.2, 0.45)  # of a multi-slice scan, in half fields of view: ventricles to vertex
 FOREGROUND = 0.1  # of the largest magnitude
 # What it takes to simulate a voxel, and each coil of it, at least.
-VOXEL_BYTES, COIL_BYTES, MOST_COILS = 48, 48, 4096
+VOXEL_BYTES, COIL_BYTES, MOST_COILS, MOST_FRAMES = 48, 48, 4096, 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,8 @@ class Simulation:
     noise_covariance
         Ψ, total complex variance.
     mask
-        Bool, spatial shape. ``None``: fully sampled.
-    geometry, spatial_dims
+        Bool, spatial shape, with the leading axes of the image where they differ. ``None``: fully sampled.
+    geometry, spatial_dims, axes
         As in `Acquisition`.
     trajectory
         Where samples lie, instead of a mask.
@@ -70,6 +71,7 @@ class Simulation:
     geometry: Geometry = field(default_factory=lambda: Geometry(measured=False))
     spatial_dims: int = 2
     trajectory: Trajectory | None = None
+    axes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         axis = -self.spatial_dims - 1
@@ -104,7 +106,7 @@ class Simulation:
     def acquire(self, seed: int = 0) -> Acquisition:
         """One scan; another seed gives the same object with independent noise."""
         check_seed(seed)
-        mask = torch.ones(self.image.shape[-self.spatial_dims :]) if self.mask is None else self.mask
+        mask = torch.ones(self.image.shape[-self.spatial_dims :]) if self.mask is None else torch.as_tensor(self.mask)
         acquisition = Acquisition(
             self.signal,
             self.noise_covariance,
@@ -114,6 +116,7 @@ class Simulation:
             geometry=self.geometry,
             spatial_dims=self.spatial_dims,
             source=f"simulation, noise seed {seed}",
+            axes=self.axes,
         )
         noise = torch.randn(self.signal.shape, dtype=self.signal.dtype, generator=_generator(seed, 0))
         return acquisition.replace(kspace=acquisition.kspace + acquisition.colour(noise))
@@ -144,6 +147,50 @@ class Simulation:
         """Mean over the foreground of |x_i| / σ_i, σ_i the total complex `optimal_std`."""
         return float((self.image.abs() / self.optimal_std)[self.foreground].mean())
 
+    def series(self, factor: Tensor, axis: str = "frame", mask: Tensor | None = None) -> Simulation:
+        """The object over time, x_t = f_t x, in the same coils and the same noise.
+
+        Parameters
+        ----------
+        factor
+            f, real or complex, (frame, y, x) or (frame, z, y, x), or broadcast with it: exp(-TE / T2), motion.
+        axis
+            Name of its first axis, the first of all data from here on.
+        mask
+            Bool, spatial shape, or of all images. ``None``: as before.
+
+        Raises
+        ------
+        InputError
+            If the factor does not fit the image.
+
+        Examples
+        --------
+        >>> echo_times, t2 = torch.tensor([10.0, 30.0, 50.0]), torch.full((16, 12), 80.0)  # ms
+        >>> head = simulated_head((16, 12), 4)
+        >>> echoes = head.series(torch.exp(-echo_times[:, None, None] / t2), "echo")
+        >>> tuple(echoes.image.shape), echoes.acquire().axes
+        ((3, 16, 12), ('echo',))
+        >>> round(float(echoes.image[2, 8, 6].abs() / head.image[8, 6].abs()), 3)  # exp(-50 / 80)
+        0.535
+        """
+        factor = torch.as_tensor(factor)
+        try:
+            image = factor * self.image
+        except RuntimeError as error:
+            raise _not_of_image(factor, self.image) from error
+        if image.ndim != self.image.ndim + 1 or image.shape[1:] != self.image.shape:
+            raise _not_of_image(factor, self.image)
+        own = self.image.ndim - self.spatial_dims
+        names = tuple(reversed(DEFAULT_AXES[:own])) if self.axes is None else self.axes
+        return replace(
+            self,
+            image=image.to(self.image.dtype),
+            coil_maps=self.coil_maps.expand(len(image), *self.coil_maps.shape) if own else self.coil_maps,
+            mask=self.mask if mask is None else mask,
+            axes=(axis, *names),
+        )
+
     def with_snr(self, snr: float) -> Simulation:
         """Same scan with Ψ scaled so that `snr` has this value."""
         if not (np.isfinite(snr) and snr > 0):
@@ -170,6 +217,7 @@ def simulated_head(
     mask: Tensor | None = None,
     trajectory: Trajectory | None = None,
     n_slices: int | None = None,
+    n_frames: int | None = None,
     seed: int = 0,
 ) -> Simulation:
     """The head phantom in a receive array, before noise is drawn.
@@ -186,12 +234,15 @@ def simulated_head(
     noise_covariance
         Ψ up to its scale. ``None``: strongly correlated coils, condition number 20.
     mask
-        Bool, ``shape``: the acquired samples. ``None``: all.
+        Bool, ``shape``, or (frame, *shape) where frames differ: the acquired samples. ``None``: all.
     trajectory
         Where samples lie, instead of a mask.
     n_slices
         Number of slices from the ventricles to the vertex, a leading axis of all data. ``None``: one slice
         without that axis.
+    n_frames
+        Number of frames of a heart beat, the first axis of all data: a disc in the middle of the head beats, see
+        `beating_disc`. ``None``: one image without that axis.
     seed
         Draws the coil positions, the phase of the object and Ψ.
 
@@ -223,7 +274,9 @@ def simulated_head(
             received=f"{n_slices} slices of shape {tuple(shape)}",
             remedy="Leave n_slices out for a volume (z, y, x).",
         )
-    n_voxels = prod(shape) * (n_slices or 1)
+    if n_frames is not None:
+        check_count(n_frames, "number of frames", most=MOST_FRAMES)
+    n_voxels = prod(shape) * (n_slices or 1) * (n_frames or 1)
     check_memory(n_voxels * (VOXEL_BYTES + n_coils * COIL_BYTES), "the scan", "Give a smaller matrix, or fewer coils.")
     full, z, thickness = tuple(shape), None, 5.0
     if n_slices is not None:
@@ -238,7 +291,10 @@ def simulated_head(
         maps = maps.movedim(0, 1)
     in_plane = FIELD_OF_VIEW / shape[-2], FIELD_OF_VIEW / shape[-1]
     geometry = Geometry((FIELD_OF_VIEW / shape[0] if spatial_dims == 3 else thickness, *in_plane))
-    return Simulation(image, maps, psi, mask, geometry, spatial_dims, trajectory).with_snr(snr)
+    head = Simulation(image, maps, psi, mask, geometry, spatial_dims, trajectory)
+    if n_frames is not None:
+        head = head.series(beating_disc(full, n_frames, z))
+    return head.with_snr(snr)
 
 
 def simulate(
@@ -250,13 +306,14 @@ def simulate(
     mask: Tensor | None = None,
     trajectory: Trajectory | None = None,
     n_slices: int | None = None,
+    n_frames: int | None = None,
     seed: int = 0,
 ) -> Acquisition:
     """One noisy scan of the head phantom; `simulated_head` takes the same arguments and repeats scans.
 
     Parameters
     ----------
-    shape, n_coils, snr, noise_covariance, mask, trajectory, n_slices
+    shape, n_coils, snr, noise_covariance, mask, trajectory, n_slices, n_frames
         As for `simulated_head`.
     seed
         Of object, coils and Ψ, as for `simulated_head`, and of the noise.
@@ -281,8 +338,18 @@ def simulate(
         mask=mask,
         trajectory=trajectory,
         n_slices=n_slices,
+        n_frames=n_frames,
         seed=seed,
     ).acquire(seed)
+
+
+def _not_of_image(factor: Tensor, image: Tensor) -> InputError:
+    return InputError(
+        "the factor is not that of a series of this image",
+        expected=f"shape (n, {', '.join(map(str, image.shape))}), or broadcast with it",
+        received=str(tuple(factor.shape)),
+        remedy="One image of factors for each point in time: factor[:, None, None] of numbers.",
+    )
 
 
 def _generator(seed: int, stream: int) -> torch.Generator:
