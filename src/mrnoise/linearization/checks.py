@@ -16,6 +16,7 @@ from mrnoise.errors import InputError
 from mrnoise.linearization.derivatives import (
     EVALUATION_MODES,
     JVP_MODES,
+    OF_LINEAR,
     OWN_JVP,
     OWN_VJP,
     VJP_MODES,
@@ -32,7 +33,7 @@ STEPS = {
     torch.float32: (1e-3, 3e-4, 3e-3, 1e-4, 3e-5, 3e-2),
     torch.float64: (3e-5, 1e-6, 3e-4, 1e-7, 3e-3, 3e-2),
 }
-# Of what is linear by its own word: there round-off counts alone.
+# Of what is linear by its own word, or tried as such: there round-off counts alone.
 STEPS_OF_LINEAR = (1.0,)
 ROUND_OFF = {torch.float32: 1e-4, torch.float64: 1e-9}
 
@@ -149,15 +150,23 @@ class Preflight:
                 self.checks.append(Check(name, False, _first_line(error)))
                 continue
             tolerance = _by_precision(TOLERANCE, self._value)
-            disagreement = self._differences.disagreement(candidate[0], tolerance)
+            differences = self._loud if name == OF_LINEAR else self._differences
+            disagreement = differences.disagreement(candidate[0], tolerance)
             passed = disagreement <= tolerance
             detail = f"differs from finite differences by {disagreement:.2g}"
-            if not passed and float(candidate[0].abs().max()) == 0:
+            if name == OF_LINEAR:
+                detail = f"differs from g(y + t) - g(y) by {disagreement:.2g} where t is as large as the data"
+            elif not passed and float(candidate[0].abs().max()) == 0:
                 detail = "is zero although the image depends on k-space: the input is detached"
             self.checks.append(Check(name, passed, detail))
             if passed:
                 return name, candidate
         return None
+
+    @property
+    def _loud(self) -> _Differences:
+        """Differences as large as the data."""
+        return _Differences(self._function, self._point, self._value, self._tangent, STEPS_OF_LINEAR)
 
     @property
     def jvp_mode(self) -> str | None:
