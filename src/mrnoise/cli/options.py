@@ -71,7 +71,8 @@ ReconstructionName = Annotated[
     typer.Option(
         "--reconstruction",
         "-r",
-        help=f"{', '.join(reconstruction_names())}; or your own: module:name of a callable k-space → image, or a "
+        help=f"{', '.join(reconstruction_names())}; sigpy:APP, such as sigpy:SenseRecon; a command, such as "
+        "'bart pics -S -l1 -r 0.01 {kspace} {sens}'; or your own: module:name of a callable k-space → image, or a "
         "TorchScript or torch.export file.",
     ),
 ]
@@ -81,7 +82,9 @@ Weights = Annotated[
 Normalization = Annotated[
     str, typer.Option(help="Of a trained network. propagated: its scale follows the noise. fixed: it is held.")
 ]
-Regularization = Annotated[float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1.")]
+Regularization = Annotated[
+    float, typer.Option(help="Tikhonov weight of sense and cg-sense, relative to |S|² = 1; of sigpy:APP its lamda.")
+]
 CoilMaps = Annotated[
     str,
     typer.Option(

@@ -12,7 +12,14 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization.checks import Preflight, check_unchanged, last_words, preflight, refuse
-from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function, in_half_precision, own_jvp
+from mrnoise.linearization.derivatives import (
+    EVALUATION_MODES,
+    JVP_MODES,
+    VJP_MODES,
+    Function,
+    in_half_precision,
+    own_jvp,
+)
 from mrnoise.sampling.trajectory import Trajectory
 
 

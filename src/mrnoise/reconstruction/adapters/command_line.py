@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
@@ -21,8 +20,10 @@ from mrnoise.files.text import printable
 from mrnoise.reconstruction.adapters.black_box import BoundOutsideTorch, OutsideTorch
 from mrnoise.sampling.trajectory import Trajectory
 
-PLACEHOLDERS = ("kspace", "sens", "trajectory", "output")
+PLACEHOLDERS = ("kspace", "sens", "pattern", "trajectory", "output")
 PLACEHOLDER = re.compile(r"\{(\w*)(?::([^{}]*))?\}")
+# Of a terminal.
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # BART's dimensions of the readouts and of their samples.
 READOUT, SAMPLE = 2, 1
 # Names of leading axes that BART has a dimension for.
@@ -34,15 +35,17 @@ class CommandLine(OutsideTorch):
     """A command that reads k-space from files of BART (.cfl, .hdr) and writes an image into others.
 
     It is run once for each image and for each replica, without a shell, in the current folder; its files, in single
-    precision, lie in a temporary folder. Whether it is linear is found out as for a `BlackBox`.
+    precision, lie in a temporary folder. It has one thread unless ``OMP_NUM_THREADS`` is set: with several, BART grids
+    in any order, and the same samples along a trajectory give images that differ. Whether it is linear is found out as
+    for a `BlackBox`.
 
     Parameters
     ----------
     command
         Words, with placeholders that become names of files without suffix: ``{kspace}``; ``{sens}``, coil maps;
-        ``{trajectory}``, coordinates x, y, z in cycles per field of view; ``{output}``, which comes last if it is left
-        out. ``{kspace:frame}``: with all frames of a series, dimension 10 of BART, as the image then has; likewise
-        echo, phase, slice and average, or several of them with commas.
+        ``{pattern}``, 1 where samples were acquired; ``{trajectory}``, coordinates x, y, z in cycles per field of view;
+        ``{output}``, which comes last if it is left out. ``{kspace:frame}``: with all frames of a series, dimension 10
+        of BART, as the image then has; likewise echo, phase, slice and average, or several of them with commas.
     unit_gain
         Whether the image has the intensity of the SENSE image; else there is no g-factor. BART scales images by what
         it finds in the data unless it is told otherwise (``-S``, or ``-w 1``).
@@ -118,6 +121,9 @@ class BoundCommandLine(BoundOutsideTorch):
         arrays = {"kspace": in_bart(kspace, [*joint, COIL, *samples])}
         if maps is not None:
             arrays["sens"] = in_bart(maps, [*joint[: maps.ndim - 1 - len(space)], COIL, *space])
+        if "{pattern}" in command:
+            mask = scan.mask.cpu().numpy()
+            arrays["pattern"] = in_bart(mask, [*joint[: mask.ndim - len(space)], *space])
         if self.trajectory is not None:
             arrays["trajectory"] = coordinates_in_bart(self.trajectory)
         shape = kspace.shape[: len(joint)] + scan.spatial_shape
@@ -168,9 +174,10 @@ def run(command: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     with tempfile.TemporaryDirectory(prefix="mrnoise-") as folder:
         for name, values in arrays.items():
             write_cfl(Path(folder) / name, values)
+        environment = {"OMP_NUM_THREADS": "1"} | os.environ
         words = [PLACEHOLDER.sub(lambda found: os.path.join(folder, found[1]), word) for word in words_of(command)]
         try:
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment)
         except OSError as error:
             raise InputError(
                 f"cannot run {printable(words[0])}",
@@ -191,7 +198,8 @@ def run(command: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def last_words(output: bytes) -> str:
     """The last lines that were printed, those of a few."""
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    plain = COLOURS.sub("", output.decode(errors="replace"))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return printable(" / ".join(lines[-3:]))[-300:]
 
 

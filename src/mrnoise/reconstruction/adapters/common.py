@@ -131,10 +131,11 @@ def package_of_host(module: str, extra: str) -> Any:
     >>> package_of_host("json", "sigpy").dumps([1])
     '[1]'
     """
+    name = module.partition(".")[0]
     try:
+        importlib.import_module(name)
         return importlib.import_module(module)
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
-        name = module.partition(".")[0]
         raise InputError(
             f"{name} cannot be imported",
             expected=f"the package of mrnoise[{extra}], and where it needs torchvision that of this build of torch",

@@ -20,18 +20,19 @@ from mrnoise.reconstruction.adapters.common import Adapter, BoundAdapter, check_
 class Direct(Adapter):
     """A reconstruction network of DIRECT (end-to-end and recurrent VarNet, vSHARP, U-Net, …).
 
-    Called by the names that its ``forward`` has of masked_kspace (1, coil, k1, k0, 2), sampling_mask (1, 1, k1, k0, 1) and
-    sensitivity_map (1, coil, y, x, 2): the whitened samples √ψ Ψ^{-1/2} y, ψ the mean coil variance, and coil maps
-    whitened alike. Its operators are ``direct.data.transforms.fft2`` and ``ifft2``, centred and normalized. Of several
-    images the last is taken; k-space of the coils becomes their root sum of squares, as in the engines of DIRECT.
+    Called with those of masked_kspace (1, coil, k1, k0, 2), sampling_mask (1, 1, k1, k0, 1) and sensitivity_map
+    (1, coil, y, x, 2) that its ``forward`` knows: the whitened samples √ψ Ψ^{-1/2} y, ψ the mean coil variance, and
+    coil maps whitened alike. Its operators are ``direct.data.transforms.fft2`` and ``ifft2``, centred and normalized.
+    Of several images the last is taken; k-space of the coils becomes their root sum of squares, as in the engines of
+    DIRECT.
 
     Parameters
     ----------
     model
         The network.
     scaling
-        What its input is divided by and its image multiplied with, as a function of the k-space (1, coil, k1, k0, 2); DIRECT
-        trains with a percentile of its magnitude. ``None``: the network gets the units of the scan.
+        What its input is divided by and its image multiplied with, a function of the k-space (1, coil, k1, k0, 2);
+        DIRECT trains with a percentile of its magnitude. ``None``: the network gets the units of the scan.
     differentiate_coil_maps
         Where the acquisition has no coil maps: propagate the noise of the calibration lines through the ESPIRiT
         estimate (True) or hold the maps fixed.

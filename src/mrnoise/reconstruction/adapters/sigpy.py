@@ -69,12 +69,12 @@ class BoundSigpyApp(BoundOutsideTorch):
         sampling, options = self.acquisition.sampling, {}
         if isinstance(sampling, Trajectory):
             options["coord"] = np.moveaxis(sampling.coordinates.cpu().numpy(), 0, -1)
-        state = np.random.get_state()
+        state = np.random.get_state()  # noqa: NPY002  that is the one SigPy draws from
         try:
-            np.random.seed(0)
+            np.random.seed(0)  # noqa: NPY002
             image = np.asarray(self.method.app(kspace, maps, show_pbar=False, **options).run())
         finally:
-            np.random.set_state(state)
+            np.random.set_state(state)  # noqa: NPY002
         if image.shape != self.acquisition.spatial_shape:
             raise InputError(
                 "the app returns something else than an image",
