@@ -5,11 +5,9 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import pickle
-import re
 import subprocess
 import sys
 import types
-from pathlib import Path
 from statistics import mean
 
 import pytest
