@@ -235,7 +235,7 @@ def in_place(k):
 
 def counted(k, calls=[0]):  # noqa: B006
     calls[0] += 1
-    return combine(k) * (1 + 2e-5 * calls[0])
+    return combine(k) * (1 + 2e-4 * calls[0])
 
 
 class BrokenByVmap:
@@ -293,10 +293,32 @@ def test_what_used_to_be_a_traceback_is_one_error(function, message, method):
         noise_map(function, ACQ, method=method, n_samples=70)
 
 
-def test_state_that_drifts_is_found_however_slowly():
-    """2e-5 a call: round-off from one call to the next, a trend over all replicas."""
+def test_state_that_drifts_is_found_before_it_matters():
+    """2e-4 a call: nothing beside the noise from one call to the next, a trend over all replicas."""
     with pytest.raises(InputError, match="keeps state between calls"):
         noise_map(counted, ACQ, method="monte_carlo", n_samples=100, batch_size=4)
+
+
+def unsteady(size):
+    """Two answers, as sums in any order give them; ``size`` of the noise apart."""
+    answers = iter([0, 1] * 1000)
+
+    def image(k):
+        x = torch.from_numpy(combine(k).numpy())
+        return x + next(answers) * size * combine(NOISE).norm() * x.abs() / x.norm()
+
+    return image
+
+
+NOISE = ACQ.colour(torch.randn(ACQ.kspace.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)))
+
+
+def test_what_repeats_to_a_small_part_of_its_noise_is_mapped():
+    steady = noise_map(combine, ACQ, method="monte_carlo", n_samples=50)
+    nm = noise_map(unsteady(0.02), ACQ, method="monte_carlo", n_samples=50)
+    assert float((nm.std / steady.std - 1).square().mean().sqrt()) < 0.02
+    with pytest.raises(InputError, match="is random"):
+        noise_map(unsteady(0.2), ACQ, method="monte_carlo", n_samples=50)
 
 
 def test_state_that_vmap_breaks_is_no_traceback():
@@ -396,4 +418,4 @@ def test_what_is_not_linear_at_the_noise_level_alone_is_found_there():
     """As large as the data, noise is seldom below a threshold of a twentieth of the image."""
     assert checks(quiet_voxels_removed).jvp_mode == "J t = g(t)"
     assert noise_map(quiet_voxels_removed, ACQ, n_samples=8).method == "monte_carlo"
-    assert noise_map(quiet_voxels_removed, ACQ, n_samples=8, method="sketch").linearity.verdict != "linear"
+    assert float(noise_map(quiet_voxels_removed, ACQ, n_samples=8, method="sketch").linearity.departure.max()) > 0.9

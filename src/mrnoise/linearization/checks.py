@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ STEPS = {
 # Of what is linear by its own word, or tried as such: there round-off counts alone.
 STEPS_OF_LINEAR = (1.0,)
 ROUND_OFF = {torch.float32: 1e-4, torch.float64: 1e-9}
+# What differs from call to call by this fraction of the noise in the image adds a thousandth to its σ.
+OF_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,12 @@ class Preflight:
             if passed:
                 self._differences.know(together[0])
                 return "vmap"
-        _check_repeatable(self._value, evaluate(self._function, self._point))
+        _check_repeatable(self._value, evaluate(self._function, self._point), self.noise_in_image)
         return "loop"
+
+    def noise_in_image(self) -> Tensor:
+        """g(y + t) - g(y) at the noise level of the scan."""
+        return evaluate(self._function, self._point + self._tangent) - self._value
 
     @cached_property
     def _product(self) -> tuple[str, Tensor] | None:
@@ -286,10 +292,13 @@ def preflight(
     return function, value, Preflight(function, point, tangent, value)
 
 
-def check_unchanged(function: Function, point: Tensor, value: Tensor) -> None:
-    """Raise `InputError` unless a reconstruction still gives the image that it gave before it was mapped."""
-    difference = _relative(evaluate(function, point), value)
-    if difference > _by_precision(ROUND_OFF, value):
+def check_unchanged(function: Function, point: Tensor, value: Tensor, noise: Callable[[], Tensor]) -> None:
+    """Raise `InputError` unless a reconstruction still gives the image that it gave before it was mapped.
+
+    ``noise`` is asked for that of the image where more than rounding has changed.
+    """
+    difference = _difference_that_counts(evaluate(function, point), value, noise)
+    if difference is not None:
         raise InputError(
             "the reconstruction keeps state between calls",
             expected="the same image for the same k-space, however often it was called",
@@ -390,10 +399,18 @@ def _check_image(value: Tensor, point: Tensor, batch_ndim: int, spatial_dims: in
         )
 
 
-def _check_repeatable(first: Tensor, second: Tensor) -> None:
+def _difference_that_counts(image: Tensor, before: Tensor, noise: Callable[[], Tensor]) -> float | None:
+    """Relative difference of two images that should be equal, where it is more than rounding and matters to σ."""
+    difference = _relative(image, before)
+    if difference <= _by_precision(ROUND_OFF, before):
+        return None
+    return difference if not float((image - before).norm()) <= OF_NOISE * float(noise().norm()) else None
+
+
+def _check_repeatable(first: Tensor, second: Tensor, noise: Callable[[], Tensor]) -> None:
     _check_shape(first, second)
-    difference = _relative(second, first)
-    if difference > _by_precision(ROUND_OFF, first):
+    difference = _difference_that_counts(second, first, noise)
+    if difference is not None:
         raise InputError(
             "the reconstruction is random",
             expected="the same image for the same k-space",

@@ -150,7 +150,7 @@ class NoiseToImage:
 
     def check_unchanged(self) -> None:
         """Raise `InputError` if the reconstruction gives another image than before: it keeps state between calls."""
-        check_unchanged(self.function, self.acquisition.kspace, self.value)
+        check_unchanged(self.function, self.acquisition.kspace, self.value, self.preflight.noise_in_image)
 
     def in_half_precision(self) -> NoiseToImage:
         """The same with bfloat16 in convolutions: an approximation, cheaper where a processor has units for it."""
