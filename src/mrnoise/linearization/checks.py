@@ -356,7 +356,8 @@ def evaluate(function: Function, point: Tensor) -> Tensor:
             "the reconstruction does not return a tensor",
             expected="a torch.Tensor, real or complex",
             received=type(value).__name__,
-            remedy="Wrap it: lambda kspace: torch.as_tensor(...), with torch operations inside.",
+            remedy="A function of NumPy arrays: mrnoise.reconstruction.BlackBox(function). Else wrap it: "
+            "lambda kspace: torch.as_tensor(...), with torch operations inside.",
         )
     if value.layout != torch.strided or value.device != point.device:
         raise InputError(
