@@ -7,6 +7,7 @@ import importlib.util
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from statistics import mean
 
 import pytest

@@ -46,7 +46,7 @@ with pytest.MonkeyPatch.context() as patch:
 pytestmark = pytest.mark.xdist_group("toolboxes")
 
 # BART's pics wants a matrix that is a multiple of 4, see findings.
-SHAPE, N = (24, 20), 40
+SHAPE, N = (24, 20), 32
 SCAN = toolboxes.scan_of(SHAPE, calibration=8)
 with_bart = pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
 L2 = "bart pics -S -l2 -r 0.01 -i 100 {kspace} {sens}"
@@ -81,8 +81,9 @@ def test_the_image_is_that_of_the_toolbox(case):
 
 
 def test_the_map_is_the_noise_of_the_toolbox(case):
-    # So many samples that what is not linear enough for a first-order map gets none.
-    nm, replicas = toolboxes.compared(case, SCAN, N, n_samples=64)
+    # Of networks so many samples that those that are not linear enough for a first-order map get none.
+    network = case.package in ("monai", "fastmri", "direct", "deepinv")
+    nm, replicas = toolboxes.compared(case, SCAN, N, n_samples=64 if network else 40)
     ratio, floors = toolboxes.distance(nm, replicas)
     assert floors < 1.3 and abs(ratio - 1) < 0.1
     assert toolboxes.distance(nm, 2**0.5 * replicas)[1] > 1.3
