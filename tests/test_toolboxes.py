@@ -287,6 +287,13 @@ def test_arrays_in_the_order_of_bart(scan):
 
 
 @with_bart
+def test_bart_turns_the_sign_where_half_the_matrix_is_odd():
+    """As the page says; noise does not feel it."""
+    scan = simulate((12, 10), 4)
+    assert relative(-image_of(CommandLine(L2), scan), image_of(CgSense(0.01), scan)) < 1e-3
+
+
+@with_bart
 def test_series_that_a_command_needs_whole():
     scan = simulate((16, 12), 4, n_slices=3, trajectory=radial((16, 12), n_spokes=15)).replace(axes=("frame",))
     command = CommandLine("bart rtnlinv -S -i 4 -x 24:32:1 -t {trajectory} {kspace:frame}")
@@ -529,6 +536,9 @@ def test_names_of_the_command_line():
     pytest.importorskip("sigpy.mri.app")
     made = reconstruction_named("sigpy:SenseRecon", Settings(regularization=0.02))
     assert repr(made) == "SigpyApp(SenseRecon, lamda=0.02)"
+    assert repr(CommandLine("a {kspace}", True, whitened=False)) == (
+        "CommandLine('a {kspace}', whitened=False, unit_gain=True)"
+    )
     with pytest.raises(InputError, match="unknown app of SigPy.*SenseRecon, L1WaveletRecon, TotalVariationRecon"):
         reconstruction_named("sigpy:EspiritCalib")
     with pytest.raises(InputError, match=r"placeholders.*received bart pics -l1"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def through_numpy(function: Callable[[np.ndarray], np.ndarray], values: Tensor) 
     return torch.from_numpy(np.ascontiguousarray(array)).to(values.device)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class OutsideTorch(Reconstruction):
     """A reconstruction of another program, which torch cannot look into.
 
@@ -105,6 +105,18 @@ class OutsideTorch(Reconstruction):
 
     whitened: bool = True
     differentiate_coil_maps: bool = True
+
+    @property
+    def called(self) -> str:
+        """What is run."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """With the options that are not the usual ones."""
+        options = [item for item in fields(self) if item.default is not MISSING]
+        others = [item.name for item in options if getattr(self, item.name) != item.default]
+        words = [self.called, *(f"{name}={getattr(self, name)!r}" for name in others)]
+        return f"{type(self).__name__}({', '.join(words)})"
 
     def fixed_maps(self, acquisition: Acquisition) -> Tensor | None:
         """Coil maps that do not depend on the k-space, as they are handed over; ``None``: there are none."""

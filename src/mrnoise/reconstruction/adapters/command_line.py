@@ -71,8 +71,10 @@ class CommandLine(OutsideTorch):
     def __post_init__(self) -> None:
         words_of(self.command)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.command!r})"
+    @property
+    def called(self) -> str:
+        """The command."""
+        return repr(self.command)
 
     @property
     def joint(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -49,8 +49,10 @@ class SigpyApp(OutsideTorch):
 
     app: Callable[..., Any]
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({called(self.app)})"
+    @property
+    def called(self) -> str:
+        """Name and options of the app."""
+        return called(self.app)
 
     def bind(self, acquisition: Acquisition) -> BoundSigpyApp:
         """Return kspace (coil, k1, k0) or (coil, *samples) → image (y, x)."""
