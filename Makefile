@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Hosts of the adapters. Without dependencies: they ask for torchvision, whose only build for Linux on registries brings
-# CUDA, and for training frameworks; what their networks import is in the dev extra.
-HOSTS := "fastmri>=0.3,<0.4" "deepinv>=0.5,<0.6"
+# CUDA, for cufinufft and for training frameworks; what they import is in the dev extra.
+HOSTS := "fastmri>=0.3,<0.4" "deepinv>=0.5,<0.6" "mrpro>=0.261015" "pytorch-finufft>=0.1"
 
 .PHONY: demo test lint typecheck figures benchmarks clean
 

@@ -18,6 +18,8 @@ WITHOUT = {
     "mrnoise.reproduction.run": "starts processes that load torch anew, seconds each",
     "mrnoise.training.evaluate": "reconstructs scans of 176×160 with 12 coils by the dozen: minutes",
     "mrnoise.reconstruction.Deepinv": "deepinv is not installed with mrnoise",
+    "mrnoise.reconstruction.Mirtorch": "MIRTorch is not installed with mrnoise",
+    "mrnoise.reconstruction.Mrpro": "mrpro is not installed with mrnoise",
 }
 
 

@@ -105,6 +105,18 @@ def test_tables_of_the_race_are_the_measured_ones(monkeypatch):
             assert name not in estimators.OURS or found["points"][0]["error"] < 1.1 * record["target"]
 
 
+def test_table_of_the_toolboxes_is_the_measured_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import toolboxes
+
+    text = (ROOT / "docs" / "toolboxes.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "toolboxes.json").read_text())
+    assert measured.keys() == toolboxes.CASES.keys()
+    for name, found in measured.items():
+        assert toolboxes.toolbox_row(name, found) in text
+        assert found["floors"] < 1.3 and abs(found["ratio"] - 1) < 0.02
+
+
 def test_tables_of_the_rankings_are_the_measured_ones():
     text = (ROOT / "docs" / "choices.md").read_text()
     results = ROOT / "benchmarks" / "results"
@@ -176,12 +188,13 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/formats.md",
         "docs/grappa.md",
         "docs/series.md",
+        "docs/toolboxes.md",
     ],
 )
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
-        assert ((ROOT / page).parent / target).exists(), target
+        assert ((ROOT / page).parent / target.partition("#")[0]).exists(), target
 
 
 def test_rooms_of_the_architecture_exist():
@@ -232,6 +245,26 @@ def test_examples_of_series_run(capsys):
         exec(code, session)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("CgSense: σ of the mean 0.3") and lines[-1].endswith("by lattice")
+
+
+TOOLBOXES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "toolboxes.md").read_text(), re.S)
+
+
+@pytest.mark.xdist_group("toolboxes")
+@pytest.mark.parametrize("code", TOOLBOXES[1:], ids=lambda code: re.findall(r"noise_map\((\w+)", code)[0])
+def test_examples_of_toolboxes_run(monkeypatch, code):
+    """Each after the first, which makes the scan, where its toolbox is installed."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import toolboxes
+
+    hosts = {case.package for case in toolboxes.CASES.values()}
+    for host in re.findall(rf"\b({'|'.join(hosts)})[ .]", code):
+        if toolboxes.installed(host) is None:
+            pytest.skip(f"{host} is not installed")
+    names = {}
+    exec(TOOLBOXES[0], names)
+    exec(code, names)
+    assert bool((names["nm"].std > 0).any())
 
 
 def test_example_of_trajectories_runs(capsys):

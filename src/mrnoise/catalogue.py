@@ -6,8 +6,10 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,13 +161,14 @@ def reconstruction_names() -> tuple[str, ...]:
 
 
 def reconstruction(name: str, settings: Settings | None = None) -> Reconstruction | KspaceToImage:
-    """One by its name, the user's own as ``module:name``, or the network in a file.
+    """One by its name, an app of SigPy, a command, the user's own as ``module:name``, or the network in a file.
 
     Parameters
     ----------
     name
-        One of `reconstruction_names`, ``module:name`` importable from the current folder or the environment, or a file
-        of TorchScript (.pt, .ts) or torch.export (.pt2).
+        One of `reconstruction_names`; ``sigpy:APP`` of ``sigpy.mri.app``; a command with ``{kspace}``, see
+        `mrnoise.reconstruction.CommandLine`; ``module:name`` importable from the current folder or the environment; or
+        a file of TorchScript (.pt, .ts) or torch.export (.pt2).
     settings
         For those that are known by name.
 
@@ -178,6 +181,10 @@ def reconstruction(name: str, settings: Settings | None = None) -> Reconstructio
     --------
     >>> reconstruction("cg-sense", Settings(regularization=0.01)).regularization
     0.01
+    >>> reconstruction("sigpy:SenseRecon", Settings(regularization=0.01))
+    SigpyApp(SenseRecon, lamda=0.01)
+    >>> reconstruction("bart pics -S -l2 -r 0.01 {kspace} {sens}")
+    CommandLine('bart pics -S -l2 -r 0.01 {kspace} {sens}')
     """
     settings = settings or Settings()
     if name in RECONSTRUCTIONS:
@@ -186,9 +193,13 @@ def reconstruction(name: str, settings: Settings | None = None) -> Reconstructio
         if point.name == name:
             made: Reconstruction | KspaceToImage = point.load()(settings)
             return made
-    from mrnoise.reconstruction import from_file
+    from mrnoise.reconstruction import CommandLine, from_file
     from mrnoise.reconstruction.adapters import NETWORK_FILES
 
+    if "{" in name or name.startswith("bart "):
+        return CommandLine(name)
+    if name.startswith("sigpy:"):
+        return _sigpy(name.partition(":")[2], settings)
     if name.endswith(NETWORK_FILES):
         return from_file(name)
     if ":" in name:
@@ -197,11 +208,27 @@ def reconstruction(name: str, settings: Settings | None = None) -> Reconstructio
         "unknown reconstruction",
         expected="one of "
         + ", ".join(reconstruction_names())
-        + f", module:name, or a file ({', '.join(NETWORK_FILES)})",
+        + f", sigpy:APP, a command with {{kspace}}, module:name, or a file ({', '.join(NETWORK_FILES)})",
         received=name,
         remedy="Put your own callable k-space → image in my_module.py and give my_module:my_function, or save your "
         "network with torch.jit.save or torch.export.save.",
     )
+
+
+def _sigpy(name: str, settings: Settings) -> Reconstruction:
+    from mrnoise.reconstruction import SigpyApp
+    from mrnoise.reconstruction.adapters.common import package_of_host
+
+    apps = package_of_host("sigpy.mri.app", "sigpy")
+    names = [app for app in apps.__all__ if "mps" in signature(getattr(apps, app)).parameters]
+    if name not in names:
+        raise InputError(
+            "unknown app of SigPy",
+            expected=f"one of {', '.join(names)}, which reconstruct from k-space and coil maps",
+            received=name,
+            remedy="Others in Python: mrnoise.reconstruction.SigpyApp.",
+        )
+    return SigpyApp(partial(getattr(apps, name), lamda=settings.tikhonov))
 
 
 def _callable(name: str) -> Reconstruction | KspaceToImage:

@@ -25,8 +25,22 @@ def whitened_coil_maps(acquisition: Acquisition, kspace: Tensor) -> Tensor:
     return _espirit(acquisition, kspace, mask)
 
 
+def coil_maps_in_units_of_coils(acquisition: Acquisition, kspace: Tensor) -> Tensor:
+    """ESPIRiT maps S from this k-space, see `whitened_coil_maps`."""
+    return _coloured(acquisition, whitened_coil_maps(acquisition, kspace))
+
+
 def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | None:
     """Whitened coil maps that do not depend on the k-space of the image, Ψ^{-1/2} S √ψ; ψ is the mean coil variance.
+
+    Those of `fixed_coil_maps_in_units_of_coils`.
+    """
+    maps = fixed_coil_maps_in_units_of_coils(acquisition, differentiate)
+    return None if maps is None else acquisition.whiten_maps(maps).to(acquisition.kspace)
+
+
+def fixed_coil_maps_in_units_of_coils(acquisition: Acquisition, differentiate: bool) -> Tensor | None:
+    """Coil maps S that do not depend on the k-space of the image.
 
     Those of the acquisition where it has some, or of its separate calibration lines. Where it has neither, ESPIRiT
     maps of the fully sampled centre of its own k-space, unless these are to be differentiated.
@@ -34,8 +48,7 @@ def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | N
     Returns
     -------
     Tensor
-        (..., coil, *spatial), in the precision of the k-space. ``None``: the maps follow from each k-space, see
-        `whitened_coil_maps`.
+        (..., coil, *spatial). ``None``: the maps follow from each k-space, see `whitened_coil_maps`.
 
     Raises
     ------
@@ -47,8 +60,7 @@ def fixed_coil_maps(acquisition: Acquisition, differentiate: bool) -> Tensor | N
         if acquisition.calibration is None and differentiate:
             return None
         maps = with_coil_maps(acquisition).coil_maps
-        assert maps is not None
-    return acquisition.whiten_maps(maps).to(acquisition.kspace)
+    return maps
 
 
 def with_coil_maps(acquisition: Acquisition) -> Acquisition:
@@ -97,9 +109,12 @@ def with_coil_maps(acquisition: Acquisition) -> Acquisition:
     lines = acquisition.calibration
     if lines is not None:
         maps = _espirit(acquisition, lines, (lines != 0).any(acquisition.coil_axis))
+    return acquisition.replace(coil_maps=_coloured(acquisition, maps))
+
+
+def _coloured(acquisition: Acquisition, maps: Tensor) -> Tensor:
     psi = acquisition.noise_covariance
-    coil_axis = -acquisition.spatial_dims - 1
-    return acquisition.replace(coil_maps=psi.colour(maps, coil_axis) / psi.mean_variance**0.5)
+    return psi.colour(maps, -acquisition.spatial_dims - 1) / psi.mean_variance**0.5
 
 
 def _espirit(acquisition: Acquisition, kspace: Tensor, mask: Tensor) -> Tensor:

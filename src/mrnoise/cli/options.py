@@ -71,7 +71,8 @@ ReconstructionName = Annotated[
     typer.Option(
         "--reconstruction",
         "-r",
-        help=f"{', '.join(reconstruction_names())}; or your own: module:name of a callable k-space → image, or a "
+        help=f"{', '.join(reconstruction_names())}; sigpy:APP, such as sigpy:SenseRecon; a command, such as "
+        "'bart pics -S -l1 -r 0.01 {kspace} {sens}'; or your own: module:name of a callable k-space → image, or a "
         "TorchScript or torch.export file.",
     ),
 ]
@@ -84,9 +85,10 @@ Normalization = Annotated[
 Regularization = Annotated[
     float | None,
     typer.Option(
-        help="Weight: Tikhonov of sense and cg-sense, relative to |S|² = 1; of the kernels of grappa, relative to the mean "
-        "eigenvalue of their fit; of l1-wavelet and tv λ, relative to the least that leaves nothing; of low-rank the σ of "
-        "noise that it removes, relative to the brightest voxel.  [default: 0.001; l1-wavelet, tv 0.003; low-rank 0.01]",
+        help="Weight: Tikhonov of sense and cg-sense, relative to |S|² = 1; of the kernels of grappa, relative to the "
+        "mean eigenvalue of their fit; of l1-wavelet and tv λ, relative to the least that leaves nothing; of low-rank "
+        "the σ of noise that it removes, relative to the brightest voxel; of sigpy:APP its lamda.  "
+        "[default: 0.001; l1-wavelet, tv 0.003; low-rank 0.01]",
         show_default=False,
     ),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.linearization.derivatives import (
     EVALUATION_MODES,
     JVP_MODES,
+    OF_LINEAR,
     OWN_JVP,
     OWN_VJP,
     VJP_MODES,
@@ -33,9 +34,11 @@ STEPS = {
     torch.float32: (1e-3, 3e-4, 3e-3, 1e-4, 3e-5, 3e-2),
     torch.float64: (3e-5, 1e-6, 3e-4, 1e-7, 3e-3, 3e-2),
 }
-# Of what is linear by its own word: there round-off counts alone.
+# Of what is linear by its own word, or tried as such: there round-off counts alone.
 STEPS_OF_LINEAR = (1.0,)
 ROUND_OFF = {torch.float32: 1e-4, torch.float64: 1e-9}
+# What differs from call to call by this fraction of the noise in the image adds a thousandth to its σ.
+OF_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,12 @@ class Preflight:
             if passed:
                 self._differences.know(together[0])
                 return "vmap"
-        _check_repeatable(self._value, evaluate(self._function, self._point))
+        _check_repeatable(self._value, evaluate(self._function, self._point), self.noise_in_image)
         return "loop"
+
+    def noise_in_image(self) -> Tensor:
+        """g(y + t) - g(y) at the noise level of the scan."""
+        return evaluate(self._function, self._point + self._tangent) - self._value
 
     @cached_property
     def _product(self) -> tuple[str, Tensor] | None:
@@ -153,15 +160,23 @@ class Preflight:
                 self.checks.append(Check(name, False, _first_line(error)))
                 continue
             tolerance = _by_precision(TOLERANCE, self._value)
-            disagreement = self._differences.disagreement(candidate[0], tolerance)
+            differences = self._loud if name == OF_LINEAR else self._differences
+            disagreement = differences.disagreement(candidate[0], tolerance)
             passed = disagreement <= tolerance
             detail = f"differs from finite differences by {disagreement:.2g}"
-            if not passed and float(candidate[0].abs().max()) == 0:
+            if name == OF_LINEAR:
+                detail = f"differs from g(y + t) - g(y) by {disagreement:.2g} where t is as large as the data"
+            elif not passed and float(candidate[0].abs().max()) == 0:
                 detail = "is zero although the image depends on k-space: the input is detached"
             self.checks.append(Check(name, passed, detail))
             if passed:
                 return name, candidate
         return None
+
+    @property
+    def _loud(self) -> _Differences:
+        """Differences as large as the data."""
+        return _Differences(self._function, self._point, self._value, self._tangent, STEPS_OF_LINEAR)
 
     @property
     def jvp_mode(self) -> str | None:
@@ -282,10 +297,13 @@ def preflight(
     return function, value, Preflight(function, point, tangent, value, seconds)
 
 
-def check_unchanged(function: Function, point: Tensor, value: Tensor) -> None:
-    """Raise `InputError` unless a reconstruction still gives the image that it gave before it was mapped."""
-    difference = _relative(evaluate(function, point), value)
-    if difference > _by_precision(ROUND_OFF, value):
+def check_unchanged(function: Function, point: Tensor, value: Tensor, noise: Callable[[], Tensor]) -> None:
+    """Raise `InputError` unless a reconstruction still gives the image that it gave before it was mapped.
+
+    ``noise`` is asked for that of the image where more than rounding has changed.
+    """
+    difference = _difference_that_counts(evaluate(function, point), value, noise)
+    if difference is not None:
         raise InputError(
             "the reconstruction keeps state between calls",
             expected="the same image for the same k-space, however often it was called",
@@ -343,7 +361,8 @@ def evaluate(function: Function, point: Tensor) -> Tensor:
             "the reconstruction does not return a tensor",
             expected="a torch.Tensor, real or complex",
             received=type(value).__name__,
-            remedy="Wrap it: lambda kspace: torch.as_tensor(...), with torch operations inside.",
+            remedy="A function of NumPy arrays: mrnoise.reconstruction.BlackBox(function). Else wrap it: "
+            "lambda kspace: torch.as_tensor(...), with torch operations inside.",
         )
     if value.layout != torch.strided or value.device != point.device:
         raise InputError(
@@ -386,10 +405,18 @@ def _check_image(value: Tensor, point: Tensor, batch: tuple[int, ...], spatial_d
         )
 
 
-def _check_repeatable(first: Tensor, second: Tensor) -> None:
+def _difference_that_counts(image: Tensor, before: Tensor, noise: Callable[[], Tensor]) -> float | None:
+    """Relative difference of two images that should be equal, where it is more than rounding and matters to σ."""
+    difference = _relative(image, before)
+    if difference <= _by_precision(ROUND_OFF, before):
+        return None
+    return difference if not float((image - before).norm()) <= OF_NOISE * float(noise().norm()) else None
+
+
+def _check_repeatable(first: Tensor, second: Tensor, noise: Callable[[], Tensor]) -> None:
     _check_shape(first, second)
-    difference = _relative(second, first)
-    if difference > _by_precision(ROUND_OFF, first):
+    difference = _difference_that_counts(second, first, noise)
+    if difference is not None:
         raise InputError(
             "the reconstruction is random",
             expected="the same image for the same k-space",

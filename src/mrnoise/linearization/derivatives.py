@@ -97,12 +97,18 @@ def own_vjp(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
     return function.vjp(point, cotangents)  # type: ignore[attr-defined]
 
 
-OWN_JVP, OWN_VJP = "own jvp", "own vjp"
+def jvp_of_linear(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """J t = g(t), of a function that is linear; nothing is differentiated."""
+    return evaluate_loop(function, torch.zeros_like(point), tangents)
+
+
+OWN_JVP, OWN_VJP, OF_LINEAR = "own jvp", "own vjp", "J t = g(t)"
 JVP_MODES: dict[str, Batched] = {
     OWN_JVP: own_jvp,
     "vmap(jvp)": jvp_vmap,
     "looped jvp": jvp_loop,
     "double reverse": jvp_double_reverse,
+    OF_LINEAR: jvp_of_linear,
 }
 VJP_MODES: dict[str, Batched] = {OWN_VJP: own_vjp, "vmap(vjp)": vjp_vmap, "looped vjp": vjp_loop}
 EVALUATION_MODES: dict[str, Batched] = {"vmap": evaluate_vmap, "loop": evaluate_loop}

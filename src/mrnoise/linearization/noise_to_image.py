@@ -12,7 +12,14 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.linearization.checks import Preflight, check_unchanged, last_words, preflight, refuse
-from mrnoise.linearization.derivatives import EVALUATION_MODES, JVP_MODES, VJP_MODES, Function, in_half_precision
+from mrnoise.linearization.derivatives import (
+    EVALUATION_MODES,
+    JVP_MODES,
+    VJP_MODES,
+    Function,
+    in_half_precision,
+    own_jvp,
+)
 from mrnoise.sampling.trajectory import Trajectory
 
 
@@ -155,7 +162,7 @@ class NoiseToImage:
 
     def check_unchanged(self) -> None:
         """Raise `InputError` if the reconstruction gives another image than before: it keeps state between calls."""
-        check_unchanged(self.function, self.acquisition.kspace, self.value)
+        check_unchanged(self.function, self.acquisition.kspace, self.value, self.preflight.noise_in_image)
 
     def in_half_precision(self) -> NoiseToImage:
         """The same with bfloat16 in convolutions: an approximation, cheaper where a processor has units for it."""
@@ -164,8 +171,30 @@ class NoiseToImage:
     def followed_by(self, readout: Callable[[Tensor], Tensor]) -> NoiseToImage:
         """The noise of a real-linear readout of the image, R L; only the image passed the preflight."""
         return NoiseToImage(
-            lambda kspace: readout(self.function(kspace)),
+            Followed(self.function, readout),
             self.acquisition,
             readout(self.value),
             self.preflight.of_readout(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """A function of k-space and a real-linear readout of its image, with the function's own derivative if it has one.
+
+    Parameters
+    ----------
+    function, readout
+        One after the other.
+    """
+
+    function: Function
+    readout: Callable[[Tensor], Tensor]
+
+    def __call__(self, kspace: Tensor) -> Tensor:
+        """What is read from the image."""
+        return self.readout(self.function(kspace))
+
+    def jvp(self, point: Tensor, tangents: Tensor) -> Tensor:
+        """R J t for a batch of tangents."""
+        return torch.stack([self.readout(product) for product in own_jvp(self.function, point, tangents)])

@@ -1,6 +1,19 @@
 """Reconstructions: methods that `bind` to an acquisition and map k-space to image."""
 
-from mrnoise.reconstruction.adapters import Deepinv, FastmriVarNet, ImageNetwork, KspaceNetwork, from_file
+from mrnoise.reconstruction.adapters import (
+    BlackBox,
+    CommandLine,
+    Deepinv,
+    Direct,
+    FastmriVarNet,
+    ImageNetwork,
+    KspaceNetwork,
+    Mirtorch,
+    MonaiVarNet,
+    Mrpro,
+    SigpyApp,
+    from_file,
+)
 from mrnoise.reconstruction.cg_sense import CgSense
 from mrnoise.reconstruction.compressed_sensing import L1Wavelet, TotalVariation
 from mrnoise.reconstruction.fit import Fit
@@ -17,8 +30,11 @@ from mrnoise.reconstruction.temporal_mean import TemporalMean
 from mrnoise.reconstruction.zero_filled import RootSumOfSquares, ZeroFilled
 
 __all__ = [
+    "BlackBox",
     "CgSense",
+    "CommandLine",
     "Deepinv",
+    "Direct",
     "FastmriVarNet",
     "Fit",
     "Grappa",
@@ -29,10 +45,14 @@ __all__ = [
     "KspaceToImage",
     "L1Wavelet",
     "LowRank",
+    "Mirtorch",
+    "MonaiVarNet",
+    "Mrpro",
     "Pocs",
     "Reconstruction",
     "RootSumOfSquares",
     "Sense",
+    "SigpyApp",
     "SliceGrappa",
     "SlidingWindow",
     "Subspace",

@@ -1,23 +1,16 @@
-"""Arrays of BART: a pair of files, .cfl with numbers and .hdr with their dimensions."""
+"""K-space, trajectories and noise in arrays of BART."""
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
 import numpy as np
 
-from mrnoise.checks import check_memory
 from mrnoise.errors import InputError
-from mrnoise.files.opening import reading
-from mrnoise.files.text import printable
+from mrnoise.files.cfl import COIL, DIMENSIONS, SPATIAL, SUFFIXES, read_cfl
 from mrnoise.io.scans.scan_arrays import ScanArrays
 
-SUFFIXES = (".cfl", ".hdr")
-# BART's dimensions (src/misc/mri.h): its first is the fastest. Those without a name here hold no images.
-DIMENSIONS = ("kx", "ky", "kz", "coil", "", "echo", "", "", "", "", "frame", "phase", "", "slice", "average", "")
-COIL, SPATIAL = 3, 3
 # Of non-Cartesian k-space and trajectories: readouts and their samples. Dimension 0 of a trajectory is (x, y, z).
 READOUTS = (2, 1)
 
@@ -33,7 +26,7 @@ def bart_arrays(path: Path) -> ScanArrays:
     InputError
         If a file of the pair is missing or too short, or another dimension is in use.
     """
-    values = _array(path)
+    values = read_cfl(path)
     used = [i for i, n in enumerate(values.shape) if n > 1]
     others = [i for i in used if i >= len(DIMENSIONS) or not DIMENSIONS[i]]
     plane = [i for i in range(SPATIAL) if values.shape[i] > 1]
@@ -70,7 +63,7 @@ def bart_samples(path: Path) -> ScanArrays:
     InputError
         If a file of the pair is missing or too short, or another dimension is in use.
     """
-    values = _array(path)
+    values = read_cfl(path)
     leading = [i for i in range(values.ndim - 1, COIL, -1) if values.shape[i] > 1]
     others = [i for i in (0, *leading) if values.shape[i] > 1 and (i >= len(DIMENSIONS) or not DIMENSIONS[i])]
     if others or values.shape[0] > 1:
@@ -95,7 +88,7 @@ def bart_trajectory(path: Path) -> np.ndarray:
     InputError
         If a file of the pair is missing or too short, or it holds no such coordinates.
     """
-    values = _array(path)
+    values = read_cfl(path)
     sets = values.reshape(*values.shape[:SPATIAL], -1)
     if len(values) != SPATIAL or bool(values.imag.any()) or bool((sets != sets[..., :1]).any()):
         raise InputError(
@@ -126,27 +119,5 @@ def completed(path: Path) -> Path:
 
 def bart_noise(path: Path) -> np.ndarray:
     """Noise samples (coil, sample): all dimensions but the coils are samples."""
-    values = _array(path)
+    values = read_cfl(path)
     return np.moveaxis(values, COIL, 0).reshape(values.shape[COIL], -1)
-
-
-def _array(path: Path) -> np.ndarray:
-    """Array with the dimensions of its header, at least 16."""
-    header, numbers = path.with_suffix(".hdr"), path.with_suffix(".cfl")
-    with reading(header, "the header of BART, dimensions in its second line", "Both .cfl and .hdr are needed."):
-        lines = header.read_text(encoding="utf-8").splitlines()
-        place = next(i for i, line in enumerate(lines) if line.strip() == "# Dimensions")
-        shape = tuple(int(n) for n in lines[place + 1].split())
-    with reading(numbers, "complex numbers of BART", "Both .cfl and .hdr are needed."):
-        size = numbers.stat().st_size
-    if not 0 < len(shape) <= len(DIMENSIONS) or min(shape) < 1 or size != 8 * math.prod(shape):
-        raise InputError(
-            f"{printable(numbers.name)} does not fit its header",
-            expected=f"8 bytes for each of {' × '.join(map(str, shape[: len(DIMENSIONS)]))} complex numbers",
-            received=f"{size} bytes, {len(shape)} dimensions",
-            remedy="The file may be truncated: copy both files again.",
-        )
-    check_memory(size, numbers.name)
-    with reading(numbers, "complex numbers of BART"):
-        values = np.fromfile(numbers, "<c8")
-    return values.reshape(shape + (1,) * (len(DIMENSIONS) - len(shape)), order="F")

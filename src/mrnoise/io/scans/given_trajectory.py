@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from mrnoise.errors import InputError
+from mrnoise.files.cfl import SUFFIXES
 from mrnoise.files.opening import check_kind
 from mrnoise.files.text import printable
-from mrnoise.io.scans.bart import SUFFIXES, bart_trajectory
+from mrnoise.io.scans.bart import bart_trajectory
 from mrnoise.io.scans.npz import npy_array, npz_trajectory
 from mrnoise.io.scans.trajectory_units import CYCLES, UNITS
 from mrnoise.sampling import Trajectory

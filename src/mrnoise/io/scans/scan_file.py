@@ -13,12 +13,13 @@ from torch import Tensor
 
 from mrnoise.acquisition import Acquisition
 from mrnoise.errors import InputError
+from mrnoise.files.cfl import SUFFIXES
 from mrnoise.files.heaps import check_heaps
 from mrnoise.files.opening import opened_hdf5, reading
 from mrnoise.files.text import printable
 from mrnoise.io.maps.hdf5 import FORMAT as MAP_FORMAT
 from mrnoise.io.scans.axis_order import parsed_axes
-from mrnoise.io.scans.bart import SUFFIXES, bart_arrays, bart_noise, bart_samples, completed
+from mrnoise.io.scans.bart import bart_arrays, bart_noise, bart_samples, completed
 from mrnoise.io.scans.covariance_file import read_covariance
 from mrnoise.io.scans.fastmri import fastmri_arrays, fastmri_noise
 from mrnoise.io.scans.given_noise import GivenNoise

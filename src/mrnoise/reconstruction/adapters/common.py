@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -117,6 +118,32 @@ def offset_and_scale(x: Tensor, normalization: str) -> tuple[Tensor, Tensor]:
     return offset, scale.clamp_min(torch.finfo(x.dtype).tiny)
 
 
+def package_of_host(module: str, extra: str) -> Any:
+    """A module of the package of an adapter.
+
+    Raises
+    ------
+    InputError
+        If it cannot be imported; the extra that brings it is named.
+
+    Examples
+    --------
+    >>> package_of_host("json", "sigpy").dumps([1])
+    '[1]'
+    """
+    name = module.partition(".")[0]
+    try:
+        importlib.import_module(name)
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
+        raise InputError(
+            f"{name} cannot be imported",
+            expected=f"the package of mrnoise[{extra}], and where it needs torchvision that of this build of torch",
+            received=first_line(error),
+            remedy=f"pip install 'mrnoise[{extra}]', after a torchvision of the same index as torch.",
+        ) from error
+
+
 def check_single(acquisition: Acquisition, dims: tuple[int, ...] = (2, 3)) -> None:
     """Raise unless the scan is one image, of so many spatial axes."""
     if acquisition.spatial_dims not in dims:
@@ -128,7 +155,7 @@ def check_single(acquisition: Acquisition, dims: tuple[int, ...] = (2, 3)) -> No
         )
     if acquisition.batch_shape:
         raise InputError(
-            "a network takes one image at a time",
+            "this reconstruction takes one image at a time",
             expected="k-space without leading axes",
             received=f"shape {tuple(acquisition.kspace.shape)}",
             remedy="noise_map does this by itself; else bind each of acquisition.slices().",

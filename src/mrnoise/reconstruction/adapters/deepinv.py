@@ -12,7 +12,6 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import encode
-from mrnoise.errors import InputError
 from mrnoise.reconstruction.adapters.common import (
     Adapter,
     BoundAdapter,
@@ -20,9 +19,9 @@ from mrnoise.reconstruction.adapters.common import (
     check_choice,
     check_single,
     checked_output,
-    first_line,
     from_channels,
     offset_and_scale,
+    package_of_host,
 )
 
 
@@ -120,20 +119,5 @@ class BoundDeepinv(BoundAdapter):
 
 
 def deepinv_physics() -> Any:
-    """The module `deepinv.physics`.
-
-    Raises
-    ------
-    InputError
-        If it cannot be imported.
-    """
-    try:
-        from deepinv import physics
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
-        raise InputError(
-            "deepinv cannot be imported",
-            expected="deepinv, with the torchvision of this build of torch",
-            received=first_line(error),
-            remedy="pip install 'deepinv>=0.5,<0.6', with a torchvision of the same index as torch.",
-        ) from error
-    return physics
+    """The module `deepinv.physics`."""
+    return package_of_host("deepinv.physics", "deepinv")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,11 +62,7 @@ class FastmriVarNet(Adapter):
 
     def bind(self, acquisition: Acquisition) -> BoundFastmriVarNet:
         """Return kspace (coil, k1, k0) → real image (y, x)."""
-        check_single(acquisition, (2,))
-        axis = phase_encoding_axis(acquisition.mask, self.phase_encoding)
-        lines = acquisition.mask.movedim(axis, -1)[0]
-        mask = lines[None, None, None, :, None].to(acquisition.kspace.device)
-        return BoundFastmriVarNet(self, acquisition, mask, turned=axis == -2)
+        return BoundFastmriVarNet(self, acquisition, *acquired_lines(acquisition, self.phase_encoding))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,10 +83,29 @@ class BoundFastmriVarNet(BoundAdapter):
 
     def __call__(self, kspace: Tensor) -> Tensor:
         """The image of the network, (coil, k1, k0) → (y, x)."""
-        y = (kspace.mT if self.turned else kspace).clone(memory_format=torch.contiguous_format)
-        y = torch.view_as_real(y)[None]
-        x = checked_output(self.network(y, self.mask, self.method.n_calibration_lines), (1, *y.shape[2:4]))[0]
-        return x.mT if self.turned else x
+        return of_lines(self.network, kspace, self.mask, self.turned, self.method.n_calibration_lines)
+
+
+def acquired_lines(acquisition: Acquisition, phase_encoding: int | None) -> tuple[Tensor, bool]:
+    """The acquired lines of a slice, (1, 1, 1, phase encoding, 1), and whether that is the axis before the last.
+
+    Raises
+    ------
+    InputError
+        If samples were skipped along another axis.
+    """
+    check_single(acquisition, (2,))
+    axis = phase_encoding_axis(acquisition.mask, phase_encoding)
+    lines = acquisition.mask.movedim(axis, -1)[0]
+    return lines[None, None, None, :, None].to(acquisition.kspace.device), axis == -2
+
+
+def of_lines(network: Callable[..., Any], kspace: Tensor, mask: Tensor, turned: bool, *options: Any) -> Tensor:
+    """Image of network(kspace (1, coil, readout, phase encoding, 2), mask, *options)."""
+    y = (kspace.mT if turned else kspace).clone(memory_format=torch.contiguous_format)
+    y = torch.view_as_real(y)[None]
+    x = checked_output(network(y, mask, *options), (1, *y.shape[2:4]))[0]
+    return x.mT if turned else x
 
 
 def phase_encoding_axis(mask: Tensor, asked: int | None) -> int:
