@@ -222,7 +222,7 @@ class BoundGrappa(Bound):
     ----------
     interpolation
         Where missing samples come from.
-    region
+    calibrated
         Calibration lines, (*spatial).
     kernels
         As fitted; ``None``: they follow from each k-space.
@@ -232,7 +232,7 @@ class BoundGrappa(Bound):
 
     method: Grappa
     interpolation: Interpolation
-    region: Tensor
+    calibrated: Tensor
     kernels: Tensor | None
     weights: Tensor | None
 
@@ -246,7 +246,7 @@ class BoundGrappa(Bound):
         shape = self.interpolation.shape
         if not shape.lattice.axes:
             return lines.new_zeros(0)
-        return fit_grappa_kernels(lines, self.region, shape, self.method.regularization)
+        return fit_grappa_kernels(lines, self.calibrated, shape, self.method.regularization)
 
     def coil_images(self, kspace: Tensor) -> Tensor:
         """Of whitened coils, (..., coil, *spatial)."""
@@ -261,7 +261,7 @@ class BoundGrappa(Bound):
             return self.weights
         if combination == "sense":
             return sense_weights(whitened_coil_maps(scan, kspace), scan.coil_axis)
-        return adaptive_weights(scan.whiten(kspace), self.region)
+        return adaptive_weights(scan.whiten(kspace), self.calibrated)
 
     def __call__(self, kspace: Tensor) -> Tensor:
         """Image of the filled k-space, (..., coil, k1, k0) → (..., y, x)."""
