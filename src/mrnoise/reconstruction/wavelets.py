@@ -41,7 +41,7 @@ class Wavelets:
     >>> flat = torch.ones(15, 12)
     >>> flat[:, 5:] = 2  # an edge
     >>> details.padded, int((details.forward(details.extended(flat)).abs() > 1e-6).sum())
-    ((16, 12), 48)
+    ((16, 12), 66)
     """
 
     shape: tuple[int, ...]

@@ -252,7 +252,7 @@ def coordinates_in_bart(trajectory: Trajectory) -> np.ndarray:
     --------
     >>> from mrnoise.sampling import radial
     >>> coordinates_in_bart(radial((16, 12), n_spokes=5)).shape[:3]
-    (3, 16, 5)
+    (3, 32, 5)
     """
     zyx = in_readouts(trajectory.coordinates.cpu().numpy(), trajectory)
     flat = np.zeros_like(zyx, shape=(SPATIAL - len(zyx), *zyx.shape[1:]))
