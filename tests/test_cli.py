@@ -87,6 +87,15 @@ def test_series(tmp_path):
     assert nm.method == "temporal_snr" and "mean over frame of CgSense" in nm.provenance.reconstruction
 
 
+def test_a_map_of_grappa_has_a_g_factor(scan, tmp_path):
+    given = ["-r", "grappa", "--spacing", 2, "--calibration", 20, "-m", "sketch", "-n", 20]
+    text = run("map", scan, *given, "-o", tmp_path / "map.h5")
+    nm = read_noise_map(tmp_path / "map.h5")
+    assert "g_factor" in text and not nm.image.is_complex() and 1 < float(nm.g_factor.median()) < 2
+    assert "Grappa(kernel=(4, 5), regularization=0.001" in nm.provenance.reconstruction
+    run("map", scan, "-r", "grappa", "--spacing", 2, "-o", tmp_path / "other.h5", code=2)
+
+
 def test_help_names_every_command_and_needs_no_torch():
     text = run("--help")
     for command in [
@@ -274,6 +283,7 @@ def test_propagated_coil_maps(scan):
     [
         (["map", "nothing.npz"], "no file"),
         (["map", "SCAN", "-r", "compressed"], "unknown reconstruction: expected one of sense"),
+        (["map", "SCAN", "-r", "spirit"], "unknown reconstruction: expected one of sense"),
         (["map", "SCAN", "-r", "nowhere:thing"], "cannot load the reconstruction"),
         (["map", "SCAN", "-m", "magic"], "unknown method"),
         (["map", "SCAN", "-o", "map.xyz"], "unknown output format"),

@@ -178,7 +178,7 @@ def test_where_a_coil_sketch_is_refused():
     with pytest.raises(InputError, match="at least 1"):
         coil_sketch(linear, ACQ, n_samples=0)
     with pytest.raises(InputError, match="derivative"):
-        coil_sketch(lambda k: linear(k.detach()), ACQ, n_samples=2)
+        coil_sketch(lambda k: linear(k.detach()).abs(), ACQ, n_samples=2)
 
 
 # -- every noise level ---------------------------------------------------------------------------------------

@@ -418,6 +418,25 @@ def test_images_of_a_stack_have_kernels_of_their_own():
     torch.testing.assert_close(method.bind(scan)(scan.kspace), one_by_one)
 
 
+@pytest.mark.parametrize("unit", [1e-16, 1e10])
+def test_any_unit_of_kspace_will_do(unit):
+    scan = simulate((24, 20), COILS, mask=equispaced((24, 20), 2, calibration=12), snr=40.0)
+    other = scan.replace(kspace=scan.kspace * unit, noise_covariance=scan.noise_covariance.matrix * unit**2)
+    for combination in ("rss", "adaptive"):
+        method = Grappa((2, 3), combination=combination)
+        (one, many) = (noise_map(method, s, method="sketch", n_samples=4) for s in (scan, other))
+        torch.testing.assert_close(many.std / unit, one.std, rtol=1e-3, atol=1e-6 * float(one.std.max()))
+        assert [check.passed for check in linearize(method, other).__next__().preflight.checks] == [True]
+
+
+def test_a_scan_without_signal_has_an_image_of_zeros():
+    mask = equispaced((24, 20), 2, calibration=12)
+    scan = simulate((24, 20), COILS, mask=mask)
+    empty = scan.replace(kspace=torch.zeros_like(scan.kspace), sampling=Grid(mask))
+    for combination in ("rss", "adaptive", "sense"):
+        assert float(image_of(Grappa((2, 3), combination=combination), empty).abs().max()) == 0
+
+
 # -- bad input -------------------------------------------------------------------------------------------------
 
 

@@ -188,6 +188,21 @@ def test_images_of_a_series_share_what_was_encoded():
         torch.testing.assert_close(image_of(method, acq), image, rtol=0, atol=1e-5 * float(image.abs().max()))
 
 
+@pytest.mark.parametrize("method", [Subspace(BASIS), SlidingWindow(3), LowRank(iterations=5), TemporalMean()])
+def test_series_of_slices_and_coil_maps_of_each_frame(method):
+    """The same maps for each frame, and slices that stay apart: what one slice gives by itself."""
+    head = simulated_head(SHAPE, COILS, n_frames=FRAMES, n_slices=2, mask=MASKS, snr=40.0, seed=1)
+    acq = in_double(head.acquire())
+    assert acq.coil_maps.shape == (FRAMES, 2, COILS, *SHAPE)
+    one = acq.at(slice=1)
+    shared = one.replace(coil_maps=one.coil_maps[0])
+    both, alone = image_of(method, acq), image_of(method, shared)
+    together = method.bind(acq)(acq.kspace) if not isinstance(method, LowRank) else both  # a scale of each
+    slices = -3 if both.ndim == 4 else 0
+    for image in (both.select(slices, 1), image_of(method, one), together.select(slices, 1)):
+        torch.testing.assert_close(image, alone, rtol=0, atol=1e-4 * float(alone.abs().max()))
+
+
 def test_tsnr_of_slices():
     """One sample of 20 frames has 19 degrees of freedom: 0.3 % over 96 voxels from 40 samples. Slices stay apart."""
     head = simulated_head(SHAPE, COILS, n_frames=20, n_slices=2, snr=40.0, seed=1)

@@ -114,9 +114,9 @@ def test_least_squares_of_all_of_them_is_the_same():
 # -- functions of NumPy ------------------------------------------------------------------------------------------
 
 
-def sense_in_numpy(scan):
-    """Unaliased pairs of lines and their adjoint, as functions of arrays."""
-    bound = Sense().bind(scan)
+def in_numpy(reconstruction, scan):
+    """The image and its adjoint, as functions of arrays."""
+    bound = reconstruction.bind(scan)
 
     def image(kspace):
         return bound(torch.from_numpy(kspace)).numpy()
@@ -132,16 +132,24 @@ REGULAR = simulate(SHAPE, 4, seed=3, mask=equispaced(SHAPE, 2))
 
 
 def test_an_adjoint_gives_the_lattice():
-    image, adjoint = sense_in_numpy(REGULAR)
+    image, adjoint = in_numpy(Sense(), REGULAR)
     exact = noise_map(Sense(), REGULAR, method="closed_form")
     nm = noise_map(BlackBox(image, adjoint), REGULAR)
     assert nm.method == "lattice" and nm.provenance.preflight["mode"] == "J t = g(t)"
     torch.testing.assert_close(nm.std, exact.std, rtol=1e-3, atol=0)
 
 
+def test_an_adjoint_gives_spots():
+    scan = simulate((28, 24), 4, seed=3).undersample(poisson_disc((28, 24), 2, calibration=8))
+    nm = noise_map(BlackBox(*in_numpy(CgSense(0.1), scan)), scan, method="spots", target_error=0.03)
+    exact = noise_map(CgSense(0.1), scan, method="closed_form").std
+    inside = nm.std.isfinite() & (exact > 0)
+    assert nm.method == "spots" and float((nm.std / exact - 1)[inside].square().mean().sqrt()) < 0.03
+
+
 def test_without_one_control_variates_serve():
     exact = noise_map(Sense(), REGULAR, method="closed_form")
-    image, _ = sense_in_numpy(REGULAR)
+    image, _ = in_numpy(Sense(), REGULAR)
     plain, helped = (
         noise_map(BlackBox(image), REGULAR, method="sketch", n_samples=150),
         noise_map(BlackBox(image), REGULAR, method="auto", target_error=0.03),
@@ -154,7 +162,7 @@ def test_without_one_control_variates_serve():
 
 
 def test_a_wrong_adjoint_is_refused():
-    image, adjoint = sense_in_numpy(REGULAR)
+    image, adjoint = in_numpy(Sense(), REGULAR)
     nm = noise_map(BlackBox(image, lambda x: 2 * adjoint(x)), REGULAR, n_samples=10)
     assert nm.method == "sketch"
     with pytest.raises(InputError, match=r"adjoint of the reconstruction cannot be trusted.*own vjp"):
@@ -174,7 +182,7 @@ def test_real_and_single_precision_images():
 
 def test_what_is_read_from_the_image_of_a_black_box():
     """Its spectrum is that of the function in torch, to the last probe."""
-    image, _ = sense_in_numpy(REGULAR)
+    image, _ = in_numpy(Sense(), REGULAR)
     window = torch.zeros(SHAPE)
     window[6:18, 5:15] = 1
     ours, theirs = (noise_power_spectrum(g, REGULAR, window, n_samples=32) for g in (Sense(), BlackBox(image)))

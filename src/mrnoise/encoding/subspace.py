@@ -58,6 +58,8 @@ class SubspaceEquations:
         """Of whitened coil maps."""
         dims, sampling = acquisition.spatial_dims, acquisition.sampling
         power = (maps.real.square() + maps.imag.square()).sum(-dims - 1)
+        if power.ndim >= -place:  # coil maps of each image
+            power = power.mean(place, keepdim=True)
         diagonal = power / acquisition.acceleration + weight
         diagonal = torch.where(diagonal > 0, diagonal, 1.0)
         mixing = extent = None

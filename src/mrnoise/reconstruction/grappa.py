@@ -129,7 +129,7 @@ class Grappa(Reconstruction):
             weights = None if maps is None else sense_weights(maps, axis)
         elif self.combination == "adaptive" and fixed:
             weights = adaptive_weights(lines, region)
-        return replace(bound, kernels=kernels if fixed else None, weights=weights)
+        return replace(bound, kernels=kernels if fixed or not lattice.axes else None, weights=weights)
 
 
 def in_image(kernels: Tensor, steps: Tensor, matrix: Sequence[int]) -> Tensor:

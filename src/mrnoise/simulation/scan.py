@@ -42,7 +42,7 @@ class Simulation:
     noise_covariance
         Ψ, total complex variance.
     mask
-        Bool, spatial shape, with the leading axes of the image where they differ. ``None``: fully sampled.
+        Bool, spatial shape; (frame, *spatial) where images differ along their first axis. ``None``: fully sampled.
     geometry, spatial_dims, axes
         As in `Acquisition`.
     trajectory
@@ -106,7 +106,10 @@ class Simulation:
     def acquire(self, seed: int = 0) -> Acquisition:
         """One scan; another seed gives the same object with independent noise."""
         check_seed(seed)
-        mask = torch.ones(self.image.shape[-self.spatial_dims :]) if self.mask is None else torch.as_tensor(self.mask)
+        dims, shape = self.spatial_dims, self.image.shape
+        mask = torch.ones(shape[-dims:]) if self.mask is None else torch.as_tensor(self.mask)
+        if mask.ndim == dims + 1 < len(shape):
+            mask = mask.reshape(len(mask), *[1] * (len(shape) - dims - 1), *mask.shape[1:]).expand(shape)
         acquisition = Acquisition(
             self.signal,
             self.noise_covariance,
@@ -157,7 +160,7 @@ class Simulation:
         axis
             Name of its first axis, the first of all data from here on.
         mask
-            Bool, spatial shape, or of all images. ``None``: as before.
+            Bool, spatial shape, or (frame, *spatial). ``None``: as before.
 
         Raises
         ------
