@@ -283,7 +283,6 @@ def test_propagated_coil_maps(scan):
     [
         (["map", "nothing.npz"], "no file"),
         (["map", "SCAN", "-r", "compressed"], "unknown reconstruction: expected one of sense"),
-        (["map", "SCAN", "-r", "spirit"], "unknown reconstruction: expected one of sense"),
         (["map", "SCAN", "-r", "nowhere:thing"], "cannot load the reconstruction"),
         (["map", "SCAN", "-m", "magic"], "unknown method"),
         (["map", "SCAN", "-o", "map.xyz"], "unknown output format"),

@@ -135,7 +135,8 @@ def check_derivatives(function, acq: Acquisition, tolerance: float = 1e-6) -> No
     unit = torch.randn(3, *acq.kspace.shape, dtype=torch.complex128, generator=g)
     tangents = acq.colour(unit)
     expected = torch.stack([central_difference(function, acq.kspace, t) for t in tangents])
-    for name, mode in list(JVP_MODES.items())[1:]:
+    for name in ("vmap(jvp)", "looped jvp", "double reverse"):
+        mode = JVP_MODES[name]
         found = mode(function, acq.kspace, tangents)
         assert float((found - expected).norm() / expected.norm()) < tolerance, name
     w = torch.randn(2, *expected.shape[1:], dtype=expected.dtype, generator=g)
