@@ -21,7 +21,7 @@ from mrnoise.reconstruction import (
     Subspace,
     TemporalMean,
 )
-from mrnoise.reconstruction.low_rank import patches_shrunk, shrink
+from mrnoise.reconstruction.shrinkage import patches_shrunk, shrink
 from mrnoise.result import compare
 from mrnoise.sampling import Grid, equispaced, poisson_disc, radial
 from mrnoise.simulation import simulated_head

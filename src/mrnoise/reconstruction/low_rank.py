@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,15 +11,16 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
+from mrnoise.encoding.unfolding import largest_eigenvalue
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
+from mrnoise.reconstruction.fista import extrapolated
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.series import encoded_together, place_of, series_axis
+from mrnoise.reconstruction.shrinkage import patches_shrunk
 
 # Of the width of a patch: by how much the grid of patches moves from step to step, so that it leaves no edges.
 MOVE = 0.618
-# Power iterations, and what the largest eigenvalue exceeds theirs by, at most.
-POWER_STEPS, MARGIN = 12, 1.1
 # Threshold of a scan without signal.
 SMALLEST = 1e-30
 
@@ -97,7 +97,7 @@ class LowRank(Reconstruction):
             held = whitened_coil_maps(acquisition, acquisition.kspace) if maps is None else maps
             weighted = Weighted.of(acquisition, held)
             scale = float(weighted.adjoint(acquisition.whiten(acquisition.kspace)).abs().max())
-            step = 1 / (MARGIN * weighted.largest_eigenvalue())
+            step = 1 / weighted.norm2()
         threshold = self.regularization * scale * (n_voxels**0.5 + n_images**0.5)
         fixed = None if maps is None else weighted
         return BoundLowRank(self, acquisition, fixed, max(threshold, SMALLEST), step)
@@ -136,9 +136,7 @@ class BoundLowRank(Bound):
             offset = round(k * MOVE * method.patch) % method.patch
             patched = patches_shrunk(moved, method.patch, offset, self.step * self.threshold, dims)
             previous, z = z, patched.movedim(-dims - 1, place)
-            following = 0.5 * (1 + (1 + 4 * momentum**2) ** 0.5)
-            ahead = z + (momentum - 1) / following * (z - previous)
-            momentum = following
+            ahead, momentum = extrapolated(z, previous, momentum)
         return weighted.inverse_weight * z
 
 
@@ -172,107 +170,7 @@ class Weighted:
         """w⁻¹ AᴴA w⁻¹ z."""
         return self.inverse_weight * self.encoding.gram(self.inverse_weight * image)
 
-    def largest_eigenvalue(self) -> float:
-        """Of this, by power iteration from below; 1 where it is zero."""
+    def norm2(self) -> float:
+        """‖A w⁻¹‖² by power iterations, 1 where it is zero."""
         x = torch.ones(self.encoding.image_shape, dtype=torch.complex64, device=self.inverse_weight.device)
-        x = x.to(self.inverse_weight.dtype.to_complex())
-        for _ in range(POWER_STEPS):
-            x = self.gram(x / torch.linalg.vector_norm(x).clamp_min(SMALLEST))
-        return float(torch.linalg.vector_norm(x)) or 1.0
-
-
-def patches_shrunk(series: Tensor, patch: int, offset: int, threshold: float, dims: int) -> Tensor:
-    """Singular values of every patch lowered by a threshold, down to zero, (..., T, *spatial) → the same.
-
-    Parameters
-    ----------
-    patch, offset
-        Width of patches along every spatial axis, and where their grid begins. Those at the edge are smaller; one as
-        wide as the image stays whole.
-    """
-    shape = series.shape[-dims:]
-    widths = [min(patch, n) for n in shape]
-    before = [(w - offset % w) % w if w < n else 0 for w, n in zip(widths, shape, strict=True)]
-    behind = [-(n + b) % w for n, b, w in zip(shape, before, widths, strict=True)]
-    padding = [m for both in zip(reversed(before), reversed(behind), strict=True) for m in both]
-    padded = torch.nn.functional.pad(series, padding)
-    grid = [(n + a + b) // w for n, a, b, w in zip(shape, before, behind, widths, strict=True)]
-    lead = series.ndim - dims
-    split = padded.reshape(*series.shape[:-dims], *(m for both in zip(grid, widths, strict=True) for m in both))
-    # (..., T, patches, voxels) → (..., patches, voxels, T)
-    order = [*range(lead - 1), *range(lead, lead + 2 * dims, 2), *range(lead + 1, lead + 2 * dims, 2), lead - 1]
-    moved = split.permute(order)
-    matrices = moved.reshape(*series.shape[: lead - 1], math.prod(grid), math.prod(widths), series.shape[lead - 1])
-    shrunk = shrink(matrices, threshold).reshape(moved.shape)
-    joined = shrunk.permute([order.index(i) for i in range(len(order))]).reshape(padded.shape)
-    for axis, n, first in zip(range(-dims, 0), shape, before, strict=True):
-        joined = joined.narrow(axis, first, n)
-    return joined
-
-
-def shrink(matrix: Tensor, threshold: float) -> Tensor:
-    """Soft threshold of the singular values, Σ_i (s_i - τ)₊ u_i v_iᴴ of (..., n, m).
-
-    X f(XᴴX) with f(s²) = (1 - τ/s)₊ = 1 - τ / max(s, τ): the derivative of a function of a Hermitian matrix is finite
-    where singular values are equal, that of their vectors is not.
-
-    Examples
-    --------
-    >>> x = torch.diag(torch.tensor([3.0, 2.0, 2.0]))
-    >>> torch.func.jvp(lambda x: shrink(x, 1.0), (x,), (torch.eye(3),))
-    (tensor([[2., 0., 0.],
-            [0., 1., 0.],
-            [0., 0., 1.]]), tensor([[1., 0., 0.],
-            [0., 1., 0.],
-            [0., 0., 1.]]))
-    """
-    if matrix.shape[-2] < matrix.shape[-1]:
-        return shrink(matrix.mH, threshold).mH
-    # Squares lose half of the digits.
-    exact = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
-    kept = _Kept.apply(exact.mH @ exact, threshold)[0]
-    return (exact @ kept).to(matrix.dtype)
-
-
-class _Kept(torch.autograd.Function):
-    """V f(Λ) Vᴴ of G = V Λ Vᴴ, f(λ) = 1 - τ / max(√λ, τ).
-
-    d(V f Vᴴ) = V (Φ ∘ Vᴴ dG V) Vᴴ with the divided differences Φ_ij = (f_i - f_j) / (λ_i - λ_j) (Daleckii and Krein
-    1965), which is self-adjoint.
-    """
-
-    @staticmethod
-    def forward(gram: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(gram)
-        s = values.clamp_min(0).sqrt()
-        larger = s.clamp_min(threshold)
-        kept = (vectors * (1 - threshold / larger).unsqueeze(-2)) @ vectors.mH
-        # With a = max(s, τ): f_i - f_j = τ (a_i - a_j) / (a_i a_j), and a_i - a_j = s_i - s_j where both are above τ.
-        a, b, t, u = larger.unsqueeze(-1), larger.unsqueeze(-2), s.unsqueeze(-1), s.unsqueeze(-2)
-        share = torch.where(t == u, ((t + u) > 2 * threshold).to(s), (a - b) / torch.where(t == u, 1.0, t - u))
-        differences = threshold * share / (a * b * (t + u).clamp_min(threshold))
-        return kept, vectors, differences
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        _, vectors, differences = output
-        ctx.mark_non_differentiable(vectors, differences)
-        ctx.save_for_backward(vectors, differences)
-        ctx.save_for_forward(vectors, differences)
-
-    @staticmethod
-    def _derivative(ctx: Any, change: Tensor) -> Tensor:
-        v, differences = ctx.saved_tensors
-        return v @ (differences * (v.mH @ (0.5 * (change + change.mH)) @ v)) @ v.mH
-
-    @staticmethod
-    def jvp(ctx: Any, change: Tensor, *_: Any) -> tuple[Tensor, None, None]:
-        return _Kept._derivative(ctx, change), None, None
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
-        return _Kept._derivative(ctx, grad_outputs[0]), None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], gram: Tensor, threshold: float) -> tuple[Any, tuple[int, int, int]]:
-        return _Kept.apply(gram.movedim(in_dims[0], 0), threshold), (0, 0, 0)
+        return float(largest_eigenvalue(self.gram, x.to(self.inverse_weight.dtype.to_complex()))) or 1.0
