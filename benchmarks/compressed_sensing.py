@@ -65,7 +65,7 @@ def race(method: Reconstruction, size: tuple[int, ...], target: float, n_referen
 
 
 def row(name: str, found: dict[str, float | str]) -> str:
-    """Of the table in docs/compressed_sensing.md."""
+    """Of a table."""
     replicas, auto = (float(found[f"{name} seconds"]) for name in ("monte_carlo", "auto"))
     errors = " | ".join(f"{100 * float(found[f'{name} error']):.1f} %" for name in ("monte_carlo", "auto"))
     counts = f"{found['monte_carlo samples']} | {found['auto samples']}"

@@ -183,6 +183,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/networks.md",
         "docs/choices.md",
         "docs/reproduction.md",
+        "docs/compressed_sensing.md",
         "docs/estimators.md",
         "docs/export.md",
         "docs/formats.md",
@@ -263,6 +264,13 @@ def test_examples_of_toolboxes_run(monkeypatch, code):
             pytest.skip(f"{host} is not installed")
     names = {}
     exec(TOOLBOXES[0], names)
+    exec(code, names)
+    assert bool((names["nm"].std > 0).any())
+
+
+def test_example_of_compressed_sensing_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "compressed_sensing.md").read_text(), re.S)
+    names = {}
     exec(code, names)
     assert bool((names["nm"].std > 0).any())
 

@@ -11,7 +11,7 @@ from mrnoise.calibration import espirit, walsh
 from mrnoise.catalogue import RECONSTRUCTIONS, reconstruction
 from mrnoise.networks.deep_reconstruction import intensity
 from mrnoise.sampling import equispaced, poisson_disc, radial
-from mrnoise.simulation import simulate
+from mrnoise.simulation import simulate, simulated_head
 from mrnoise.units import unit_of
 
 # Powers of two near 1e-20, 1e-16, 1e-9, 1e9, 1e12 and 1e15: multiplying by them does not round.
@@ -26,6 +26,9 @@ def scaled(scan, factor):
 def scan_for(name):
     if name == "gridding":
         return simulate((40, 36), 4, trajectory=radial((40, 36), 64), seed=1).replace(coil_maps=None)
+    if name in ("low-rank", "sliding-window"):
+        masks = torch.stack([equispaced((24, 20), 2, calibration=12, offset=k) for k in range(2)])
+        return simulated_head((24, 20), 4, n_frames=2, mask=masks, seed=1).acquire(seed=2).replace(coil_maps=None)
     mask = None if name == "sense" else equispaced((40, 36), 2, calibration=16)
     return simulate((40, 36), 4, mask=mask, seed=1).replace(coil_maps=None)
 

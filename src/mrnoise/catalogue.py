@@ -44,6 +44,10 @@ class Settings:
         """The Tikhonov weight."""
         return TIKHONOV if self.regularization is None else self.regularization
 
+    def weighted(self, method: Callable[..., Reconstruction]) -> Reconstruction:
+        """One with this weight, its first argument, or its own."""
+        return method() if self.regularization is None else method(self.regularization)
+
 
 def _sense(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import Sense
@@ -84,13 +88,13 @@ def _rss(settings: Settings) -> Reconstruction:
 def _l1_wavelet(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import L1Wavelet
 
-    return L1Wavelet() if settings.regularization is None else L1Wavelet(settings.regularization)
+    return settings.weighted(L1Wavelet)
 
 
 def _tv(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import TotalVariation
 
-    return TotalVariation() if settings.regularization is None else TotalVariation(settings.regularization)
+    return settings.weighted(TotalVariation)
 
 
 def _homodyne(settings: Settings) -> Reconstruction:
@@ -114,7 +118,7 @@ def _sliding_window(settings: Settings) -> Reconstruction:
 def _low_rank(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import LowRank
 
-    return LowRank() if settings.regularization is None else LowRank(settings.regularization)
+    return settings.weighted(LowRank)
 
 
 def _network(name: str) -> Callable[[Settings], Reconstruction]:

@@ -13,14 +13,10 @@ from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.nufft import Nufft
 from mrnoise.encoding.planes import plane_inverse
 from mrnoise.encoding.preconditioning import preconditioned
-from mrnoise.encoding.unfolding import unfold
+from mrnoise.encoding.unfolding import largest_eigenvalue, unfold
 from mrnoise.errors import InputError
 from mrnoise.sampling.trajectory import Trajectory
 
-# Iterations towards the largest eigenvalue.
-POWER_STEPS = 12
-# What iterations need of the largest eigenvalue: power iterations stop below it.
-MARGIN = 1.1
 _POINT_SPREADS: WeakKeyDictionary[Trajectory, PointSpread] = WeakKeyDictionary()
 
 
@@ -126,9 +122,7 @@ class NonCartesian:
         """‖A‖² by power iteration, and a margin."""
         maps = self.maps.detach()
         x = torch.ones(self.image_shape, dtype=maps.dtype, device=maps.device)
-        for _ in range(POWER_STEPS):
-            x = self._equations.gram(x / torch.linalg.vector_norm(x), maps)
-        return MARGIN * torch.linalg.vector_norm(x)
+        return largest_eigenvalue(lambda image: self._equations.gram(image, maps), x)
 
     def unfold(self, image: Tensor) -> Tensor:
         """Most of (AᴴA)⁻¹ b, see `encoding.unfolding.unfold`, relative to the largest eigenvalue."""

@@ -48,7 +48,7 @@ class Preconditioner:
         """What is near (H + λ)⁻¹, of (..., *spatial)."""
         spectrum = self.spectrum + regularization.to(self.spectrum) * self.scale.square().mean()
         spectrum = spectrum.clamp_min(SMALLEST_OF_CIRCULANT * spectrum.max())
-        alone = _ratio(torch.ones_like(regularization), regularization).to(spectrum)
+        alone = ratio(torch.ones_like(regularization), regularization).to(spectrum)
 
         def near_inverse(r: Tensor) -> Tensor:
             kspace = torch.fft.fftn(self.scale * r, dim=self.axes)
@@ -139,10 +139,10 @@ class NormalEquations:
         x, rs = torch.zeros_like(r), _norm2(r, spatial)
         for _ in range(iterations):
             hp = self.gram(p, maps) + regularization * p
-            step = _ratio(rs, _inner(p, hp, spatial))
+            step = ratio(rs, inner(p, hp, spatial))
             x, r = x + step * p, r - step * hp
             previous, rs = rs, _norm2(r, spatial)
-            p = r + _ratio(rs, previous) * p
+            p = r + ratio(rs, previous) * p
         return unit * x
 
     def conjugate_gradients(self, b: Tensor, maps: Tensor, regularization: Tensor, most: int | None = None) -> Tensor:
@@ -176,7 +176,7 @@ class NormalEquations:
         # What is left to do, z ≈ (H + λ)⁻¹ r, is nearer to the error of x than r is.
         left = _norm2(z, spatial)
         goal = self.tolerance**2 * left
-        rz = left if self.preconditioner is None else _inner(r, z, spatial)
+        rz = left if self.preconditioner is None else inner(r, z, spatial)
         batched = b.ndim == dims + 1 and one_matrix
         running = torch.arange(len(b) if batched else 1, device=b.device)
         converged = x
@@ -191,16 +191,16 @@ class NormalEquations:
                     running = running[going_on]
                     x, r, p, left, goal, rz, active = (t[going_on] for t in (x, r, p, left, goal, rz, active))
             hp = self.gram(p, maps) + regularization * p
-            step = torch.where(active, _ratio(rz, _inner(p, hp, spatial)), 0.0)
+            step = torch.where(active, ratio(rz, inner(p, hp, spatial)), 0.0)
             x = x + step * p
             r = r - step * hp
             z = r if near_inverse is None else self.within(near_inverse(r))
             left, previous = torch.where(active, _norm2(z, spatial), left), rz
-            rz = left if self.preconditioner is None else torch.where(active, _inner(r, z, spatial), rz)
-            p = torch.where(active, z + _ratio(rz, previous) * p, p)
+            rz = left if self.preconditioner is None else torch.where(active, inner(r, z, spatial), rz)
+            p = torch.where(active, z + ratio(rz, previous) * p, p)
         else:
             if most is None and bool((left > goal).any()):
-                raise _not_converged(float(_ratio(left, goal).max().sqrt()) * self.tolerance, self.tolerance)
+                raise _not_converged(float(ratio(left, goal).max().sqrt()) * self.tolerance, self.tolerance)
         return unit * (converged.index_copy(0, running, x) if batched else x)
 
     def _plane_by_plane(self, b: Tensor, maps: Tensor, regularization: Tensor, most: int | None, axis: int) -> Tensor:
@@ -305,11 +305,12 @@ def _norm2(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return (x.real.square() + x.imag.square()).sum(axes, keepdim=True)
 
 
-def _inner(x: Tensor, y: Tensor, axes: tuple[int, ...]) -> Tensor:
+def inner(x: Tensor, y: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Re⟨x, y⟩ of each system."""
     return (x.conj() * y).real.sum(axes, keepdim=True)
 
 
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
+def ratio(a: Tensor, b: Tensor) -> Tensor:
     """Quotient, zero where b has converged to zero."""
     positive = b > 0
     return torch.where(positive, a / torch.where(positive, b, 1.0), 0.0)

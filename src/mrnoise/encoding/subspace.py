@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE
+from mrnoise.encoding.normal_equations import MAX_ITERATIONS, TOLERANCE, inner, ratio
 from mrnoise.encoding.of_scan import encode
 from mrnoise.encoding.protocol import Encoding
 from mrnoise.errors import InputError
@@ -117,30 +117,27 @@ class SubspaceEquations:
         unit = unit_of(b, self.axes)
         r = b / unit
         x, p = torch.zeros_like(r), r / self.diagonal
-        left = self._inner(r, p)
+        left = inner(r, p, self.axes)
         goal = TOLERANCE**2 * left
         for _ in range(MAX_ITERATIONS):
             active = left > goal
             if not bool(active.any()):
                 return unit * x
             through = self(p)
-            step = torch.where(active, _ratio(left, self._inner(p, through)), 0.0)
+            step = torch.where(active, ratio(left, inner(p, through, self.axes)), 0.0)
             x, r = x + step * p, r - step * through
             z = r / self.diagonal
-            previous, left = left, torch.where(active, self._inner(r, z), left)
-            p = torch.where(active, z + _ratio(left, previous) * p, p)
+            previous, left = left, torch.where(active, inner(r, z, self.axes), left)
+            p = torch.where(active, z + ratio(left, previous) * p, p)
         raise InputError(
             "conjugate gradients do not converge",
             expected=f"a relative residual of {TOLERANCE:.0e} within {MAX_ITERATIONS} iterations",
-            received=f"{TOLERANCE * float(_ratio(left, goal).max().sqrt()):.2g}: samples hardly determine the series",
+            received=f"{TOLERANCE * float(ratio(left, goal).max().sqrt()):.2g}: samples hardly determine the series",
             remedy="Give a larger regularization, a basis of lower rank, or double precision.",
         )
 
     def _along(self, matrix: Tensor, images: Tensor) -> Tensor:
         return torch.tensordot(images.movedim(self.place, -1), matrix, ([-1], [1])).movedim(-1, self.place)
-
-    def _inner(self, x: Tensor, y: Tensor) -> Tensor:
-        return (x.conj() * y).real.sum(self.axes, keepdim=True)
 
 
 class _Solve(torch.autograd.Function):
@@ -166,8 +163,3 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], b: Tensor, equations: SubspaceEquations) -> tuple[Tensor, int]:
         return equations.solve(b.movedim(in_dims[0], 0)), 0
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """Quotient, zero where b is."""
-    return torch.where(b > 0, a / torch.where(b > 0, b, 1.0), 0.0)

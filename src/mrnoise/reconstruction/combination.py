@@ -11,9 +11,52 @@ from mrnoise import fourier
 from mrnoise.calibration.espirit_maps import calibration_block
 from mrnoise.calibration.walsh_maps import walsh
 from mrnoise.errors import InputError
+from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.units import unit_of
 
 Combination = Literal["rss", "adaptive", "sense"]
+
+
+class CombinesCoils(Reconstruction):
+    """What combines images of whitened coils at the end: a dataclass with this field.
+
+    Parameters
+    ----------
+    combination
+        How.
+    """
+
+    combination: Combination
+
+    @property
+    def unit_gain(self) -> bool:  # type: ignore[override]
+        """With coil maps."""
+        return self.combination == "sense"
+
+    @property
+    def unit_weights(self) -> bool:  # type: ignore[override]
+        """Of the other combinations."""
+        return self.combination != "sense"
+
+    @property
+    def needs_coil_maps(self) -> bool:  # type: ignore[override]
+        """For that combination."""
+        return self.combination == "sense"
+
+    @property
+    def estimates_coil_maps(self) -> bool:  # type: ignore[override]
+        """Those of the adaptive combination."""
+        return self.combination == "adaptive"
+
+    def check_combination(self) -> None:
+        """Raise `InputError` unless there is one of this name."""
+        if self.combination not in get_args(Combination):
+            raise InputError(
+                "unknown combination of coils",
+                expected=f"one of {', '.join(get_args(Combination))}",
+                received=self.combination,
+                remedy="rss gives a magnitude image, adaptive and sense complex ones.",
+            )
 
 
 def combined(images: Tensor, weights: Tensor | None, coil_axis: int) -> Tensor:
@@ -44,14 +87,3 @@ def sense_weights(maps: Tensor, coil_axis: int) -> Tensor:
     """(SᴴS)⁻¹Sᴴ of whitened coil maps, 0 where no coil sees the voxel."""
     power = (maps.real.square() + maps.imag.square()).sum(coil_axis, keepdim=True)
     return maps.conj() / torch.where(power > 0, power, 1.0)
-
-
-def check_combination(name: str) -> None:
-    """Raise `InputError` unless there is one of this name."""
-    if name not in get_args(Combination):
-        raise InputError(
-            "unknown combination of coils",
-            expected=f"one of {', '.join(get_args(Combination))}",
-            received=name,
-            remedy="rss gives a magnitude image, adaptive and sense complex ones.",
-        )

@@ -15,7 +15,7 @@ from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.differences import Differences
 from mrnoise.reconstruction.fista import Fista, Sparsifying
 from mrnoise.reconstruction.protocol import Reconstruction
-from mrnoise.reconstruction.wavelets import Wavelets
+from mrnoise.reconstruction.wavelets import Wavelets, check_wavelet
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class L1Wavelet(Reconstruction):
 
     def __post_init__(self) -> None:
         _check(self.regularization, self.iterations)
-        Wavelets((1 << 20,), self.wavelet, self.levels)
+        check_wavelet(self.wavelet, self.levels)
 
     def bind(self, acquisition: Acquisition) -> BoundCompressedSensing:
         """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → complex image (..., y, x)."""

@@ -138,8 +138,8 @@ class Fista:
         for _ in range(self.sparsifying.inner_steps):
             u = projected(self._before_projection(g, u))
         x = g - self.sparsifying.adjoint(u)
-        momentum = (1 + (1 + 4 * state.momentum**2) ** 0.5) / 2
-        return _State(x, x + (state.momentum - 1) / momentum * (x - state.x), u, momentum)
+        z, momentum = extrapolated(x, state.x, state.momentum)
+        return _State(x, z, u, momentum)
 
     def _descended(self, b: Tensor, z: Tensor) -> Tensor:
         """G."""
@@ -161,6 +161,15 @@ class Fista:
         """‖v_g‖, at least λ/L: there its derivative is zero."""
         square = self.sparsifying.grouped(v.real.square() + v.imag.square())
         return square.clamp_min(self._threshold**2).sqrt()
+
+
+def extrapolated(x: Tensor, before: Tensor, momentum: float) -> tuple[Tensor, float]:
+    """The point from which the next accelerated step starts, x and the one before being the last two; its momentum.
+
+    (Beck and Teboulle 2009, doi:10.1137/080716542); the first momentum is 1.
+    """
+    following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+    return x + (momentum - 1) / following * (x - before), following
 
 
 class _State(NamedTuple):

@@ -15,7 +15,7 @@ from mrnoise.foreground import foreground
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.cg_sense import CgSense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.reconstruction.series import OfSeries, Series, series_axis
+from mrnoise.reconstruction.series import OneOfSeries
 
 # Step of the differences, relative to the voxel in each image; or, where that is small, this part of its course.
 STEP, SMALLEST = 1e-3, 1e-3
@@ -24,7 +24,7 @@ DARK, BRIGHT_QUANTILE = 0.1, 0.99
 
 
 @dataclass(frozen=True, eq=False)
-class Fit(OfSeries):
+class Fit(OneOfSeries):
     """A parameter of each voxel from its course over a series, p = f(x_1, …, x_T): an image of k-space like any other.
 
     Its noise follows from J of both steps, ∂p/∂x · ∂x/∂y, so that correlation between frames or echoes is counted,
@@ -76,11 +76,6 @@ class Fit(OfSeries):
 
     unit_gain = False  # of another quantity
 
-    def image_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
-        """Those of the inner one without that of the series."""
-        axis = series_axis(acquisition, self.axis)
-        return tuple(name for name in super().image_axes(acquisition) if name != axis)
-
     @property
     def title(self) -> str:
         """By the name of the function."""
@@ -89,9 +84,7 @@ class Fit(OfSeries):
 
     def bind(self, acquisition: Acquisition) -> BoundFit:
         """Return kspace (echo, coil, k1, k0) → real image (y, x)."""
-        series = Series(self.inner, self.axis)
-        place = series.image_axes(acquisition).index(series_axis(acquisition, self.axis))
-        images = series.bind(acquisition)
+        images, place = self.series(acquisition)
         region = self.region
         if region is None:
             with torch.no_grad():

@@ -17,19 +17,18 @@ from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.combination import (
     Combination,
+    CombinesCoils,
     adaptive_weights,
-    check_combination,
     combined,
     sense_weights,
 )
-from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import check_regularization
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.regular_lattice import RegularLattice
 
 
 @dataclass(frozen=True)
-class Grappa(Reconstruction):
+class Grappa(CombinesCoils):
     """GRAPPA of lines, of two undersampled axes, or of a CAIPIRINHA lattice, and a combination of its coil images.
 
     A missing sample is made of the acquired ones around it, in all coils, with the weights W that do so best in
@@ -80,7 +79,7 @@ class Grappa(Reconstruction):
 
     def __post_init__(self) -> None:
         check_regularization(self.regularization)
-        check_combination(self.combination)
+        self.check_combination()
         if len(self.kernel) != 2 or self.kernel[0] < 2 or self.kernel[1] < 1:
             raise InputError(
                 "invalid kernel",
@@ -88,26 +87,6 @@ class Grappa(Reconstruction):
                 received=str(self.kernel),
                 remedy="The default is kernel=(4, 5).",
             )
-
-    @property
-    def unit_gain(self) -> bool:  # type: ignore[override]
-        """With coil maps."""
-        return self.combination == "sense"
-
-    @property
-    def unit_weights(self) -> bool:  # type: ignore[override]
-        """Of the other combinations."""
-        return self.combination != "sense"
-
-    @property
-    def needs_coil_maps(self) -> bool:  # type: ignore[override]
-        """For that combination."""
-        return self.combination == "sense"
-
-    @property
-    def estimates_coil_maps(self) -> bool:  # type: ignore[override]
-        """Those of the adaptive combination."""
-        return self.combination == "adaptive"
 
     def bind(self, acquisition: Acquisition) -> BoundGrappa:
         """Return kspace (..., coil, k1, k0) → image (..., y, x), real for ``"rss"``, else complex."""

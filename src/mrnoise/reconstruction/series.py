@@ -101,6 +101,21 @@ class Series(OfSeries):
         return Apart(tuple(self.inner.bind(part) for part in parts), *places)
 
 
+class OneOfSeries(OfSeries):
+    """What makes one image of those along the axis."""
+
+    def image_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
+        """Those of the inner one without that of the series."""
+        axis = series_axis(acquisition, self.axis)
+        return tuple(name for name in super().image_axes(acquisition) if name != axis)
+
+    def series(self, acquisition: Acquisition) -> tuple[KspaceToImage, int]:
+        """k-space → images of the inner one, and the place of the axis in these."""
+        series = Series(self.inner, self.axis)
+        place = series.image_axes(acquisition).index(series_axis(acquisition, self.axis))
+        return series.bind(acquisition), place
+
+
 @dataclass(frozen=True, eq=False)
 class Apart:
     """Images of a series, each by a reconstruction of its own.

@@ -23,20 +23,19 @@ from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.combination import (
     Combination,
+    CombinesCoils,
     adaptive_weights,
-    check_combination,
     combined,
     sense_weights,
 )
 from mrnoise.reconstruction.grappa import Interpolation, in_image
-from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import check_regularization
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.regular_lattice import RegularLattice
 
 
 @dataclass(frozen=True)
-class SliceGrappa(Reconstruction):
+class SliceGrappa(CombinesCoils):
     """Slice-GRAPPA and split slice-GRAPPA of simultaneous slices, then GRAPPA in each slice where lines are left out.
 
     The scan is a volume whose planes are the slices, each of its lines k1 acquired at one k2
@@ -88,7 +87,7 @@ class SliceGrappa(Reconstruction):
 
     def __post_init__(self) -> None:
         check_regularization(self.regularization)
-        check_combination(self.combination)
+        self.check_combination()
         if min(*self.kernel, self.in_plane[0] - 1, self.in_plane[1]) < 1:
             raise InputError(
                 "invalid kernel",
@@ -96,26 +95,6 @@ class SliceGrappa(Reconstruction):
                 received=f"{self.kernel}, in-plane {self.in_plane}",
                 remedy="The defaults are kernel=(5, 5), in_plane=(4, 5).",
             )
-
-    @property
-    def unit_gain(self) -> bool:  # type: ignore[override]
-        """With coil maps."""
-        return self.combination == "sense"
-
-    @property
-    def unit_weights(self) -> bool:  # type: ignore[override]
-        """Of the other combinations."""
-        return self.combination != "sense"
-
-    @property
-    def needs_coil_maps(self) -> bool:  # type: ignore[override]
-        """For that combination."""
-        return self.combination == "sense"
-
-    @property
-    def estimates_coil_maps(self) -> bool:  # type: ignore[override]
-        """Those of the adaptive combination."""
-        return self.combination == "adaptive"
 
     def bind(self, acquisition: Acquisition) -> BoundSliceGrappa:
         """Return kspace (..., coil, k2, k1, k0) → image (..., z, y, x), real for ``"rss"``, else complex."""

@@ -10,11 +10,11 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.cg_sense import CgSense
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
-from mrnoise.reconstruction.series import OfSeries, Series, series_axis
+from mrnoise.reconstruction.series import OneOfSeries
 
 
 @dataclass(frozen=True)
-class TemporalMean(OfSeries):
+class TemporalMean(OneOfSeries):
     """Mean over a series of the magnitudes that another reconstruction gives, x̄ = 1/T Σ_t |x_t|; real.
 
     Its σ counts how the noise of frames goes together: 1/√T of that of a frame where frames are independent, more where
@@ -48,16 +48,9 @@ class TemporalMean(OfSeries):
 
     unit_gain = False  # of one noise component
 
-    def image_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
-        """Those of the inner one without that of the series."""
-        axis = series_axis(acquisition, self.axis)
-        return tuple(name for name in super().image_axes(acquisition) if name != axis)
-
     def bind(self, acquisition: Acquisition) -> BoundTemporalMean:
         """Return kspace (frame, coil, k1, k0) → real image (y, x)."""
-        series = Series(self.inner, self.axis)
-        place = series.image_axes(acquisition).index(series_axis(acquisition, self.axis))
-        return BoundTemporalMean(self, acquisition, series.bind(acquisition), place)
+        return BoundTemporalMean(self, acquisition, *self.series(acquisition))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -51,15 +51,7 @@ class Wavelets:
     inner_steps = 1
 
     def __post_init__(self) -> None:
-        orthogonal = self.name in pywt.wavelist(kind="discrete") and pywt.Wavelet(self.name).orthogonal
-        if not orthogonal or self.levels < 1:
-            raise InputError(
-                "there is no such wavelet transform",
-                expected="the name of an orthogonal wavelet (haar, db2 to db38, sym2 to sym20, coif1 to coif17), "
-                "and at least one level",
-                received=f"{self.name}, {self.levels} levels",
-                remedy='Take wavelet="db4".',
-            )
+        check_wavelet(self.name, self.levels)
         length, finest = pywt.Wavelet(self.name).dec_len, min(self.padded) >> (self.levels - 1)
         if length > finest:
             raise InputError(
@@ -130,6 +122,19 @@ class Wavelets:
 
     def _corner(self, image: Tensor) -> tuple[EllipsisType | slice, ...]:
         return (..., *(slice(image.shape[axis] // 2) for axis in self._axes))
+
+
+def check_wavelet(name: str, levels: int) -> None:
+    """Raise `InputError` unless there is such an orthogonal wavelet, and a level."""
+    orthogonal = name in pywt.wavelist(kind="discrete") and pywt.Wavelet(name).orthogonal
+    if not orthogonal or levels < 1:
+        raise InputError(
+            "there is no such wavelet transform",
+            expected="the name of an orthogonal wavelet (haar, db2 to db38, sym2 to sym20, coif1 to coif17), "
+            "and at least one level",
+            received=f"{name}, {levels} levels",
+            remedy='Take wavelet="db4".',
+        )
 
 
 def _along(axis: int, matrix: Tensor, image: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.fourier import to_image
 from mrnoise.reconstruction.adapters.common import Adapter, BoundAdapter, check_single, checked_output
+from mrnoise.reconstruction.combination import root_sum_of_squares
 
 
 @dataclass(frozen=True)
@@ -95,4 +96,4 @@ class BoundDirect(BoundAdapter):
         if image.shape == shape:
             return image
         image = torch.view_as_complex(image.contiguous())
-        return image if image.shape == shape else to_image(image).abs().square().sum(0).sqrt()
+        return image if image.shape == shape else root_sum_of_squares(to_image(image), 0)
