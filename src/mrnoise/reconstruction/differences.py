@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,17 @@ class Differences:
     def adjoint(self, coefficients: Tensor) -> Tensor:
         """Dᴴ u."""
         along = coefficients.unbind(-self.image_ndim - 1)
-        summed = torch.zeros_like(along[0])
-        for u, axis in zip(along, self.axes, strict=True):
-            inner, edge = u.narrow(axis, 0, u.shape[axis] - 1), torch.zeros_like(u.narrow(axis, 0, 1))
-            summed = summed - torch.diff(torch.cat([edge, inner, edge], axis), dim=axis)
-        return summed
+        terms = [
+            torch.diff(_between_zeros(u.narrow(axis, 0, u.shape[axis] - 1), axis), dim=axis)
+            for u, axis in zip(along, self.axes, strict=True)
+        ]
+        return -reduce(torch.add, terms)
 
     def grouped(self, values: Tensor) -> Tensor:
         """Σ_a, differences of a voxel along all axes together."""
         return values.sum(-self.image_ndim - 1, keepdim=True)
+
+
+def _between_zeros(values: Tensor, axis: int) -> Tensor:
+    """One zero before and one behind."""
+    return pad(values, [0, 0] * (-axis - 1) + [1, 1])
