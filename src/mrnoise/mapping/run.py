@@ -16,7 +16,7 @@ from mrnoise.linearization import Images
 from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.mapping.provenance import of_scan
 from mrnoise.mapping.resume import estimates_of, method_of
-from mrnoise.mapping.scan_image import ScanImage
+from mrnoise.mapping.scan_image import ScanImage, scan_image
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.provenance import Provenance
@@ -156,8 +156,8 @@ def choose(
     """
     images = Images.of(reconstruction, acquisition)
     request = Request.of("auto", n_samples, target_error, batch_size)
-    image = ScanImage(images.operator(0), images.reconstruction)
-    return request.method.choose(image, request.plan(image), Key(seed), n_images=images.count)
+    image = scan_image(images, images.typical)
+    return request.method.choose(image, request.plan(image), Key(seed, images.typical), n_images=images.count)
 
 
 @dataclass(frozen=True)
@@ -222,13 +222,16 @@ def map_images(
     if resume is not None:
         earlier = estimates_of(resume, images, seed)
         choice = Choice(method_of(resume, request.method), "going on from a map by this method")
-    for index, operator in enumerate(images):
-        image, key = ScanImage(operator, images.reconstruction), Key(seed, index)
+    typical: ScanImage | None = None
+    if choice is None:
+        typical = scan_image(images, images.typical)
+        choice = request.method.choose(typical, request.plan(typical), Key(seed, images.typical), n_images=images.count)
+    for index in range(images.count):
+        image = scan_image(images, index) if typical is None or index != images.typical else typical
+        operator, key = image.operator, Key(seed, index)
         plan = request.plan(image, _within(progress, index, images.count))
-        if choice is None:
-            choice = request.method.choose(image, plan, key, n_images=images.count)
         image.require(*choice.method.needs)
-        checked = choice.linearity if index == 0 else None
+        checked = choice.linearity if image is typical else None
         if checked is None and choice.method.first_order:
             checked = linearity(
                 operator,

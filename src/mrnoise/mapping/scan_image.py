@@ -14,7 +14,7 @@ from mrnoise.errors import InputError
 from mrnoise.estimators.protocol import Derivative, Known
 from mrnoise.foreground import foreground
 from mrnoise.fourier import central
-from mrnoise.linearization import NoiseToImage
+from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.linearization.checks import refuse
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.sampling.lattice import LARGEST_SET, alias_colours
@@ -128,3 +128,8 @@ class ScanImage:
     def voxel_variance(self, error: float) -> Callable[[Tensor], Tensor] | None:
         """That of `CgSense`."""
         return cg_sense_voxel_variance(self.reconstruction, self.acquisition, error)
+
+
+def scan_image(images: Images, index: int) -> ScanImage:
+    """One of the images of a scan."""
+    return ScanImage(images.operator(index), images.reconstruction_of(index))

@@ -17,7 +17,7 @@ from mrnoise.encoding import Encoding, encode
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.gridding import coil_images
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.reconstruction.protocol import KspaceToImage, Planewise, Reconstruction
 from mrnoise.sampling.extent import within
 from mrnoise.sampling.grid import Grid
 from mrnoise.units import unit_of
@@ -95,6 +95,10 @@ class DeepReconstruction(Reconstruction):
         """Whether the network ignores the coil maps of the acquisition."""
         return bool(self.network.estimates_coil_maps)
 
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise:
+        """A 2D network, plane by plane."""
+        return Planewise.by(self, volume, axis)
+
     def bind(self, acquisition: Acquisition) -> BoundNetwork:
         """Return kspace (coil, k1, k0) or (coil, *samples) → complex image (y, x).
 
@@ -106,7 +110,7 @@ class DeepReconstruction(Reconstruction):
                 "the network reconstructs one slice",
                 expected="k-space (coil, k1, k0)",
                 received=f"shape {tuple(acquisition.kspace.shape)}, spatial_dims {acquisition.spatial_dims}",
-                remedy="Transform the fully sampled axis of a volume to the image domain and bind each slice.",
+                remedy="noise_map takes a volume apart where an axis was sampled as a whole; else bind slices.",
             )
         self.network.to(acquisition.kspace.device, acquisition.kspace.real.dtype)
         to_images = coil_images(acquisition)

@@ -11,7 +11,8 @@ from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.encoding import Encoding, encode
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.planewise import with_fixed_maps
+from mrnoise.reconstruction.protocol import Planewise, Reconstruction
 from mrnoise.reconstruction.sense import check_regularization
 from mrnoise.sampling.trajectory import Trajectory
 
@@ -72,6 +73,12 @@ class CgSense(Reconstruction):
                 received=f"tolerance {self.tolerance}, iterations {self.iterations}",
                 remedy="Leave both out for the defaults.",
             )
+
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise | None:
+        """With fixed coil maps, converged: iterations that stop early are those of the whole volume."""
+        if self.iterations is not None:
+            return None
+        return with_fixed_maps(self, volume, axis, self.differentiate_coil_maps)
 
     def bind(self, acquisition: Acquisition) -> BoundCgSense:
         """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → complex image (..., y, x)."""

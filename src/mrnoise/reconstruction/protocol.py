@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.planes import planes
 from mrnoise.errors import InputError
 
 KspaceToImage = Callable[[Tensor], Tensor]
@@ -57,6 +58,20 @@ class Reconstruction:
         """Those of the joint axes that its image has: all, unless it makes one image of several."""
         return self.joint_axes(acquisition)
 
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise | None:
+        """The image of a volume as those of its planes across an axis that was sampled as a whole.
+
+        Exactly the same image, or that of a 2D method, which has no other. ``None``: the volume is one problem.
+
+        Parameters
+        ----------
+        volume
+            Without leading axes.
+        axis
+            As `mrnoise.acquisition.planes.whole_axis` finds it.
+        """
+        return None
+
     def bind(self, acquisition: Acquisition) -> KspaceToImage:
         """Return the map kspace (joint axes, coil, k1, k0) → image (image axes, y, x)."""
         raise NotImplementedError
@@ -66,6 +81,27 @@ class Reconstruction:
         """What records call it."""
         text = repr(self)
         return type(self).__name__ if "\n" in text else text
+
+
+@dataclass(frozen=True, eq=False)
+class Planewise:
+    """What reconstructs the planes of a volume.
+
+    Parameters
+    ----------
+    scan
+        Its planes, as `mrnoise.acquisition.planes.planes` makes them.
+    of_plane
+        The reconstruction of each, by its index.
+    """
+
+    scan: Acquisition
+    of_plane: Callable[[int], Reconstruction]
+
+    @classmethod
+    def by(cls, reconstruction: Reconstruction, volume: Acquisition, axis: int) -> Planewise:
+        """The same reconstruction for all."""
+        return cls(planes(volume, axis), lambda index: reconstruction)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

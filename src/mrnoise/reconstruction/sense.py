@@ -12,7 +12,8 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.planewise import with_fixed_maps
+from mrnoise.reconstruction.protocol import Planewise, Reconstruction
 from mrnoise.sampling.lattice import AliasLattice
 
 
@@ -51,6 +52,10 @@ class Sense(Reconstruction):
 
     def __post_init__(self) -> None:
         check_regularization(self.regularization)
+
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise | None:
+        """With fixed coil maps."""
+        return with_fixed_maps(self, volume, axis, self.differentiate_coil_maps)
 
     def bind(self, acquisition: Acquisition) -> BoundSense:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""

@@ -12,7 +12,8 @@ from mrnoise.encoding import Encoding, encode
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.combination import root_sum_of_squares
 from mrnoise.reconstruction.gridding import coil_images
-from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
+from mrnoise.reconstruction.planewise import with_fixed_maps
+from mrnoise.reconstruction.protocol import KspaceToImage, Planewise, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class ZeroFilled(Reconstruction):
 
     unit_gain = False  # undersampling lowers the intensity
     differentiate_coil_maps: bool = True
+
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise | None:
+        """With fixed coil maps."""
+        return with_fixed_maps(self, volume, axis, self.differentiate_coil_maps)
 
     def bind(self, acquisition: Acquisition) -> BoundZeroFilled:
         """Return kspace (..., coil, k1, k0) → complex image (..., y, x)."""
@@ -89,6 +94,10 @@ class RootSumOfSquares(Reconstruction):
 
     unit_gain = False  # the coils are not weighted by their maps
     needs_coil_maps = False
+
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise:
+        """Voxel by voxel."""
+        return Planewise.by(self, volume, axis)
 
     def bind(self, acquisition: Acquisition) -> BoundRootSumOfSquares:
         """Return kspace (..., coil, k1, k0) or (..., coil, *samples) → real image (..., y, x)."""

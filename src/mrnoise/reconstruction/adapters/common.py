@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
-from mrnoise.reconstruction.protocol import Reconstruction
+from mrnoise.reconstruction.protocol import Planewise, Reconstruction
 
 # Networks that are files by nature.
 FORMATS = (torch.jit.ScriptModule, torch.export.ExportedProgram)
@@ -28,6 +28,14 @@ class Adapter(Reconstruction):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"model": AsFile(self.model) if isinstance(self.model, FORMATS) else self.model}
+
+
+class SliceAdapter(Adapter):
+    """One whose network takes slices."""
+
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise:
+        """Plane by plane."""
+        return Planewise.by(self, volume, axis)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,7 +159,7 @@ def check_single(acquisition: Acquisition, dims: tuple[int, ...] = (2, 3)) -> No
             "this network takes slices",
             expected="k-space (coil, k1, k0), spatial_dims=2",
             received=f"spatial_dims={acquisition.spatial_dims}, shape {tuple(acquisition.kspace.shape)}",
-            remedy="Transform the volume along its fully sampled axis and map the slices.",
+            remedy="noise_map takes a volume apart where an axis was sampled as a whole; else bind slices.",
         )
     if acquisition.batch_shape:
         raise InputError(

@@ -13,12 +13,12 @@ from torch import Tensor
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.fourier import to_image
-from mrnoise.reconstruction.adapters.common import Adapter, BoundAdapter, check_single, checked_output
+from mrnoise.reconstruction.adapters.common import BoundAdapter, SliceAdapter, check_single, checked_output
 from mrnoise.reconstruction.combination import root_sum_of_squares
 
 
 @dataclass(frozen=True)
-class Direct(Adapter):
+class Direct(SliceAdapter):
     """A reconstruction network of DIRECT (end-to-end and recurrent VarNet, vSHARP, U-Net, …).
 
     Called with those of masked_kspace (1, coil, k1, k0, 2), sampling_mask (1, 1, k1, k0, 1) and sensitivity_map

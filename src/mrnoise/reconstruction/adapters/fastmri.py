@@ -11,11 +11,17 @@ from torch import Tensor, nn
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.reconstruction.adapters.common import Adapter, BoundAdapter, check_choice, check_single, checked_output
+from mrnoise.reconstruction.adapters.common import (
+    BoundAdapter,
+    SliceAdapter,
+    check_choice,
+    check_single,
+    checked_output,
+)
 
 
 @dataclass(frozen=True)
-class FastmriVarNet(Adapter):
+class FastmriVarNet(SliceAdapter):
     """`fastmri.models.VarNet`, or a module called the same way: model(kspace, mask, num_low_frequencies).
 
     The network gets k-space as real numbers (1, coil, readout, phase encoding, 2), with the phase encoding along the

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.reconstruction.adapters.common import Adapter, BoundAdapter, check_choice
+from mrnoise.reconstruction.adapters.common import BoundAdapter, SliceAdapter, check_choice
 from mrnoise.reconstruction.adapters.fastmri import acquired_lines, of_lines
 
 
 @dataclass(frozen=True)
-class MonaiVarNet(Adapter):
+class MonaiVarNet(SliceAdapter):
     """``monai.apps.reconstruction`` ``VariationalNetworkModel``, or a module called the same way: model(kspace, mask).
 
     K-space and mask are those that `FastmriVarNet` gives. The network estimates its coil maps from the acquired lines
