@@ -218,7 +218,7 @@ def test_derivatives_are_those_of_differences_and_adjoint(combination):
         function = method.bind(scan)
         return torch.func.vmap(lambda one: torch.func.jvp(function, (scan.kspace,), (one,))[1])(tangents)
 
-    method = Grappa((4, 3), combination=combination)
+    method = Grappa((4, 3), combination=combination, differentiate_calibration=True)
     function, h = method.bind(scan), 1e-6
     differences = torch.stack([(function(scan.kspace + h * d) - function(scan.kspace - h * d)) / (2 * h) for d in t])
     found = derivative(method, t)
@@ -239,8 +239,16 @@ HEAD = simulated_head((40, 30), 4, snr=100.0, mask=equispaced((40, 30), 2, calib
 def test_replicas_have_the_noise_of_kernels_that_follow(combination):
     """Kernels fitted anew: floor 3.7 % (rss 5.2 %) of σ, √2 would be 41 %. Fixed kernels miss 4 to 7 % of σ."""
     scan = HEAD.acquire(2)
-    replicas = noise_map(Grappa((4, 3), combination=combination), scan, method="monte_carlo", n_samples=500, seed=5)
-    follow = noise_map(Grappa((4, 3), combination=combination), scan, method="sketch", n_samples=300)
+    replicas = noise_map(
+        Grappa((4, 3), combination=combination, differentiate_calibration=True),
+        scan,
+        method="monte_carlo",
+        n_samples=500,
+        seed=5,
+    )
+    follow = noise_map(
+        Grappa((4, 3), combination=combination, differentiate_calibration=True), scan, method="sketch", n_samples=300
+    )
     fixed = noise_map(Grappa((4, 3), combination=combination, differentiate_calibration=False), scan)
     assert follow.linearity.verdict == "linear" and fixed.method in ("closed_form", "lattice")
     right, wrong = (compare(nm, replicas, HEAD.foreground) for nm in (follow, fixed))
@@ -250,7 +258,7 @@ def test_replicas_have_the_noise_of_kernels_that_follow(combination):
 
 def test_repeated_scans_have_the_noise_of_kernels_that_follow():
     """Fresh noise each, of an object without any: floor 3.2 % of σ of 500 scans and 500 probes."""
-    method, scan = Grappa((4, 3), combination="sense"), HEAD.acquire(2)
+    method, scan = Grappa((4, 3), combination="sense", differentiate_calibration=True), HEAD.acquire(2)
     function = method.bind(scan)
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(500, *scan.kspace.shape, dtype=scan.kspace.dtype, generator=generator)
@@ -288,7 +296,7 @@ def test_auto_takes_what_is_exact_for_fixed_kernels():
         torch.testing.assert_close(nm.std, noise_map(method, scan, method="closed_form").std, rtol=1e-4, atol=1e-9)
         # A real image has all of its noise in its magnitude.
         torch.testing.assert_close(nm.magnitude_std, nm.std / (1 if combination == "rss" else 2**0.5))
-    follow = noise_map(Grappa((2, 3)), scan, target_error=0.1)
+    follow = noise_map(Grappa((2, 3), differentiate_calibration=True), scan, target_error=0.1)
     assert follow.method in ("sketch", "monte_carlo")
     apart = scan.replace(sampling=Grid(equispaced((40, 30), 3)), calibration=scan.kspace * mask)
     assert Grappa((2, 3), combination="adaptive").bind(apart).complex_linear  # separate lines are held fixed
@@ -423,7 +431,7 @@ def test_any_unit_of_kspace_will_do(unit):
     scan = simulate((24, 20), COILS, mask=equispaced((24, 20), 2, calibration=12), snr=40.0)
     other = scan.replace(kspace=scan.kspace * unit, noise_covariance=scan.noise_covariance.matrix * unit**2)
     for combination in ("rss", "adaptive"):
-        method = Grappa((2, 3), combination=combination)
+        method = Grappa((2, 3), combination=combination, differentiate_calibration=True)
         (one, many) = (noise_map(method, s, method="sketch", n_samples=4) for s in (scan, other))
         torch.testing.assert_close(many.std / unit, one.std, rtol=1e-3, atol=1e-6 * float(one.std.max()))
         assert [check.passed for check in linearize(method, other).__next__().preflight.checks] == [True]
@@ -455,7 +463,10 @@ def bad(**changes):
         (lambda: Grappa(combination="sos"), "one of rss, adaptive, sense; received sos"),
         (lambda: Grappa().bind(bad(sampling=Grid(random_1d((40, 30), 2, calibration=8)))), "not regular.* CgSense"),
         (lambda: Grappa().bind(bad(sampling=Grid(poisson_disc((40, 30), 3, 8)))), "not regular"),
-        (lambda: closed_form_std(Grappa((2, 3)), bad()), "kernels that follow the noise"),
+        (
+            lambda: closed_form_std(Grappa((2, 3), differentiate_calibration=True), bad()),
+            "kernels that follow the noise",
+        ),
         (
             lambda: closed_form_std(
                 Grappa((2, 3), differentiate_calibration=False), bad(averages=1 + torch.eye(40, 30))

@@ -33,11 +33,14 @@ class Settings:
         Of a trained network: an anatomy or a file.
     normalization
         Of a trained network.
+    differentiate_calibration
+        Of GRAPPA.
     """
 
     regularization: float | None = None
     weights: str = "brain"
     normalization: str = "propagated"
+    differentiate_calibration: bool = False
 
     @property
     def tikhonov(self) -> float:
@@ -64,7 +67,7 @@ def _cg_sense(settings: Settings) -> Reconstruction:
 def _grappa(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import Grappa
 
-    return Grappa(regularization=settings.tikhonov)
+    return Grappa(regularization=settings.tikhonov, differentiate_calibration=settings.differentiate_calibration)
 
 
 def _zero_filled(settings: Settings) -> Reconstruction:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, product
-from math import prod
+from math import pi, prod
 
 import torch
 from torch import Tensor
@@ -65,9 +65,8 @@ class KernelShape:
     @cached_property
     def along(self) -> Tensor:
         """Steps along the other axes, (step, other axes)."""
-        steps = range(-(self.size[1] // 2), self.size[1] - self.size[1] // 2)
         n = len(self.whole_axes)
-        return torch.tensor(list(product(steps, repeat=n)), dtype=torch.long).reshape(len(steps) ** n, n)
+        return torch.tensor(list(product(self._steps, repeat=n)), dtype=torch.long).reshape(len(self._steps) ** n, n)
 
     def offsets(self, of_lattice: Tensor, along: Tensor) -> Tensor:
         """Every step (n, undersampled axes) with every step along the others, (n · steps, spatial axes)."""
@@ -75,6 +74,22 @@ class KernelShape:
         both[..., list(self.lattice.axes)] = of_lattice[:, None]
         both[..., list(self.whole_axes)] = along[None]
         return both.flatten(0, 1)
+
+    def at_planes(self, kernels: Tensor, axis: int, n: int) -> Tensor:
+        """Kernels (..., step) of a volume as those of each of its n planes across an axis that is not undersampled.
+
+        (plane, ..., step), the steps along what is left.
+        """
+        if not self.lattice.axes:
+            return kernels.expand(n, *kernels.shape)
+        n_whole = len(self.whole_axes)
+        across = kernels.unflatten(-1, [self.size[1]] * n_whole).movedim(self.whole_axes.index(axis) - n_whole, -1)
+        steps = torch.tensor(self._steps)[:, None]
+        return in_image(across, steps, [n]).movedim(-1, 0).reshape(n, *kernels.shape[:-1], -1)
+
+    @property
+    def _steps(self) -> range:
+        return range(-(self.size[1] // 2), self.size[1] - self.size[1] // 2)
 
 
 def fit_grappa_kernels(kspace: Tensor, region: Tensor, shape: KernelShape, regularization: float) -> Tensor:
@@ -139,6 +154,15 @@ def fit_grappa_kernels(kspace: Tensor, region: Tensor, shape: KernelShape, regul
     weights = least_squares(a.flatten(-3, -2), b.movedim(-3, -2).flatten(-3, -2), regularization)
     split = (len(shape.targets), n_coils), (n_coils, len(shape.sources), len(shape.along))
     return weights.unflatten(-1, split[1]).unflatten(-4, split[0]).to(kspace.dtype)
+
+
+def in_image(kernels: Tensor, steps: Tensor, matrix: Sequence[int]) -> Tensor:
+    """Kernels (..., step) along axes of k-space as products in the image, (..., position); steps are (step, axes)."""
+    if not matrix:
+        return kernels
+    position = torch.cartesian_prod(*(torch.arange(n) - n // 2 for n in matrix)).reshape(-1, len(matrix))
+    angle = -2 * pi * (steps.double() / torch.tensor(matrix)) @ position.double().T
+    return kernels @ torch.polar(torch.ones_like(angle), angle).to(kernels)
 
 
 def calibration_places(region: Tensor, offsets: Tensor, central: tuple[int, ...]) -> Tensor:

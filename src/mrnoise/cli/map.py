@@ -87,7 +87,9 @@ def map_(
     asked = method_named(method, control_variate=control_variate, half_precision=half_precision)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
     earlier = _earlier(files) if resume else None
-    method_of = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
+    method_of = reconstruction_named(
+        reconstruction, Settings(regularization, weights, normalization, coil_maps == "propagated")
+    )
     if mean_over is not None:
         method_of = TemporalMean(as_reconstruction(method_of), mean_over)
     undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)

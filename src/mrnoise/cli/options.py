@@ -110,7 +110,7 @@ CoilMaps = Annotated[
     str,
     typer.Option(
         help="fixed: those of the file, else ESPIRiT maps of the scan as read, held fixed. "
-        "propagated: estimated inside the reconstruction, their noise included."
+        "propagated: estimated inside the reconstruction, their noise included. Kernels of GRAPPA likewise."
     ),
 ]
 Acceleration = Annotated[

@@ -77,7 +77,9 @@ def patterns(
     from mrnoise.reconstruction.protocol import as_reconstruction
 
     files = figures_and_numbers(output, "figure", ".png", json)
-    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization))
+    method = reconstruction_named(
+        reconstruction, Settings(regularization, weights, normalization, coil_maps == "propagated")
+    )
     acquisition = load_scan(
         scan,
         noise,
@@ -187,7 +189,10 @@ def networks(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
-    methods = {name: reconstruction_named(name, Settings(regularization, weights, normalization)) for name in names}
+    methods = {
+        name: reconstruction_named(name, Settings(regularization, weights, normalization, coil_maps == "propagated"))
+        for name in names
+    }
     acquisition = load_scan(
         scan,
         noise,

@@ -11,7 +11,7 @@ from mrnoise.closed_form.gridding import gridding_std
 from mrnoise.closed_form.sense import sense_std
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.cg_sense import CgSense
-from mrnoise.reconstruction.grappa import Grappa
+from mrnoise.reconstruction.grappa import Grappa, GrappaOfPlane
 from mrnoise.reconstruction.gridding import Gridding
 from mrnoise.reconstruction.protocol import Reconstruction
 from mrnoise.reconstruction.sense import Sense
@@ -51,7 +51,7 @@ def closed_form_std(reconstruction: Reconstruction, acquisition: Acquisition, mo
         return sense_std(acquisition, reconstruction.regularization)
     if type(reconstruction) is CgSense and reconstruction.iterations is None:
         return cg_sense_std(acquisition, reconstruction.regularization, most_voxels)
-    if type(reconstruction) is Grappa:
+    if isinstance(reconstruction, Grappa) and type(reconstruction) in (Grappa, GrappaOfPlane):
         return grappa_std(reconstruction, acquisition)
     if type(reconstruction) is Gridding:
         return gridding_std(acquisition)

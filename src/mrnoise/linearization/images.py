@@ -35,6 +35,8 @@ class Images:
         How.
     acquisition
         Of what.
+    planewise
+        Whether volumes may be taken apart.
 
     Examples
     --------
@@ -49,11 +51,14 @@ class Images:
 
     reconstruction: Reconstruction
     acquisition: Acquisition
+    planewise: bool = True
 
     @classmethod
-    def of(cls, reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition) -> Images:
+    def of(
+        cls, reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, *, planewise: bool = True
+    ) -> Images:
         """With any callable k-space → image as the reconstruction."""
-        return cls(as_reconstruction(reconstruction), acquisition)
+        return cls(as_reconstruction(reconstruction), acquisition, planewise)
 
     # -- axes ------------------------------------------------------------------------------------------------
 
@@ -95,7 +100,7 @@ class Images:
     @cached_property
     def plane_axis(self) -> int | None:
         """The axis across which planes are taken apart; ``None``: they are not."""
-        axis = whole_axis(self.acquisition)
+        axis = whole_axis(self.acquisition) if self.planewise else None
         self.__dict__["_volume"] = None
         return None if axis is None or self._planewise((0,) * len(self.apart), axis) is None else axis
 

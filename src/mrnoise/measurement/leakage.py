@@ -67,7 +67,7 @@ def slice_leakage(reconstruction: Reconstruction | KspaceToImage, acquisition: A
             + ("no calibration lines" if calibration is None else "calibration lines of one slice"),
             remedy="Make one with mrnoise.acquisition.simultaneous_slices.",
         )
-    images = Images.of(reconstruction, acquisition)
+    images = Images.of(reconstruction, acquisition, planewise=False)
     return images.join([_of_image(operator.derivative, operator.acquisition) for operator in images])
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import pi, prod
+from dataclasses import dataclass, field, fields, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.calibration.grappa_kernels import KernelShape, fit_grappa_kernels
+from mrnoise.acquisition.planes import planes
+from mrnoise.calibration.grappa_kernels import KernelShape, fit_grappa_kernels, in_image
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
@@ -22,6 +22,7 @@ from mrnoise.reconstruction.combination import (
     combined,
     sense_weights,
 )
+from mrnoise.reconstruction.protocol import Planewise, Reconstruction
 from mrnoise.reconstruction.sense import check_regularization
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.regular_lattice import RegularLattice
@@ -51,7 +52,9 @@ class Grappa(CombinesCoils):
         `mrnoise.calibration.walsh` of the calibration lines. ``"sense"``: (SᴴS)⁻¹Sᴴ z with coil maps S, those of
         the acquisition or ESPIRiT maps of the calibration lines.
     differentiate_calibration
-        Propagate the noise of calibration lines within the scan through W, m and S (True), or hold these fixed.
+        Hold W, m and S of calibration lines within the scan fixed (False), or propagate their noise to first order
+        (True). Where noise is strong enough for that to matter, first order has been seen to overestimate it; see the
+        documentation.
 
     Raises
     ------
@@ -75,7 +78,7 @@ class Grappa(CombinesCoils):
     kernel: tuple[int, int] = (4, 5)
     regularization: float = 1e-3
     combination: Combination = "rss"
-    differentiate_calibration: bool = True
+    differentiate_calibration: bool = False
 
     def __post_init__(self) -> None:
         check_regularization(self.regularization)
@@ -87,6 +90,23 @@ class Grappa(CombinesCoils):
                 received=str(self.kernel),
                 remedy="The default is kernel=(4, 5).",
             )
+
+    def planewise(self, volume: Acquisition, axis: int) -> Planewise | None:
+        """With kernels and weights of the whole volume, if they are fixed: products across its planes."""
+        bound = self.bind(volume)
+        kernels, weights = bound.kernels, bound.weights
+        if kernels is None or (weights is None and self.combination != "rss"):
+            return None
+        kernels = bound.interpolation.shape.at_planes(kernels, axis, volume.spatial_shape[axis])
+
+        def of_plane(index: int) -> Reconstruction:
+            return GrappaOfPlane(
+                **{field.name: getattr(self, field.name) for field in fields(self)},
+                kernels=kernels[index],
+                weights=None if weights is None else weights.select(axis, index),
+            )
+
+        return Planewise(planes(volume, axis), of_plane)
 
     def bind(self, acquisition: Acquisition) -> BoundGrappa:
         """Return kspace (..., coil, k1, k0) → image (..., y, x), real for ``"rss"``, else complex."""
@@ -111,13 +131,17 @@ class Grappa(CombinesCoils):
         return replace(bound, kernels=kernels if fixed or not lattice.axes else None, weights=weights)
 
 
-def in_image(kernels: Tensor, steps: Tensor, matrix: Sequence[int]) -> Tensor:
-    """Kernels (..., step) along axes of k-space as products in the image, (..., position); steps are (step, axes)."""
-    if not matrix:
-        return kernels
-    position = torch.cartesian_prod(*(torch.arange(n) - n // 2 for n in matrix)).reshape(-1, len(matrix))
-    angle = -2 * pi * (steps.double() / torch.tensor(matrix)) @ position.double().T
-    return kernels @ torch.polar(torch.ones_like(angle), angle).to(kernels)
+@dataclass(frozen=True, eq=False)
+class GrappaOfPlane(Grappa):
+    """`Grappa` of a plane, by kernels and weights of its volume."""
+
+    kernels: Tensor = field(kw_only=True)
+    weights: Tensor | None = field(kw_only=True)
+
+    def bind(self, acquisition: Acquisition) -> BoundGrappa:
+        grid = acquisition.grid
+        shape = KernelShape(RegularLattice.of(grid), acquisition.spatial_dims, self.kernel)
+        return BoundGrappa(self, acquisition, Interpolation.of(shape, grid), grid.mask, self.kernels, self.weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from mrnoise.calibration.grappa_kernels import (
     check_enough,
     fit_grappa_kernels,
     gathered,
+    in_image,
     least_squares,
 )
 from mrnoise.errors import InputError
@@ -28,7 +29,7 @@ from mrnoise.reconstruction.combination import (
     combined,
     sense_weights,
 )
-from mrnoise.reconstruction.grappa import Interpolation, in_image
+from mrnoise.reconstruction.grappa import Interpolation
 from mrnoise.reconstruction.sense import check_regularization
 from mrnoise.sampling.grid import Grid
 from mrnoise.sampling.regular_lattice import RegularLattice
