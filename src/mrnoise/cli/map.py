@@ -57,7 +57,8 @@ def map_(
 ) -> None:
     """Noise, SNR and g-factor of every voxel of a reconstructed scan.
 
-    Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it.
+    Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it. Of several images those that are
+    done are also kept in OUTPUT.partial.h5, for a run that is killed.
     """
     from mrnoise.catalogue import Settings
     from mrnoise.catalogue import reconstruction as reconstruction_named
@@ -86,7 +87,8 @@ def map_(
         check_few(samples)
     asked = method_named(method, control_variate=control_variate, half_precision=half_precision)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
-    earlier = _earlier(files) if resume else None
+    partial = _partial(files)
+    earlier = _earlier(files, partial) if resume else None
     method_of = reconstruction_named(
         reconstruction, Settings(regularization, weights, normalization, coil_maps == "propagated")
     )
@@ -122,6 +124,7 @@ def map_(
                 batch_size=batch_size,
                 progress=progress,
                 resume=earlier,
+                checkpoint=None if partial is None else lambda so_far: write(so_far, [partial]),
             )
         else:
             nm = temporal_snr(
@@ -137,6 +140,8 @@ def map_(
     if preview:
         nm = smoothed(nm)
     written = write(nm, files)
+    if partial is not None:
+        partial.unlink(missing_ok=True)
     print_map(nm, f"{scan.name}: {reconstruction}")
     print_written(written)
     if nm.interrupted:
@@ -154,10 +159,18 @@ def _check_tsnr(others: list[str]) -> None:
         )
 
 
-def _earlier(files: list[Path]) -> NoiseMap:
-    """The map that an earlier run of the same command left."""
+def _partial(files: list[Path]) -> Path | None:
+    """Where a run that may be killed leaves what it has: beside the .h5 of the output."""
+    kept = [path for path in files if path.suffix == ".h5"]
+    return kept[0].with_suffix(".partial.h5") if kept else None
+
+
+def _earlier(files: list[Path], partial: Path | None) -> NoiseMap:
+    """The map that an earlier run of the same command left, when it was killed or at its end."""
     from mrnoise.io import read_noise_map
 
+    if partial is not None and os.path.exists(partial):
+        return read_noise_map(partial)
     kept = [path for path in files if path.suffix == ".h5"]
     if not kept or not os.path.exists(kept[0]):
         raise InputError(

@@ -170,13 +170,15 @@ def stack(estimates: Sequence[Estimate], batch_shape: Sequence[int]) -> Estimate
 
 
 def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
-    """The estimates that `stack` joined, of independent samples: their errors know how many."""
+    """The estimates that `stack` joined; how many independent samples each has its error knows."""
     if batch_ndim == 0:
         return [estimate]
-    if not estimate.error.continues:
-        raise TypeError("only estimates from independent samples can be taken apart")
     count = math.prod(estimate.variance.shape[:batch_ndim])
-    parts = [_with_count(part) for part in estimate.unstack(count, batch_ndim)]
+    parts = estimate.unstack(count, batch_ndim)
+    if not estimate.error.continues:
+        share = estimate.n_products // count
+        return [dataclasses.replace(part, error=part.error.of_one(), n_products=share, sums=None) for part in parts]
+    parts = [_with_count(part) for part in parts]
     last = max((i for i, part in enumerate(parts) if part.n_samples), default=0)
     if estimate.sums is not None and int(estimate.sums["count"][0]) == parts[last].n_samples:
         parts[last] = dataclasses.replace(parts[last], sums=estimate.sums)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from mrnoise.estimators.choice.linearity import TOLERANCE
 from mrnoise.linearization import Images
 from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.mapping.provenance import of_scan
-from mrnoise.mapping.resume import estimates_of, method_of
+from mrnoise.mapping.resume import choice_of, images_of
 from mrnoise.mapping.scan_image import ScanImage, scan_image
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
@@ -23,6 +23,8 @@ from mrnoise.result.provenance import Provenance
 
 # Where neither a count nor a target is given.
 DEFAULT_TARGET_ERROR = 0.03
+# Pause between two checkpoints, and how many times as long as one takes it is at least.
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 30.0, 20.0
 
 
 class MapProgress(Protocol):
@@ -44,6 +46,7 @@ def noise_map(
     batch_size: int | None = None,
     progress: MapProgress | None = None,
     resume: NoiseMap | None = None,
+    checkpoint: Callable[[NoiseMap], object] | None = None,
 ) -> NoiseMap:
     """Voxel-wise noise of a reconstructed scan.
 
@@ -81,7 +84,10 @@ def noise_map(
         An earlier map of the same scan, reconstruction, method and seed, e.g. an interrupted one: its probes are not
         repeated, and the result is that of one uninterrupted run, after an interruption to the last bit. With a target
         it may take more of them, since how voxels vary together is measured anew. Going on to more samples than were
-        asked for fits control variates anew. For ``sketch`` and ``monte_carlo``.
+        asked for fits control variates anew. Images that are as good as asked for stay as they are, by any method; one
+        that is not goes on by ``sketch`` and ``monte_carlo`` and is begun anew by others.
+    checkpoint
+        Called with the map so far after an image, now and then: what a run that may be killed should save.
 
     Returns
     -------
@@ -107,13 +113,24 @@ def noise_map(
     images = Images.of(reconstruction, acquisition)
     request = Request.of(method, n_samples, target_error, batch_size)
     mapped: list[MappedImage] = []
+
+    def so_far() -> NoiseMap:
+        return assemble(images, mapped, _provenance(images, request, mapped, seed, started, resume))
+
+    saved, pause = started, CHECKPOINT_SECONDS
     try:
-        mapped.extend(map_images(images, request, seed=seed, progress=progress, resume=resume))
+        for one in map_images(images, request, seed=seed, progress=progress, resume=resume):
+            mapped.append(one)
+            now = time.perf_counter()
+            if checkpoint is not None and len(mapped) < images.count and now - saved > pause:
+                checkpoint(so_far())
+                saved = time.perf_counter()
+                pause = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (saved - now))
     except KeyboardInterrupt:
         # Whole images are kept; before the first there is nothing to return.
         if not mapped:
             raise
-    return assemble(images, mapped, _provenance(images, request, mapped, seed, started))
+    return so_far()
 
 
 def choose(
@@ -217,16 +234,22 @@ def map_images(
     seed, progress, resume
         As for `noise_map`.
     """
-    earlier: list[Estimate | None] = [None] * images.count
+    kept: list[MappedImage | None] = [None] * images.count
+    begun: list[Estimate | None] = [None] * images.count
     choice: Choice | None = None
     if resume is not None:
-        earlier = estimates_of(resume, images, seed)
-        choice = Choice(method_of(resume, request.method), "going on from a map by this method")
+        choice = choice_of(resume, request.method)
+        kept, begun = images_of(resume, images, seed, request.n_samples, request.target_error)
     typical: ScanImage | None = None
-    if choice is None:
+    if choice is None and not all(kept):
         typical = scan_image(images, images.typical)
         choice = request.method.choose(typical, request.plan(typical), Key(seed, images.typical), n_images=images.count)
     for index in range(images.count):
+        one = kept[index]
+        if one is not None:
+            yield one
+            continue
+        assert choice is not None
         image = scan_image(images, index) if typical is None or index != images.typical else typical
         operator, key = image.operator, Key(seed, index)
         plan = request.plan(image, _within(progress, index, images.count))
@@ -240,7 +263,7 @@ def map_images(
                 batch_size=plan.batch_size,
                 tolerance=choice.tolerance or TOLERANCE,
             )
-        estimate = choice.method.estimate(image, plan, key, earlier[index])
+        estimate = choice.method.estimate(image, plan, key, begun[index])
         operator.check_unchanged()
         estimate = image.known.kept_in(estimate.cpu())
         yield MappedImage(operator.value.cpu(), estimate, checked, choice, operator.preflight)
@@ -248,22 +271,32 @@ def map_images(
             return
 
 
-def _provenance(images: Images, request: Request, mapped: list[MappedImage], seed: int, started: float) -> Provenance:
+def _provenance(
+    images: Images,
+    request: Request,
+    mapped: list[MappedImage],
+    seed: int,
+    started: float,
+    earlier: NoiseMap | None,
+) -> Provenance:
     """How a map was made."""
-    first = mapped[0]
-    assert first.choice is not None and first.preflight is not None
-    method = first.choice.method
+    made = next((one for one in mapped if one.choice is not None), None)
+    if made is None:  # nothing was left to do
+        assert earlier is not None
+        return earlier.provenance
+    assert made.choice is not None and made.preflight is not None
+    method = made.choice.method
     return replace(
         of_scan(images.acquisition, images.reconstruction.estimates_coil_maps),
         reconstruction=images.reconstruction.title,
-        why=first.choice.why,
+        why=made.choice.why,
         noise_model="first order in the noise" if method.first_order else "replicas at the noise level of the scan",
         seed=seed,
         distribution=method.distribution_name,
         control_variate=bool(getattr(method, "control_variate", False)),
         half_precision=bool(getattr(method, "half_precision", False)),
         target_error=None if method.exhaustive else request.target_error,
-        preflight=first.preflight.describe(),
+        preflight=made.preflight.describe(),
         seconds=round(time.perf_counter() - started, 3),
     )
 

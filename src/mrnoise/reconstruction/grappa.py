@@ -139,6 +139,7 @@ class GrappaOfPlane(Grappa):
     weights: Tensor | None = field(kw_only=True)
 
     def bind(self, acquisition: Acquisition) -> BoundGrappa:
+        """Return kspace (coil, k1, k0) → image (y, x)."""
         grid = acquisition.grid
         shape = KernelShape(RegularLattice.of(grid), acquisition.spatial_dims, self.kernel)
         return BoundGrappa(self, acquisition, Interpolation.of(shape, grid), grid.mask, self.kernels, self.weights)
