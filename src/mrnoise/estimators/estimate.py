@@ -174,11 +174,12 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
     if batch_ndim == 0:
         return [estimate]
     count = math.prod(estimate.variance.shape[:batch_ndim])
-    parts = estimate.unstack(count, batch_ndim)
-    if not estimate.error.continues:
-        share = estimate.n_products // count
-        return [dataclasses.replace(part, error=part.error.of_one(), n_products=share, sums=None) for part in parts]
-    parts = [_with_count(part) for part in parts]
+    parts = [_with_count(part) for part in estimate.unstack(count, batch_ndim)]
+    samples = sum(part.n_samples for part in parts)
+    parts = [
+        dataclasses.replace(part, n_products=round(estimate.n_products * part.n_samples / max(1, samples)))
+        for part in parts
+    ]
     last = max((i for i, part in enumerate(parts) if part.n_samples), default=0)
     if estimate.sums is not None and int(estimate.sums["count"][0]) == parts[last].n_samples:
         parts[last] = dataclasses.replace(parts[last], sums=estimate.sums)
@@ -186,7 +187,10 @@ def unstack(estimate: Estimate, batch_ndim: int) -> list[Estimate]:
 
 
 def _with_count(part: Estimate) -> Estimate:
-    """With the number of samples that the error of one image knows."""
+    """With the number of samples that the error of one image knows; of other kinds at least one, if it was reached."""
+    if not part.error.continues:
+        n = 0 if bool(part.variance.isnan().all()) else max(1, part.n_samples)
+        return dataclasses.replace(part, n_samples=n, sums=None)
     n = int(part.error.freedom())
     n = n if n == 0 or part.mean is None else n + 1
     return dataclasses.replace(part, error=part.error.of_one(), n_samples=n, sums=None)

@@ -80,11 +80,15 @@ def images_of(
 
 def _is_finished(part: Estimate, n_samples: int | None, target_error: float | None, whole: bool) -> bool:
     """Whether an image is as good as asked for; ``whole``: it is not the last that an interrupted run reached."""
-    if part.certified_error is not None and target_error is not None and float(part.certified_error) <= target_error:
-        return True
-    if part.error.continues or target_error is not None:
-        return n_samples is not None and part.n_samples >= n_samples
-    return whole
+    if target_error is not None:
+        certified = part.certified_error
+        if certified is not None and float(certified) <= target_error:
+            return True
+    elif n_samples is None:
+        return True  # of a method without samples
+    elif not part.error.continues:
+        return whole
+    return n_samples is not None and part.error.continues and part.n_samples >= n_samples
 
 
 def _linearity_of(earlier: NoiseMap, images: Images) -> list[Linearity | None]:

@@ -239,7 +239,8 @@ def map_images(
     choice: Choice | None = None
     if resume is not None:
         choice = choice_of(resume, request.method)
-        kept, begun = images_of(resume, images, seed, request.n_samples, request.target_error)
+        target = None if request.method.exhaustive else request.target_error
+        kept, begun = images_of(resume, images, seed, request.n_samples, target)
     typical: ScanImage | None = None
     if choice is None and not all(kept):
         typical = scan_image(images, images.typical)

@@ -107,7 +107,7 @@ def noise_correlation(
     where = tuple(int(i) for i in voxel)
     if noise_map is None:
         return NoiseCorrelation(where, covariance, None)
-    images = Images.of(reconstruction, acquisition)
+    images = Images.of(reconstruction, acquisition, planewise=False)
     if noise_map.image.shape != (*images.batch_shape, *covariance.shape[len(images.within) :]):
         outer = len(images.apart)
         raise InputError(

@@ -156,8 +156,10 @@ def noise_power_spectrum(
     size = [2 * (side.stop - side.start) for side in box[1:]]
     power = torch.zeros(GROUPS, *size, dtype=torch.float64)
     done, method = 0, ""
-    total = GROUPS * Images.of(reconstruction, acquisition).count
-    for index, (operator, part) in enumerate(operators_over(reconstruction, acquisition, window[None])):
+    total = GROUPS * Images.of(reconstruction, acquisition, planewise=False).count
+    for index, (operator, part) in enumerate(
+        operators_over(reconstruction, acquisition, window[None], planewise=False)
+    ):
         if not bool((part != 0).any()):
             done += GROUPS
             continue

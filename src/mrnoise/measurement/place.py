@@ -16,9 +16,13 @@ from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 
 
 def operators_over(
-    reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, weights: Tensor
+    reconstruction: Reconstruction | KspaceToImage,
+    acquisition: Acquisition,
+    weights: Tensor,
+    *,
+    planewise: bool = True,
 ) -> Iterator[tuple[NoiseToImage, Tensor]]:
-    """Each linearised image with its part of weights (k, *image), (k, *part).
+    """Each linearised image with its part of weights (k, *image), (k, *part); ``planewise`` as `Images` has it.
 
     Raises
     ------
@@ -33,11 +37,13 @@ def operators_over(
             received=f"{weights.dtype}, {int((weights != 0).sum())} non-zero voxels",
             remedy="Mark at least one voxel.",
         )
-    images = Images.of(reconstruction, acquisition)
+    images = Images.of(reconstruction, acquisition, planewise=planewise)
     batch_shape = images.batch_shape
     if tuple(weights.shape[1 : len(batch_shape) + 1]) != batch_shape:
         raise misfit((*batch_shape, *acquisition.spatial_shape), weights.shape[1:])
     pieces = [torch.stack(parts) for parts in zip(*(images.split(one) for one in weights), strict=True)]
+    if len(pieces) != images.count:
+        raise misfit((*batch_shape, *acquisition.spatial_shape), weights.shape[1:])
     for piece, operator in zip(pieces, images, strict=True):
         if tuple(piece.shape[1:]) != operator.image_shape:
             raise misfit(batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
@@ -47,14 +53,14 @@ def operators_over(
 def operator_at(
     reconstruction: Reconstruction | KspaceToImage, acquisition: Acquisition, voxel: Sequence[int]
 ) -> tuple[NoiseToImage, tuple[int, ...]]:
-    """The linearised image that holds a voxel, and the place of the voxel in it.
+    """The linearised image that holds a voxel, volumes whole, and the place of the voxel in it.
 
     Raises
     ------
     InputError
         If there is no such voxel.
     """
-    images = Images.of(reconstruction, acquisition)
+    images = Images.of(reconstruction, acquisition, planewise=False)
     expected = (*images.batch_shape, *acquisition.spatial_shape)
     found = images.place(voxel) if len(voxel) == len(expected) else None
     if found is None:
