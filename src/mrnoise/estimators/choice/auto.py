@@ -89,7 +89,7 @@ class Auto(Method):
             return self._by_replicas(
                 image, plan, key, n_images, "no derivative of the reconstruction agrees with finite differences"
             )
-        tolerance = _tolerance(plan)
+        tolerance, pair = _tolerance(plan), None
         if image.operator.complex_linear:
             pair, seconds = image.loud_pair(), image.seconds
             if pair is None:
@@ -121,8 +121,20 @@ class Auto(Method):
                 why = "its closed form to first order, which products with its derivative confirm: no sampling error"
                 return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
         if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
+            checked = linearity(
+                image.operator,
+                region=plan.region,
+                key=key,
+                batch_size=plan.batch_size,
+                tolerance=tolerance,
+                start=pair,
+                most_pairs=MOST_PAIRS,
+            )
+            if checked.verdict != LINEAR:
+                why = f"first order is {checked.verdict} at the noise level of the scan; too few samples for a pilot"
+                return Choice(MonteCarlo(controlled), why)
             why = f"the derivative passes the preflight ({mode}); too few samples for a pilot"
-            return Choice(Sketch(control_variate=controlled), why, tolerance=tolerance)
+            return Choice(Sketch(control_variate=controlled), why, linearity=checked, tolerance=tolerance)
         choice = self._by_pilot(image, plan, key, n_images)
         if image.known.spots is None:
             return choice

@@ -29,6 +29,8 @@ SOLVER_TOLERANCE, LOUDER = 1e-2, 10.0
 ROUNDING = 2e4
 # What that takes: a product and two replicas.
 EVALUATIONS = 3
+# A voxel counts by its V₁, up to so many times the median: twice the σ. A few loud ones hide nothing of the others.
+LOUDEST = 4.0
 # Voxels of the object, evenly spaced, that are judged: memory does not grow with the image.
 MOST_VOXELS = 2**14
 
@@ -37,19 +39,24 @@ MOST_VOXELS = 2**14
 class Finding:
     """Verdict on one image. V is the variance of d = g(y+n) - g(y), V₁ that of Jn; sums are over the object.
 
+    In all but ``ratio`` a voxel counts by its V₁, at most by 4 times the median of V₁: the weights are
+    w = min(1, 4 median(V₁) / V₁), which is 1 but for a few voxels of an image. In a map of a fit, whose σ grows without
+    bound where signal is lost, these would decide alone.
+
     Parameters
     ----------
     verdict
         ``"linear"`` where ``error_high`` is below the tolerance, ``"not linear"`` where ``error_low`` is above it,
         else ``"undecided"``.
     error_low, error_high
-        99 % limits of ½ √(Σ(V - V₁)² / ΣV₁²), the root-mean-square relative error of the first-order σ.
+        99 % limits of ½ √(Σw²(V - V₁)² / Σw²V₁²), the root-mean-square relative error of the first-order σ. For the
+        lower one |V - V₁| counts as V₁ at most: a V without bound, as of a ratio of noisy numbers, would leave no limit.
     ratio
         √(ΣV / ΣV₁), true over first-order σ; errors of opposite sign cancel in it.
     ratio_error
         Its standard error; where the departure is negligible, that, which bounds |ratio - 1|.
     departure
-        √(Σ E|d - Jn|² / Σ E|Jn|²).
+        √(Σw E|d - Jn|² / Σw E|Jn|²).
     tolerance
         What was asked for.
     n_pairs
@@ -209,7 +216,8 @@ def linearity(
             excess, power = excess + _power(replicas - products), power + _power(products)
             kept.append((_some(replicas, inside), _some(products, inside)))
         known, done = [], n_pairs
-        departure = float(_root_ratio(excess[inside].sum(), power[inside].sum()))
+        weights = _weights(power[inside])
+        departure = float(_root_ratio((weights * excess[inside]).sum(), (weights * power[inside]).sum()))
         d, linear = (torch.cat(parts) for parts in zip(*kept, strict=True))
         if departure <= NEGLIGIBLE * tolerance:
             ratio = float(_root_ratio(_power(d).sum(), _power(linear).sum()))
@@ -248,6 +256,12 @@ def _root_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(numerator == 0, 0.0, numerator / denominator).sqrt()
 
 
+def _weights(power: Tensor) -> Tensor:
+    """Min(1, 4 median(V₁) / V₁), the median over voxels with noise."""
+    median = torch.where(power > 0, power, torch.nan).nanmedian()
+    return (LOUDEST * median / power).nan_to_num(1.0).clamp_max(1.0)
+
+
 def _some(samples: Tensor, inside: Tensor) -> Tensor:
     """Evenly spaced voxels of the object, (B, voxel)."""
     chosen = samples[:, inside]
@@ -258,23 +272,28 @@ def _judge(d: Tensor, linear: Tensor, departure: float, tolerance: float) -> Fin
     """Ratio and squared error of σ with their jackknife errors, and what they say."""
     n = len(d)
     pairs = torch.arange(n, device=d.device)
-    ratio, squared = _statistics(d, linear, pairs >= 0)
+    ratio, *squared = _statistics(d, linear, pairs >= 0)
     without = torch.stack([_statistics(d, linear, pairs != k) for k in range(n)])
-    ratio_error, squared_error = ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
+    ratio_error, *errors = ((n - 1) / n * (without - without.mean(0)).square().sum(0)).sqrt()
     # Each half has estimated its own mean.
-    reach = float(student(0.5 + 0.5 * LEVEL, n - 2)) * squared_error
-    low, high = (float(limit.clamp_min(0).sqrt()) for limit in (squared - reach, squared + reach))
+    t = float(student(0.5 + 0.5 * LEVEL, n - 2))
+    limits = (squared[0] - t * errors[0], squared[1] + t * errors[1])
+    low, high = (float(limit.clamp_min(0).sqrt()) for limit in limits)
     verdict = LINEAR if high < tolerance else NOT_LINEAR if low > tolerance else UNDECIDED
     return Finding(verdict, low, high, float(ratio), float(ratio_error), departure, tolerance, n)
 
 
 def _statistics(d: Tensor, linear: Tensor, used: Tensor) -> Tensor:
-    """√(ΣV/ΣV₁) and Σ(V - V₁)²/4ΣV₁² from the pairs in use, the even ones against the odd ones."""
+    """√(ΣV/ΣV₁) and, with |V - V₁| ≤ V₁ and without that, Σw²(V - V₁)²/4Σw²V₁², even pairs against odd ones."""
     even = torch.arange(len(d), device=d.device) % 2 == 0
-    true, first = ([x[used & half].var(0) for half in (even, ~even)] for x in (d, linear))
-    ratio = ((true[0] + true[1]).sum() / (first[0] + first[1]).sum()).sqrt()
-    product = ((true[0] - first[0]) * (true[1] - first[1])).sum()
-    return torch.stack([ratio, product / (4 * (first[0] * first[1]).sum())])
+    true, first = (torch.stack([x[used & half].var(0) for half in (even, ~even)]) for x in (d, linear))
+    ratio = (true.sum() / first.sum()).sqrt()
+    mean = first.mean(0)
+    weights = _weights(mean).square()
+    excess = true - first
+    power = 4 * (weights * first.prod(0)).sum()
+    squared = [(weights * e.prod(0)).sum() / power for e in (excess.clamp(-mean, mean), excess)]
+    return torch.stack([ratio, *squared])
 
 
 def join(parts: Sequence[Linearity], count: int, batch_shape: Sequence[int]) -> Linearity:
