@@ -82,6 +82,52 @@ def test_standard_error_of_the_ratio(snr, monkeypatch):
     assert sum(covered) >= 0.97 * len(covered)
 
 
+def with_a_loud_voxel(snr, strength):
+    """`cubic` of 1147 voxels, the first a hundred times or more as loud; its V/V₁ is 1.35 with strength 0.02."""
+    operator = cubic(snr, shape=(31, 37))
+    a, v = operator.a.clone(), torch.full_like(operator.a, operator.v)
+    a[0, 0], v[0, 0] = strength, 4.0 if strength else 1e4
+    return dataclasses.replace(operator, a=a, v=v)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_loud_voxel_neither_hides_the_others_nor_decides(seed):
+    """By Σ(V - V₁)² / ΣV₁² alone both verdicts would be those of one voxel."""
+    hidden, loud = with_a_loud_voxel(3, 0.0), with_a_loud_voxel(200, 0.02)
+    assert hidden.error < TOLERANCE < 0.15 < loud.error
+    assert estimators.linearity(hidden, key=Key(seed)).verdict == NOT_LINEAR
+    assert estimators.linearity(loud, key=Key(seed)).verdict == LINEAR
+
+
+class Ratio:
+    """1 / (1 + εn): the variance of a ratio of noisy numbers is infinite."""
+
+    noise_shape = image_shape = (20, 25)
+    noise_dtype = image_dtype = torch.complex128
+    device = torch.device("cpu")
+    complex_linear = False
+
+    def __init__(self, size):
+        self.size = 2**0.5 * size
+
+    def apply(self, noise):
+        return -self.size * noise.real
+
+    def replicas(self, noise):
+        return 1 / (1 + self.size * noise.real) - 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_without_a_variance_is_not_linear(seed):
+    """A few samples dominate ΣV: no limit of the error followed from it, and the verdict stayed undecided.
+
+    Without its tails, beyond 4σ, V/V₁ is 1 + 8ε² + 69ε⁴ + … > 1.7 at ε = ¼, an error above 35 %; 1.02 at ε = 1/20, 1 %.
+    """
+    found = estimators.linearity(Ratio(0.25), key=Key(seed)).worst
+    assert found.verdict == NOT_LINEAR and found.error_low < 0.5
+    assert estimators.linearity(Ratio(0.05), key=Key(seed)).verdict == LINEAR
+
+
 def test_departure_bounds_the_error_of_every_voxel():
     operator = cubic(4)
     noise = torch.randn(4000, *operator.s.shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))

@@ -50,7 +50,7 @@ class Finding:
         else ``"undecided"``.
     error_low, error_high
         99 % limits of ½ √(Σw²(V - V₁)² / Σw²V₁²), the root-mean-square relative error of the first-order σ. For the
-        lower one |V - V₁| counts as V₁ at most: a V without bound, as of a ratio of noisy numbers, would leave no limit.
+        lower one |V - V₁| counts as V₁ at most: V without bound, as of a ratio of noisy numbers, would leave no limit.
     ratio
         √(ΣV / ΣV₁), true over first-order σ; errors of opposite sign cancel in it.
     ratio_error
