@@ -136,6 +136,12 @@ def fitted(head: Simulation) -> tuple[Fit, NoiseMap]:
     return fit, noise_map(fit, head.acquire().replace(kspace=head.signal), method="exact")
 
 
+def spread(values: Tensor) -> float:
+    """Standard deviation by the quartiles, of normal numbers."""
+    low, high = values.quantile(torch.tensor([0.25, 0.75], dtype=values.dtype)).tolist()
+    return (high - low) / 1.349
+
+
 def t2_point(snr: float) -> dict:
     """Figures at one SNR."""
     head = echoes(snr)
@@ -143,14 +149,19 @@ def t2_point(snr: float) -> dict:
     truth, inside = quiet.image, fit.region
     scans = repeats(fit.bind(head.acquire()), head)
     verdicts: Counter[str] = Counter()
+    chosen: Counter[str] = Counter()
+    moved: list[Tensor] = []
     within: dict[str, list[list[float]]] = {"exact": [], "auto": []}
     for seed in range(SCANS, SCANS + MAPPED):
         acq = head.acquire(seed=seed)
         replicas = repeats(fit.bind(acq), head, acq.kspace)
         for method, found in within.items():
-            nm = noise_map(fit, acq, method=method)
+            nm = noise_map(fit, acq, method=method, seed=seed)
             if method == "exact":
                 verdicts[nm.linearity.verdict] += 1
+                moved.append((nm.std / quiet.std)[inside].log())
+            else:
+                chosen[nm.method] += 1
             low, high = nm.value_interval(0.95)
             values = float(((low < truth) & (truth < high))[inside].double().mean())
             ratio = float((replicas.double().std(0) / nm.std)[inside].median())
@@ -159,8 +170,10 @@ def t2_point(snr: float) -> dict:
     columns = ("ratio", "replicas_within", "scans_within", "values_within")
     return {
         "relative": float((quiet.std / truth)[inside].median()),
+        "moved": spread(torch.cat(moved)),
         "sigma_within": coverage(quiet, scans, truth, inside)[0],
         "verdicts": dict(verdicts.most_common()),
+        "chosen": dict(chosen.most_common()),
         **{m: dict(zip(columns, torch.tensor(rows).mean(0).tolist(), strict=True)) for m, rows in within.items()},
     }
 
@@ -181,7 +194,8 @@ def t2_row(snr: str, found: dict) -> str:
         for name in ("replicas_within", "scans_within", "values_within")
     )
     ratio = f"{found['exact']['ratio']:.2f}, {found['auto']['ratio']:.2f}"
-    columns = (snr, f"{100 * found['relative']:.1f} %", verdicts, f"{100 * found['sigma_within']:.1f} %", ratio, *pairs)
+    relative, moved, sigma = (f"{100 * found[name]:.1f} %" for name in ("relative", "moved", "sigma_within"))
+    columns = (snr, relative, moved, verdicts, sigma, ratio, *pairs)
     return "| " + " | ".join(columns) + " |"
 
 
