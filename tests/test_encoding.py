@@ -8,11 +8,12 @@ from torch import Tensor
 
 from mrnoise import InputError
 from mrnoise.encoding import Cartesian, Encoding, encode
+from mrnoise.encoding.alias_sets import AliasInverse
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.fourier import to_kspace
 from mrnoise.linearization.derivatives import JVP_MODES, VJP_MODES
 from mrnoise.networks import MoDL, UNet, UnrolledResNet
-from mrnoise.sampling import equispaced
+from mrnoise.sampling import caipi, equispaced
 from mrnoise.simulation import simulate, simulated_head
 
 COILS = 3
@@ -357,3 +358,30 @@ def test_networks_take_any_encoding(network):
     y = grid.forward(normal(*grid.image_shape, seed=2))
     with torch.no_grad():
         torch.testing.assert_close(network(y, grid), network(y.flatten(), other))
+
+
+@pytest.mark.parametrize("maps_of", ["head", "partly unseen"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        caipi((12, 10, 1), (2, 2))[..., 0],
+        caipi((12, 9, 1), (3, 3))[..., 0],
+        equispaced((12, 10), 4),
+        equispaced((9, 8), 3, offset=1),
+    ],
+)
+def test_regular_sampling_is_solved_by_alias_sets(mask, maps_of):
+    """(H + λ)⁻¹ of dense algebra, without iterations; with calibration lines among the samples there are no sets."""
+    maps = simulated_head(tuple(mask.shape), 4, seed=1).coil_maps.to(torch.complex128)
+    if maps_of != "head":
+        maps = maps * (torch.arange(mask.shape[1]) > 2)
+    a = Cartesian(maps, mask, prepared_weight=1e-3)
+    assert isinstance(a._prepared.inverse, AliasInverse)
+    voxels = torch.eye(mask.numel(), dtype=torch.complex128).reshape(-1, *mask.shape)
+    gram = a.gram(voxels).reshape(len(voxels), -1).T
+    dense = torch.linalg.inv(gram + 1e-3 * torch.eye(len(gram)))
+    seen = (maps != 0).any(0).flatten()
+    found = a.solve(voxels, 1e-3).reshape(len(voxels), -1).T
+    torch.testing.assert_close(found[seen][:, seen], dense[seen][:, seen], rtol=1e-9, atol=1e-9)
+    other = Cartesian(maps, mask | (torch.arange(mask.shape[1]) == 4), prepared_weight=1e-3)
+    assert not isinstance(other._prepared.inverse, AliasInverse)

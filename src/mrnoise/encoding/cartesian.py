@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mrnoise import fourier
+from mrnoise.encoding.alias_sets import AliasInverse
 from mrnoise.encoding.convolution import Convolution, PointSpread
-from mrnoise.encoding.lines import line_inverse, undersampled_axes
+from mrnoise.encoding.lines import line_inverse, on_lines, undersampled_axes
 from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.preconditioning import preconditioned
 from mrnoise.encoding.unfolding import unfold
@@ -43,9 +46,9 @@ class Cartesian:
     iterations
         Number after which they stop instead; ``None``: when they have converged.
     prepared_weight
-        λ of the `solve` that will be called often, as a number. Where sampling varies along one axis only, the lines
-        along it are independent systems, small enough to be inverted once, now: the same solution without iterations.
-        Else whether a circulant preconditioner saves iterations is tried, now.
+        λ of the `solve` that will be called often, as a number. Alias sets of regular sampling, and the lines along the
+        one axis along which sampling varies, are independent systems, small enough to be inverted once, now: the same
+        solution without iterations. Else whether a circulant preconditioner saves iterations is tried, now.
 
     Raises
     ------
@@ -106,10 +109,17 @@ class Cartesian:
         )
         prepared = iterated
         if self.prepared_weight is not None and self.iterations is None and mask.ndim == self.spatial_dims:
-            prepared = replace(iterated, inverse=line_inverse(maps, mask, axes, self.prepared_weight, extent))
-            if prepared.inverse is None and maps.ndim == self.spatial_dims + 1:
+            weight, one_image = self.prepared_weight, maps.ndim == self.spatial_dims + 1
+            inverse: Callable[[Tensor], Tensor] | None = None
+            if one_image and extent is None:
+                inverse = AliasInverse.of(maps.detach(), torch.fft.fftshift(mask), weight)
+            if inverse is None:
+                lines = line_inverse(maps, mask, axes, weight, extent)
+                inverse = None if lines is None else partial(on_lines, lines, axes=axes)
+            prepared = replace(iterated, inverse=inverse)
+            if inverse is None and one_image:
                 spread = PointSpread.of_mask(torch.fft.fftshift(mask))
-                prepared = preconditioned(iterated, spread, maps.detach(), self.prepared_weight)
+                prepared = preconditioned(iterated, spread, maps.detach(), weight)
         object.__setattr__(self, "_maps", maps)
         object.__setattr__(self, "_iterated", iterated)
         object.__setattr__(self, "_prepared", prepared)
@@ -155,7 +165,7 @@ class Cartesian:
         return self._centred(unfold(lambda step: self._iterated.gram(step, self._maps), self._shifted(image)))
 
     def solve(self, image: Tensor, weight: float | Tensor) -> Tensor:
-        """P (AᴴA + λ)⁻¹ P x by conjugate gradients, or by the inverted lines of ``prepared_weight``.
+        """P (AᴴA + λ)⁻¹ P x by conjugate gradients, or by the inverse of ``prepared_weight``.
 
         Differentiable in x, in the coil maps and in λ: as the converged solution, where each derivative is one more
         solve, or as the number of iterations that is made.

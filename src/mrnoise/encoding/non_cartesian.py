@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from mrnoise.encoding.convolution import PointSpread
+from mrnoise.encoding.lines import on_lines
 from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.nufft import Nufft
 from mrnoise.encoding.planes import plane_inverse
@@ -89,7 +91,7 @@ class NonCartesian:
             if inverse is None:
                 equations = preconditioned(equations, spread, self.maps.detach(), self.prepared_weight)
             else:
-                equations = replace(equations, inverse=inverse)
+                equations = replace(equations, inverse=partial(on_lines, inverse, axes=spread.axes))
         object.__setattr__(self, "_equations", equations)
 
     def __repr__(self) -> str:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mrnoise.encoding.convolution import Convolution
-from mrnoise.encoding.lines import on_lines
 from mrnoise.errors import InputError
 from mrnoise.units import unit_of
 
@@ -79,7 +78,7 @@ class NormalEquations:
     iterations
         Stop after so many instead, neither preconditioned nor by lines; ``None``: when they have converged.
     inverse
-        (H + λ)⁻¹ of every line, `line_inverse`, or plane, `plane_inverse`, instead of conjugate gradients.
+        (H + λ)⁻¹ instead of conjugate gradients: by alias sets, lines or planes.
     extent
         P = FᴴEF, E what was encoded; ``None``: all of k-space.
     preconditioner
@@ -90,7 +89,7 @@ class NormalEquations:
     coil_axis: int
     tolerance: float = TOLERANCE
     iterations: int | None = None
-    inverse: Tensor | None = None
+    inverse: Callable[[Tensor], Tensor] | None = None
     extent: Convolution | None = None
     preconditioner: Preconditioner | None = None
 
@@ -224,7 +223,7 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(b: Tensor, maps: Tensor, regularization: Tensor, equations: NormalEquations) -> Tensor:
         if equations.inverse is not None:
-            return on_lines(equations.inverse, b, equations.convolution.axes)
+            return equations.inverse(b)
         return equations.conjugate_gradients(b, maps, regularization)
 
     @staticmethod

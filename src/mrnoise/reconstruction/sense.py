@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import fixed_coil_maps, whitened_coil_maps
+from mrnoise.encoding.alias_sets import own_column, set_gram
 from mrnoise.errors import InputError
 from mrnoise.reconstruction.bound import Bound
 from mrnoise.reconstruction.planewise import with_fixed_maps
@@ -98,29 +98,16 @@ class BoundSense(Bound):
 def unfolding_weights(maps: Tensor, lattice: AliasLattice, regularization: float) -> Tensor:
     """Weights W with x(r) = Σ_c W_c(r) z_c(r), z the zero-filled images.
 
-    z_c(r) = Σ_j p_j S_c(r - s_j) x(r - s_j) = Σ_j B_cj x_j, so x = (R BᴴB + λ)⁻¹ R Bᴴ z and W is the row of
-    the voxel itself, j = 0.
+    x = (R BᴴB + λ)⁻¹ R Bᴴ z, see `mrnoise.encoding.alias_sets.set_gram`, and W is the row of the voxel itself.
 
     Parameters
     ----------
     maps
         Whitened coil maps (..., coil, *spatial).
     """
-    dims = len(lattice.shifts[0])
-    r = lattice.acceleration
-    # Near-singular alias sets lose most of float32.
-    b = lattice.aliases(maps.to(torch.complex128))  # (R, ..., coil, *spatial)
-    b = b.movedim(0, -1).movedim(-dims - 2, -2)  # (..., *spatial, coil, R)
-    b = b * lattice.coefficients.to(b)
-    gram = r * b.mH @ b
-    # A voxel that no coil sees has no equation: leave it at zero.
-    unseen = (gram.diagonal(dim1=-2, dim2=-1).real == 0).to(gram.dtype)
-    eye = torch.eye(r, dtype=gram.dtype, device=gram.device)
-    gram = gram + torch.diag_embed(unseen) + regularization * eye
-    own = eye[:, :1].expand(*gram.shape[:-1], 1)
-    row = torch.linalg.solve(gram, own)  # Hermitian: the first column is the first row, conjugated
-    weights = (r * b @ row).squeeze(-1).conj()  # (..., *spatial, coil)
-    return weights.movedim(-1, -dims - 1).to(maps.dtype)
+    gram, b = set_gram(maps, lattice)
+    weights = (lattice.acceleration * b @ own_column(gram, regularization).unsqueeze(-1)).squeeze(-1).conj()
+    return weights.movedim(-1, -len(lattice.shifts[0]) - 1).to(maps.dtype)  # from (..., *spatial, coil)
 
 
 def check_regularization(value: float) -> None:
