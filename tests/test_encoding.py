@@ -379,7 +379,7 @@ def test_regular_sampling_is_solved_by_alias_sets(mask, maps_of):
     assert isinstance(a._prepared.inverse, AliasInverse)
     voxels = torch.eye(mask.numel(), dtype=torch.complex128).reshape(-1, *mask.shape)
     gram = a.gram(voxels).reshape(len(voxels), -1).T
-    dense = torch.linalg.inv(gram + 1e-3 * torch.eye(len(gram)))
+    dense = torch.linalg.inv(gram + 1e-3 * torch.eye(len(gram), dtype=torch.float64))
     seen = (maps != 0).any(0).flatten()
     found = a.solve(voxels, 1e-3).reshape(len(voxels), -1).T
     torch.testing.assert_close(found[seen][:, seen], dense[seen][:, seen], rtol=1e-9, atol=1e-9)
