@@ -365,7 +365,7 @@ def test_networks_take_any_encoding(network):
     "mask",
     [
         caipi((12, 10, 1), (2, 2))[..., 0],
-        caipi((12, 9, 1), (3, 3))[..., 0],
+        caipi((9, 12, 1), (3, 3))[..., 0],
         equispaced((12, 10), 4),
         equispaced((9, 8), 3, offset=1),
     ],
