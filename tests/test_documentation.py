@@ -189,6 +189,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/formats.md",
         "docs/grappa.md",
         "docs/series.md",
+        "docs/volumes.md",
         "docs/toolboxes.md",
     ],
 )
@@ -291,3 +292,11 @@ def test_example_of_grappa_runs(capsys):
     lines = capsys.readouterr().out.splitlines()
     g = [float(line.partition("mean g ")[2].split(",")[0]) for line in lines]
     assert len(lines) == 5 and 1 < g[0] < g[1] < g[2] and all("by lattice" in line for line in lines[:3])
+
+
+def test_example_of_volumes_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "volumes.md").read_text(), re.S)
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("CgSense: (32, 28, 10)") and lines[1].startswith("Grappa: (32, 28, 10)")
+    assert lines[2] == "(10,) planes"

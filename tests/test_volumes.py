@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import psutil
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from mrnoise.closed_form import grappa_std
 from mrnoise.io import read_noise_map
 from mrnoise.linearization import Images, image_of, linearize
 from mrnoise.mapping import run as mapping
+from mrnoise.mapping.memory import memory_needed
 from mrnoise.measurement import point_spread
 from mrnoise.networks import build
 from mrnoise.networks.deep_reconstruction import DeepReconstruction
@@ -169,6 +171,20 @@ def test_what_does_not_split_is_one_problem():
 def test_scans_that_do_not_split_are_refused(make):
     with pytest.raises(InputError, match="does not split into planes"):
         make()
+
+
+def test_a_volume_that_will_not_fit_is_said_so_before_it_starts(monkeypatch):
+    scan = volume(LATTICE, -1, 5)
+    needed = [memory_needed(Images.of(method, scan)) for method in (CgSense(), Whole())]
+    assert needed[0] < needed[1]
+    free = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=sum(needed) / 2))
+    assert noise_map(CgSense(), scan).method == "lattice"
+    begun = []
+    monkeypatch.setattr(Whole, "bind", lambda *given: begun.append(given))
+    with pytest.raises(InputError, match="map of this volume is too large.*GiB.*plane by plane"):
+        noise_map(Whole(), scan)
+    assert not begun
 
 
 # -- kept while it is made ---------------------------------------------------------------------------------------

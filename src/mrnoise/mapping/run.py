@@ -14,6 +14,7 @@ from mrnoise.estimators import method as method_named
 from mrnoise.estimators.choice.linearity import TOLERANCE
 from mrnoise.linearization import Images
 from mrnoise.mapping.assembly import MappedImage, assemble
+from mrnoise.mapping.memory import check_fits
 from mrnoise.mapping.provenance import of_scan
 from mrnoise.mapping.resume import choice_of, images_of
 from mrnoise.mapping.scan_image import ScanImage, scan_image
@@ -97,7 +98,8 @@ def noise_map(
     Raises
     ------
     InputError
-        If the reconstruction cannot be linearised by the method asked for, or an option is invalid.
+        If the reconstruction cannot be linearised by the method asked for, an option is invalid, or the map of a
+        volume will not fit into memory.
 
     Examples
     --------
@@ -112,6 +114,7 @@ def noise_map(
     started = time.perf_counter()
     images = Images.of(reconstruction, acquisition)
     request = Request.of(method, n_samples, target_error, batch_size)
+    check_fits(images)
     mapped: list[MappedImage] = []
 
     def so_far() -> NoiseMap:
