@@ -22,6 +22,7 @@ def whole_axis(acquisition: Acquisition) -> int | None:
 
     Examples
     --------
+    >>> import torch
     >>> from mrnoise.sampling import equispaced
     >>> mask = equispaced((12, 10), 2)[:, None, :].expand(12, 8, 10)
     >>> kspace = torch.randn(4, 12, 8, 10, dtype=torch.complex64)
@@ -61,6 +62,7 @@ def planes(volume: Acquisition, axis: int) -> Acquisition:
 
     Examples
     --------
+    >>> import torch
     >>> from mrnoise.linearization import image_of
     >>> from mrnoise.reconstruction import ZeroFilled
     >>> from mrnoise.simulation import simulate
