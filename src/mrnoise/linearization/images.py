@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,8 @@ class Images:
     reconstruction: Reconstruction
     acquisition: Acquisition
     planewise: bool = True
+    # Planes of the volume that was asked for last, by its place.
+    _kept: dict[tuple[int, ...], Planewise | None] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -101,7 +103,6 @@ class Images:
     def plane_axis(self) -> int | None:
         """The axis across which planes are taken apart; ``None``: they are not."""
         axis = whole_axis(self.acquisition) if self.planewise else None
-        self.__dict__["_volume"] = None
         return None if axis is None or self._planewise((0,) * len(self.apart), axis) is None else axis
 
     @property
@@ -217,12 +218,10 @@ class Images:
         return found
 
     def _planewise(self, where: tuple[int, ...], axis: int) -> Planewise | None:
-        """Planes of one volume; those of the last one asked for are kept."""
-        kept: tuple[tuple[int, ...], Planewise | None] | None = self.__dict__["_volume"]
-        if kept is None or kept[0] != where:
-            self.__dict__["_volume"] = None  # a volume is large: not two at once
-            self.__dict__["_volume"] = kept = where, self.reconstruction.planewise(self._part(where), axis)
-        return kept[1]
+        if where not in self._kept:
+            self._kept.clear()  # a volume is large: not two at once
+            self._kept[where] = self.reconstruction.planewise(self._part(where), axis)
+        return self._kept[where]
 
     def _image(self, index: int) -> Tensor:
         scan = self.scan(index)
