@@ -137,7 +137,8 @@ def test_circulant_is_the_nearest(name):
 def test_few_voxels_are_inverted(case, monkeypatch):
     """For the λ that was prepared, and for no other; the solution is the dense one."""
     a = encoding(case, prepared_weight=WEIGHT)
-    assert a._equations.inverse.shape == ((4, 42, 42) if case == "full stack" else (1, *[math.prod(a.image_shape)] * 2))
+    (matrices,) = a._equations.inverse.args
+    assert matrices.shape == ((4, 42, 42) if case == "full stack" else (1, *[math.prod(a.image_shape)] * 2))
     h, x = dense(a).mH @ dense(a), normal(2, *a.image_shape)
     for weight in (WEIGHT, 3 * WEIGHT):
         expected = torch.linalg.solve(h + weight * torch.eye(len(h), dtype=torch.float64), x.flatten(1).mT).mT
