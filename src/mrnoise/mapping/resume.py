@@ -26,6 +26,8 @@ def choice_of(earlier: NoiseMap, asked: Method) -> Choice | None:
     InputError
         If it is another, or cannot be gone on from.
     """
+    if earlier.provenance.preview is not None:
+        raise cannot_go_on("a map by sketch or monte_carlo, or with images that are done", "a preview")
     if not earlier.estimate.error.continues:
         if not isinstance(asked, Auto) and asked.name != earlier.method:
             raise cannot_go_on(f"method {asked.name}", earlier.method)
