@@ -33,14 +33,14 @@ class Settings:
         Of a trained network: an anatomy or a file.
     normalization
         Of a trained network.
-    differentiate_calibration
-        Of GRAPPA.
+    coil_maps
+        ``"fixed"`` or ``"propagated"``, as the kernels of GRAPPA are too.
     """
 
     regularization: float | None = None
     weights: str = "brain"
     normalization: str = "propagated"
-    differentiate_calibration: bool = False
+    coil_maps: str = "fixed"
 
     @property
     def tikhonov(self) -> float:
@@ -67,7 +67,7 @@ def _cg_sense(settings: Settings) -> Reconstruction:
 def _grappa(settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import Grappa
 
-    return Grappa(regularization=settings.tikhonov, differentiate_calibration=settings.differentiate_calibration)
+    return Grappa(regularization=settings.tikhonov, differentiate_calibration=settings.coil_maps == "propagated")
 
 
 def _zero_filled(settings: Settings) -> Reconstruction:

@@ -7,9 +7,7 @@ from torch import Tensor
 from mrnoise import fourier
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.sampling.grid import Grid
-
-AXIS = "plane"
+from mrnoise.sampling.grid import Grid, varying_axes
 
 
 def whole_axis(acquisition: Acquisition) -> int | None:
@@ -30,10 +28,9 @@ def whole_axis(acquisition: Acquisition) -> int | None:
     -1
     """
     grid = acquisition.sampling
-    if not isinstance(grid, Grid) or grid.spatial_dims != 3:
+    if not isinstance(grid, Grid):
         return None
-    whole = [axis for axis in (-3, -2, -1) if _is_whole(acquisition, grid, axis)]
-    return max(whole, key=lambda axis: (grid.image_shape[axis], axis), default=None)
+    return max(_whole_axes(acquisition, grid), key=lambda axis: (grid.image_shape[axis], axis), default=None)
 
 
 def planes(volume: Acquisition, axis: int) -> Acquisition:
@@ -74,7 +71,7 @@ def planes(volume: Acquisition, axis: int) -> Acquisition:
     True
     """
     grid = volume.grid
-    if grid.spatial_dims != 3 or volume.batch_shape or not _is_whole(volume, grid, axis):
+    if volume.batch_shape or axis not in _whole_axes(volume, grid):
         raise InputError(
             "this scan does not split into planes",
             expected="one volume whose sampling does not vary along the axis",
@@ -94,13 +91,16 @@ def planes(volume: Acquisition, axis: int) -> Acquisition:
         calibration=None if volume.calibration is None else _transformed(volume.calibration, axis),
         geometry=None,
         spatial_dims=2,
-        axes=(AXIS,),
+        axes=("plane",),
     )
 
 
-def _is_whole(acquisition: Acquisition, grid: Grid, axis: int) -> bool:
-    of_samples = (grid.mask, grid.extent, acquisition.averages)
-    return all(bool((values == values.narrow(axis, 0, 1)).all()) for values in of_samples if values is not None)
+def _whole_axes(acquisition: Acquisition, grid: Grid) -> set[int]:
+    """None of a 2D scan."""
+    if grid.spatial_dims != 3:
+        return set()
+    of_samples = [values for values in (grid.mask, grid.extent, acquisition.averages) if values is not None]
+    return {-3, -2, -1}.difference(*(varying_axes(values, 3) for values in of_samples))
 
 
 def _transformed(kspace: Tensor, axis: int) -> Tensor:

@@ -87,11 +87,10 @@ def map_(
         check_few(samples)
     asked = method_named(method, control_variate=control_variate, half_precision=half_precision)
     files = targets(output, scan.parent / f"{scan.name.split('.')[0]}_noise")
-    partial = _partial(files)
-    earlier = _earlier(files, partial) if resume else None
-    method_of = reconstruction_named(
-        reconstruction, Settings(regularization, weights, normalization, coil_maps == "propagated")
-    )
+    kept = _kept(files)
+    partial = None if kept is None else kept.with_suffix(".partial.h5")
+    earlier = _earlier(kept, partial) if resume else None
+    method_of = reconstruction_named(reconstruction, Settings(regularization, weights, normalization, coil_maps))
     if mean_over is not None:
         method_of = TemporalMean(as_reconstruction(method_of), mean_over)
     undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
@@ -159,24 +158,21 @@ def _check_tsnr(others: list[str]) -> None:
         )
 
 
-def _partial(files: list[Path]) -> Path | None:
-    """Where a run that may be killed leaves what it has: beside the .h5 of the output."""
-    kept = [path for path in files if path.suffix == ".h5"]
-    return kept[0].with_suffix(".partial.h5") if kept else None
+def _kept(files: list[Path]) -> Path | None:
+    """The first .h5 of the output, from which a run can go on."""
+    return next((path for path in files if path.suffix == ".h5"), None)
 
 
-def _earlier(files: list[Path], partial: Path | None) -> NoiseMap:
+def _earlier(kept: Path | None, partial: Path | None) -> NoiseMap:
     """The map that an earlier run of the same command left, when it was killed or at its end."""
     from mrnoise.io import read_noise_map
 
-    if partial is not None and os.path.exists(partial):
-        return read_noise_map(partial)
-    kept = [path for path in files if path.suffix == ".h5"]
-    if not kept or not os.path.exists(kept[0]):
-        raise InputError(
-            "nothing to resume",
-            expected="an .h5 map of an earlier run in the output",
-            received=str(kept[0]) + ", which does not exist" if kept else "an output without .h5",
-            remedy="Leave --resume out, or give the --output of the interrupted run.",
-        )
-    return read_noise_map(kept[0])
+    for path in (partial, kept):
+        if path is not None and os.path.exists(path):
+            return read_noise_map(path)
+    raise InputError(
+        "nothing to resume",
+        expected="an .h5 map of an earlier run in the output",
+        received="an output without .h5" if kept is None else f"{kept}, which does not exist",
+        remedy="Leave --resume out, or give the --output of the interrupted run.",
+    )

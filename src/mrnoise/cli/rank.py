@@ -77,9 +77,7 @@ def patterns(
     from mrnoise.reconstruction.protocol import as_reconstruction
 
     files = figures_and_numbers(output, "figure", ".png", json)
-    method = reconstruction_named(
-        reconstruction, Settings(regularization, weights, normalization, coil_maps == "propagated")
-    )
+    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization, coil_maps))
     acquisition = load_scan(
         scan,
         noise,
@@ -190,8 +188,7 @@ def networks(
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
     methods = {
-        name: reconstruction_named(name, Settings(regularization, weights, normalization, coil_maps == "propagated"))
-        for name in names
+        name: reconstruction_named(name, Settings(regularization, weights, normalization, coil_maps)) for name in names
     }
     acquisition = load_scan(
         scan,

@@ -85,9 +85,7 @@ def roi(
     from mrnoise.report import measurement_page
 
     files = figures_and_numbers(output, "page", ".html", json)
-    method = reconstruction_named(
-        reconstruction, Settings(regularization, weights, normalization, coil_maps == "propagated")
-    )
+    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization, coil_maps))
     undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
     acquisition = load_scan(
         scan,

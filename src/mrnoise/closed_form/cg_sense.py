@@ -10,11 +10,11 @@ from mrnoise.calibration.maps_of_scan import fixed_coil_maps
 from mrnoise.checks import check_memory
 from mrnoise.closed_form.averages import uniform_averages
 from mrnoise.encoding.convolution import PointSpread
-from mrnoise.encoding.lines import line_extent, line_grams, undersampled_axes
+from mrnoise.encoding.lines import line_extent, line_grams
 from mrnoise.encoding.non_cartesian import point_spread
 from mrnoise.encoding.planes import dense_gram
 from mrnoise.errors import InputError
-from mrnoise.sampling.grid import Grid
+from mrnoise.sampling.grid import Grid, varying_axes
 from mrnoise.sampling.trajectory import Trajectory
 
 
@@ -82,10 +82,10 @@ def _variance_of_lines(grid: Grid, maps: Tensor, regularization: float) -> Tenso
     dims = grid.spatial_dims
     spatial = tuple(range(-dims, 0))
     mask, within = torch.fft.ifftshift(grid.mask, dim=spatial), None
-    axes = undersampled_axes(mask, dims)
+    axes = varying_axes(mask, dims)
     if grid.extent is not None:
         extent = torch.fft.ifftshift(grid.extent, dim=spatial)
-        axes = tuple(sorted({*axes, *undersampled_axes(extent, dims)}))
+        axes = tuple(sorted({*axes, *varying_axes(extent, dims)}))
         within = line_extent(extent, axes) if len(axes) == 1 else None
     grams = line_grams(torch.fft.ifftshift(maps, dim=spatial), mask, axes, within)
     if grams is None:

@@ -12,12 +12,13 @@ from torch import Tensor
 from mrnoise import fourier
 from mrnoise.encoding.alias_sets import AliasInverse
 from mrnoise.encoding.convolution import Convolution, PointSpread
-from mrnoise.encoding.lines import line_inverse, on_lines, undersampled_axes
+from mrnoise.encoding.lines import line_inverse, on_lines
 from mrnoise.encoding.normal_equations import TOLERANCE, NormalEquations
 from mrnoise.encoding.preconditioning import preconditioned
 from mrnoise.encoding.unfolding import unfold
 from mrnoise.errors import InputError
 from mrnoise.sampling.extent import within
+from mrnoise.sampling.grid import varying_axes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,9 +92,9 @@ class Cartesian:
                 received=str(tuple(self.maps.shape)),
                 remedy="Give coil maps of the matrix of k-space, the coil axis before the spatial ones.",
             )
-        varying = undersampled_axes(self.mask, self.spatial_dims)
+        varying = varying_axes(self.mask, self.spatial_dims)
         if self.extent is not None:
-            varying = tuple(sorted({*varying, *undersampled_axes(self.extent, self.spatial_dims)}))
+            varying = tuple(sorted({*varying, *varying_axes(self.extent, self.spatial_dims)}))
         object.__setattr__(self, "_order", tuple(sorted(self._axes, key=lambda axis: axis in varying)))
         maps, mask = self._shifted(self.maps).contiguous(), self._shifted(self.mask).contiguous()
         axes = tuple(range(-len(varying), 0))

@@ -12,11 +12,6 @@ LARGEST_INVERSE = 2**28
 LINES_AT_ONCE = 16
 
 
-def undersampled_axes(mask: Tensor, dims: int) -> tuple[int, ...]:
-    """Spatial axes along which the mask varies; along the others FᴴMF needs no transform."""
-    return tuple(axis for axis in range(-dims, 0) if not bool((mask == mask.narrow(axis, 0, 1)).all()))
-
-
 def line_gram(maps: Tensor, mask: Tensor, axes: tuple[int, ...]) -> Tensor | None:
     """H = SᴴFᴴMFS of every line along the one undersampled axis, (line, n, n).
 

@@ -19,6 +19,7 @@ from mrnoise.estimators.estimate import stack, unknown
 from mrnoise.linearization import Images, Preflight
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.provenance import Provenance
+from mrnoise.sampling.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,8 @@ def reference_std_of(images: Images, image: Tensor) -> Tensor | None:
         reference = fully_sampled_std(scan)
     else:
         return None
+    if isinstance(scan.sampling, Trajectory) or scan.mask.ndim == scan.spatial_dims:
+        return reference  # all images were sampled alike
     own = [images.scan(index).acceleration for index in range(images.count)]
     if min(own) == max(own):
         return reference

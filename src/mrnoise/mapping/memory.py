@@ -27,13 +27,13 @@ def memory_needed(images: Images) -> float:
     9.6 MiB
     """
     scan = images.acquisition
-    one_volume = scan.kspace.numel() * scan.kspace.element_size() / math.prod(images.acquisition.batch_shape)
+    one_volume = scan.kspace.numel() * scan.kspace.element_size() / math.prod(scan.batch_shape)
     copies = COPIES_OF_WHOLE if images.plane_axis is None else COPIES_OF_PLANES
     return copies * one_volume + RESULT_BYTES * math.prod(images.batch_shape) * math.prod(scan.spatial_shape)
 
 
 def check_fits(images: Images) -> None:
-    """Raise `InputError` if a volume will not fit into memory, before anything is computed."""
+    """Raise `InputError` if a volume will not fit into memory, before anything is mapped."""
     if images.acquisition.spatial_dims != 3:
         return
     remedy = "Map a part of its leading axes, or on a computer with more memory."

@@ -145,7 +145,7 @@ def choose(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Choice:
-    """What `noise_map` would do by ``"auto"``, in words and figures, found on the first image of the scan.
+    """What `noise_map` would do by ``"auto"``, in words and figures, found on the first image or middle plane.
 
     ``noise_map(reconstruction, other, method=choice.method)`` does the same on the next slice or scan without a new
     pilot.
@@ -233,7 +233,7 @@ def map_images(
     images
         Of which reconstruction of which scan.
     request
-        What is asked for. The choice that is made on the first image serves for all.
+        What is asked for. The choice that is made on the typical image (`Images.typical`) serves for all.
     seed, progress, resume
         As for `noise_map`.
     """

@@ -155,14 +155,9 @@ def noise_power_spectrum(
     box = _bounding_box(window, dims)
     size = [2 * (side.stop - side.start) for side in box[1:]]
     power = torch.zeros(GROUPS, *size, dtype=torch.float64)
-    done, method = 0, ""
+    method = ""
     total = GROUPS * Images.of(reconstruction, acquisition, planewise=False).count
-    for index, (operator, part) in enumerate(
-        operators_over(reconstruction, acquisition, window[None], planewise=False)
-    ):
-        if not bool((part != 0).any()):
-            done += GROUPS
-            continue
+    for index, operator, part in operators_over(reconstruction, acquisition, window[None], planewise=False):
         estimate = sketch if operator.preflight.jvp_mode is not None else monte_carlo
         windowed = _spectrum_of(operator, part[0], box, size)
         for group in range(GROUPS):
@@ -171,9 +166,8 @@ def noise_power_spectrum(
                 raise KeyboardInterrupt
             method = found.method
             power[group] += found.variance.cpu().reshape(-1, *size).sum(0)
-            done += 1
             if progress is not None:
-                progress(done, total)
+                progress(GROUPS * index + group + 1, total)
     energy = float(window.double().square().sum())
     cell = math.prod(steps)
     spectra = power * cell / energy

@@ -21,8 +21,10 @@ def operators_over(
     weights: Tensor,
     *,
     planewise: bool = True,
-) -> Iterator[tuple[NoiseToImage, Tensor]]:
-    """Each linearised image with its part of weights (k, *image), (k, *part); ``planewise`` as `Images` has it.
+) -> Iterator[tuple[int, NoiseToImage, Tensor]]:
+    """Each image with some of weights (k, *image): its index, itself linearised, and its part (k, *part).
+
+    ``planewise`` as `Images` has it.
 
     Raises
     ------
@@ -44,10 +46,13 @@ def operators_over(
     pieces = [torch.stack(parts) for parts in zip(*(images.split(one) for one in weights), strict=True)]
     if len(pieces) != images.count:
         raise misfit((*batch_shape, *acquisition.spatial_shape), weights.shape[1:])
-    for piece, operator in zip(pieces, images, strict=True):
+    for index, piece in enumerate(pieces):
+        if not bool((piece != 0).any()):
+            continue
+        operator = images.operator(index)
         if tuple(piece.shape[1:]) != operator.image_shape:
             raise misfit(batch_shape + operator.image_shape[-acquisition.spatial_dims :], weights.shape[1:])
-        yield operator, piece.to(operator.device)
+        yield index, operator, piece.to(operator.device)
 
 
 def operator_at(

@@ -239,7 +239,7 @@ def weighted_sums(
     stacked = torch.stack([w.double() / w.sum().clamp_min(1) if w.dtype == torch.bool else w for w in weights])
     values = torch.zeros(len(stacked), dtype=torch.float64, device="cpu")
     variances = torch.zeros_like(values)
-    for operator, pieces in operators_over(reconstruction, acquisition, stacked):
+    for _, operator, pieces in operators_over(reconstruction, acquisition, stacked):
         if operator.preflight.vjp_mode is None:
             raise refuse(
                 operator.preflight,

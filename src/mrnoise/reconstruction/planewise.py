@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.calibration.maps_of_scan import with_coil_maps
+from mrnoise.calibration.maps_of_scan import fixed_coil_maps_in_units_of_coils
 from mrnoise.reconstruction.protocol import Planewise, Reconstruction
 
 
@@ -14,8 +14,5 @@ def with_fixed_maps(
 
     Maps that are estimated are those of the volume.
     """
-    if volume.coil_maps is None:
-        if differentiate and volume.calibration is None:
-            return None
-        volume = with_coil_maps(volume)
-    return Planewise.by(reconstruction, volume, axis)
+    maps = fixed_coil_maps_in_units_of_coils(volume, differentiate)
+    return None if maps is None else Planewise.by(reconstruction, volume.replace(coil_maps=maps), axis)

@@ -104,9 +104,7 @@ class Grid(TensorRecord):
     @property
     def varying_axes(self) -> tuple[int, ...]:
         """Spatial axes along which sampling varies; along the others whole lines were acquired."""
-        mask = self.mask
-        axes = range(-self.spatial_dims, 0)
-        return tuple(axis for axis in axes if not bool((mask == mask.narrow(axis, 0, 1)).all()))
+        return varying_axes(self.mask, self.spatial_dims)
 
     @property
     def box(self) -> tuple[tuple[int, int], ...]:
@@ -176,3 +174,15 @@ class Grid(TensorRecord):
             found = found & row.reshape([-1 if i == axis else 1 for i in range(self.spatial_dims)])
         # Samples of another pattern stay what they are, and are refused.
         return found if bool((found & self.extent).equal(mask)) else mask
+
+
+def varying_axes(samples: Tensor, dims: int) -> tuple[int, ...]:
+    """Of the last ``dims`` axes those along which values vary, counted from the end.
+
+    Examples
+    --------
+    >>> from mrnoise.sampling import equispaced
+    >>> varying_axes(equispaced((12, 8), 2), 2)
+    (-2,)
+    """
+    return tuple(axis for axis in range(-dims, 0) if not bool((samples == samples.narrow(axis, 0, 1)).all()))

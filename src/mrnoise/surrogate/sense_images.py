@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.calibration.maps_of_scan import with_coil_maps
-from mrnoise.encoding.lines import line_gram, line_inverse, on_lines, undersampled_axes
+from mrnoise.encoding.lines import line_gram, line_inverse, on_lines
 from mrnoise.errors import InputError
 from mrnoise.fourier import central
-from mrnoise.sampling.grid import Grid
+from mrnoise.sampling.grid import Grid, varying_axes
 from mrnoise.sampling.trajectory import Trajectory
 from mrnoise.surrogate.interpolation import Interpolation, interpolation
 from mrnoise.surrogate.kriging import Kriging, kriging
@@ -130,7 +130,7 @@ def _prepared(
         kriged = kriging(maps, sampling, priors, most_seconds)
         return None if kriged is None else (_covariance(kriged, maps), kriged)
     mask = torch.fft.ifftshift(sampling.mask, dim=AXES)
-    axes = undersampled_axes(mask, 2)
+    axes = varying_axes(mask, 2)
     h = line_gram(maps, mask, axes)
     if h is not None:
         return _unfolded(maps, mask, priors, axes, h)

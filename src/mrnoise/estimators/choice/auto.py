@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from mrnoise.errors import InputError
 from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.estimators.batching.stream import Plan
 from mrnoise.estimators.certificate import object_of
-from mrnoise.estimators.choice.linearity import EVALUATIONS, LINEAR, TOLERANCE, linear_throughout, linearity
+from mrnoise.estimators.choice.linearity import (
+    EVALUATIONS,
+    LINEAR,
+    LOOKS,
+    TOLERANCE,
+    Linearity,
+    linear_throughout,
+    linearity,
+)
 from mrnoise.estimators.choice.pilot import Pilot, Prospect, pilot
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
@@ -103,33 +112,25 @@ class Auto(Method):
             if not controlled and _alias_sets_are_apart(image, plan):
                 why = "a linear reconstruction that keeps alias sets apart: "
                 why += "no sampling error, at no more products than samples"
-                checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
+                checked = _checked(image, plan, key, pair)
                 return Choice(Probe(AliasSets(), draws=1), why, linearity=checked, tolerance=tolerance)
             if not controlled and plan.n_samples is None and _closed_form_holds(image, key):
                 why = "its closed form, which products with its derivative confirm: no sampling error"
-                checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
+                checked = _checked(image, plan, key, pair)
                 return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
             if not controlled and plan.n_samples is None and _is_smooth(image, plan, key, seconds):
                 assert image.known.spots is not None
                 why = f"a linear reconstruction whose σ is smooth: {image.known.spots.n_samples} exact voxels tell it"
                 why += " inside the object, those of them that were drawn at random certify it"
-                checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance, start=pair)
+                checked = _checked(image, plan, key, pair)
                 return Choice(Spots(otherwise=MonteCarlo()), why, linearity=checked, tolerance=tolerance)
         elif not controlled and plan.n_samples is None and _closed_form_holds(image, key):
-            checked = linearity(image.operator, region=plan.region, key=key, tolerance=tolerance)
+            checked = _checked(image, plan, key)
             if checked.verdict == LINEAR:
                 why = "its closed form to first order, which products with its derivative confirm: no sampling error"
                 return Choice(ClosedForm(), why, linearity=checked, tolerance=tolerance)
         if plan.n_samples is not None and plan.n_samples < FEWEST_AFTER_PILOT:
-            checked = linearity(
-                image.operator,
-                region=plan.region,
-                key=key,
-                batch_size=plan.batch_size,
-                tolerance=tolerance,
-                start=pair,
-                most_pairs=MOST_PAIRS,
-            )
+            checked = _checked(image, plan, key, pair, MOST_PAIRS)
             if checked.verdict != LINEAR:
                 why = f"first order is {checked.verdict} at the noise level of the scan; too few samples for a pilot"
                 return Choice(MonteCarlo(controlled), why)
@@ -171,15 +172,8 @@ class Auto(Method):
         if tried.products is None:
             return Choice(MonteCarlo(best.control_variate), why, tried.prospects)
         # Where replicas are cheapest, the pairs of the pilot will do.
-        checked = linearity(
-            image.operator,
-            region=plan.region,
-            key=key,
-            batch_size=plan.batch_size,
-            tolerance=tolerance,
-            start=(tried.replicas, tried.products),
-            most_pairs=MOST_PAIRS if best.first_order else len(tried.products),
-        )
+        most_pairs = MOST_PAIRS if best.first_order else len(tried.products)
+        checked = _checked(image, plan, key, (tried.replicas, tried.products), most_pairs)
         if checked.verdict != LINEAR:
             why += f"; first order is {checked.verdict} at the noise level of the scan"
             best = next(p for p in possible if not p.first_order)
@@ -199,6 +193,25 @@ def _method(best: Prospect, tried: Pilot) -> Method:
 def _tolerance(plan: Plan) -> float:
     """What first order may be wrong by: no more than sampling is."""
     return min(TOLERANCE, plan.target_error or 0.5 / (plan.n_samples or 1) ** 0.5)
+
+
+def _checked(
+    image: Image,
+    plan: Plan,
+    key: Key,
+    start: tuple[Tensor, Tensor] | None = None,
+    most_pairs: int = LOOKS[-1],
+) -> Linearity:
+    """Whether first order holds, as closely as sampling is asked for."""
+    return linearity(
+        image.operator,
+        region=plan.region,
+        key=key,
+        batch_size=plan.batch_size,
+        tolerance=_tolerance(plan),
+        start=start,
+        most_pairs=most_pairs,
+    )
 
 
 def _closed_form_holds(image: Image, key: Key) -> bool:
