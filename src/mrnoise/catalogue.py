@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import entry_points
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrnoise.errors import InputError
+from mrnoise.extensions import extensions
 
 if TYPE_CHECKING:
     from mrnoise.reconstruction import KspaceToImage, Reconstruction
@@ -163,8 +163,7 @@ def reconstruction_names() -> tuple[str, ...]:
     >>> reconstruction_names()[:2]
     ('sense', 'cg-sense')
     """
-    others = [point.name for point in entry_points(group="mrnoise.reconstructions")]
-    return tuple(dict.fromkeys([*RECONSTRUCTIONS, *others]))
+    return tuple(dict.fromkeys([*RECONSTRUCTIONS, *extensions("mrnoise.reconstructions")]))
 
 
 def reconstruction(name: str, settings: Settings | None = None) -> Reconstruction | KspaceToImage:
@@ -196,10 +195,10 @@ def reconstruction(name: str, settings: Settings | None = None) -> Reconstructio
     settings = settings or Settings()
     if name in RECONSTRUCTIONS:
         return RECONSTRUCTIONS[name](settings)
-    for point in entry_points(group="mrnoise.reconstructions"):
-        if point.name == name:
-            made: Reconstruction | KspaceToImage = point.load()(settings)
-            return made
+    others = extensions("mrnoise.reconstructions")
+    if name in others:
+        made: Reconstruction | KspaceToImage = others[name].load()(settings)
+        return made
     from mrnoise.reconstruction import CommandLine, from_file
     from mrnoise.reconstruction.adapters import NETWORK_FILES
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any
 
 from mrnoise.errors import InputError
@@ -16,6 +15,7 @@ from mrnoise.estimators.replicas import MonteCarlo
 from mrnoise.estimators.rows import ClosedForm, Exact
 from mrnoise.estimators.sketching import Sketch
 from mrnoise.estimators.spotting import Spots
+from mrnoise.extensions import extensions
 
 METHODS: dict[str, Callable[..., Method]] = {
     "auto": Auto,
@@ -100,5 +100,5 @@ def method(given: str | Method, **options: Any) -> Method:
 
 def _all() -> dict[str, Callable[..., Method]]:
     """Those of the table, then those of installed packages."""
-    others = {point.name: point.load() for point in entry_points(group="mrnoise.methods") if point.name not in METHODS}
+    others = {name: point.load() for name, point in extensions("mrnoise.methods").items() if name not in METHODS}
     return METHODS | others

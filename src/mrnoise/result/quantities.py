@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
+
+from mrnoise.extensions import extensions
 
 if TYPE_CHECKING:
     from mrnoise.result.noise_map import NoiseMap
@@ -183,5 +184,5 @@ def quantities() -> Mapping[str, Quantity]:
     >>> quantities()["phase_std"].unit
     'rad'
     """
-    others = {p.name: p.load() for p in entry_points(group="mrnoise.quantities") if p.name not in QUANTITIES}
-    return QUANTITIES | others
+    points = extensions("mrnoise.quantities")
+    return QUANTITIES | {name: point.load() for name, point in points.items() if name not in QUANTITIES}
