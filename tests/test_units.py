@@ -16,6 +16,7 @@ from mrnoise.units import unit_of
 
 # Powers of two near 1e-20, 1e-16, 1e-9, 1e9, 1e12 and 1e15: multiplying by them does not round.
 SCALES = [2.0**e for e in (-66, -53, -30, 30, 40, 50)]
+ENDS = SCALES[0], SCALES[-1]
 
 
 def scaled(scan, factor):
@@ -25,23 +26,24 @@ def scaled(scan, factor):
 
 def scan_for(name):
     if name == "gridding":
-        return simulate((40, 36), 4, trajectory=radial((40, 36), 64), seed=1).replace(coil_maps=None)
+        return simulate((32, 28), 4, trajectory=radial((32, 28), 52), seed=1).replace(coil_maps=None)
     if name in ("low-rank", "sliding-window"):
         masks = torch.stack([equispaced((24, 20), 2, calibration=12, offset=k) for k in range(2)])
         return simulated_head((24, 20), 4, n_frames=2, mask=masks, seed=1).acquire(seed=2).replace(coil_maps=None)
-    mask = None if name == "sense" else equispaced((40, 36), 2, calibration=16)
-    return simulate((40, 36), 4, mask=mask, seed=1).replace(coil_maps=None)
+    mask = None if name == "sense" else equispaced((32, 28), 2, calibration=12)
+    return simulate((32, 28), 4, mask=mask, seed=1).replace(coil_maps=None)
 
 
 # Those of partial Fourier need other scans, and have tests of their own.
 @pytest.mark.parametrize("name", [name for name in RECONSTRUCTIONS if name not in ("homodyne", "pocs")])
 @pytest.mark.parametrize("method", ["sketch", "monte_carlo"])
 def test_snr_of_every_reconstruction_is_the_same_in_any_unit(name, method):
+    """Derivatives, which take longer, at both ends."""
     scan = scan_for(name)
     snr = noise_map(reconstruction(name), scan, method=method, n_samples=3).snr
     inside = torch.isfinite(snr) & (snr > 0)  # air without coil maps has neither image nor noise
-    assert int(inside.sum()) > 300
-    for factor in SCALES:
+    assert int(inside.sum()) > 150
+    for factor in SCALES if method == "monte_carlo" else ENDS:
         found = noise_map(reconstruction(name), scaled(scan, factor), method=method, n_samples=3).snr
         assert float((found / snr - 1)[inside].abs().max()) < 1e-5, factor
 
@@ -63,7 +65,7 @@ def test_cg_sense_with_maps_and_regions_are_the_same_in_any_unit(sampling):
     cg = reconstruction("cg-sense")
     first, spread = noise_map(cg, scan, target_error=0.1), roi_std(cg, scan, region)
     inside = first.snr > 0
-    for factor in SCALES:
+    for factor in ENDS:
         other = scaled(scan, factor)
         found = noise_map(cg, other, target_error=0.1)
         assert float((found.snr / first.snr - 1)[inside].abs().max()) < 1e-4

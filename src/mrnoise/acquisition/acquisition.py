@@ -60,6 +60,8 @@ class Acquisition(TensorRecord):
         A `mrnoise.sampling.Grid` or `mrnoise.sampling.Trajectory`.
     notes
         Sentences of the reader on what a file says beside this: what was left out, filled, corrected or is in doubt.
+    coil_numbers
+        Of each coil its number in the source, counted from 0. ``None``: none was left out.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class Acquisition(TensorRecord):
     source: str
     axes: tuple[str, ...]
     notes: tuple[str, ...]
+    coil_numbers: tuple[int, ...]
 
     def __init__(
         self,
@@ -101,6 +104,7 @@ class Acquisition(TensorRecord):
         *,
         sampling: Grid | Trajectory | None = None,
         notes: Sequence[str] = (),
+        coil_numbers: Sequence[int] | None = None,
     ) -> None:
         if isinstance(sampling, Trajectory):
             spatial_dims = sampling.spatial_dims
@@ -134,6 +138,7 @@ class Acquisition(TensorRecord):
             "spatial_dims": spatial_dims,
             "source": source,
             "notes": tuple(notes),
+            "coil_numbers": tuple(range(n_coils) if coil_numbers is None else coil_numbers),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -226,13 +231,17 @@ class Acquisition(TensorRecord):
     def replace(self, **changes: Any) -> Acquisition:
         """Copy with some fields changed; ``mask=`` sets its sampling.
 
-        K-space with another number of leading axes has the usual names of them.
+        K-space with another number of leading axes has the usual names of them; another number of coils, none in the
+        source.
         """
         kspace = changes.get("kspace")
         if kspace is not None and kspace.ndim != self.kspace.ndim:
             changes.setdefault("axes", None)
         if "mask" in changes:
             changes.setdefault("sampling", None)
+        psi = changes.get("noise_covariance")
+        if psi is not None and NoiseCovariance.of(psi).n_coils != self.n_coils:
+            changes.setdefault("coil_numbers", None)
         kept = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return Acquisition(**(kept | changes))
 
@@ -323,8 +332,8 @@ class Acquisition(TensorRecord):
         Examples
         --------
         >>> scan = Acquisition(torch.randn(4, 8, 6, dtype=torch.complex64), torch.eye(4))
-        >>> scan.select_coils([0, 3]).n_coils
-        2
+        >>> scan.select_coils([0, 3]).coil_numbers
+        (0, 3)
         """
         if not coils or any(not 0 <= coil < self.n_coils for coil in coils):
             raise InputError(
@@ -343,6 +352,7 @@ class Acquisition(TensorRecord):
             noise_covariance=self.noise_covariance.select(list(coils)),
             coil_maps=part(self.coil_maps, -self.spatial_dims - 1),
             calibration=part(self.calibration, self.coil_axis),
+            coil_numbers=[self.coil_numbers[coil] for coil in coils],
         )
 
     def slices(self) -> Iterator[Acquisition]:

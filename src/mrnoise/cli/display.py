@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mrnoise.estimators import Linearity
     from mrnoise.mapping.run import MapProgress
     from mrnoise.measurement import Measurements
+    from mrnoise.quality import Chart, Finding, History
     from mrnoise.reproduction.runner import GridProgress
     from mrnoise.result.noise_map import NoiseMap
     from mrnoise.training import TrainingProgress
@@ -183,6 +185,32 @@ def print_measurements(found: Measurements, title: str) -> None:
             interval = " to ".join(significant(v, 4) for v in row.interval) if row.interval else ""
             table.add_row(row.quantity, plus_minus(row.value, row.error), row.unit, interval, row.definition)
     OUT.print(table)
+
+
+def print_quality(history: History, charts: Sequence[Chart], findings: Sequence[Finding], baseline: int) -> None:
+    """The newest scan of a QA series: each number of the whole scan with its limits, and what is wrong."""
+    newest, n = history.records[-1], len(history.records)
+    title = f"{newest.scan}, {newest.date}: scan {n} of the series"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for heading in ("value", "usual", "limits"):
+        table.add_column(heading, justify="right")
+    wrong = {finding.name for finding in findings}
+    for chart in charts:
+        if " of coil " in chart.name and chart.name not in wrong:
+            continue
+        known = isfinite(chart.centre)
+        usual = f"{chart.centre:.4g}" if known else ""
+        limits = "{:.4g} to {:.4g}".format(*chart.limits) if known else ""
+        style = "red" if chart.name in wrong else ""
+        table.add_row(chart.name, f"{chart.values[-1]:.4g}", usual, limits, style=style)
+    OUT.print(table)
+    for finding in findings:
+        ERR.print(f"broken: {finding.text}", style="red", soft_wrap=True, highlight=False)
+    if n < baseline:
+        OUT.print(f"no limits yet: {n} of {baseline} scans of the baseline", highlight=False)
+    elif not findings:
+        OUT.print(f"in order: {len(charts)} numbers within their limits, none drifts", highlight=False)
 
 
 def print_written(paths: list[Path]) -> None:

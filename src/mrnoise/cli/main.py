@@ -17,6 +17,7 @@ from mrnoise.cli.gfactor import gfactor
 from mrnoise.cli.info import info
 from mrnoise.cli.map import map_
 from mrnoise.cli.output import INTERRUPTED
+from mrnoise.cli.qa import qa
 from mrnoise.cli.rank import rank
 from mrnoise.cli.reproduce import reproduce
 from mrnoise.cli.roi import roi
@@ -38,6 +39,7 @@ app.command(name="roi")(roi)
 app.command(name="compare")(compare)
 app.command(name="export")(export)
 app.add_typer(rank, name="rank")
+app.command(name="qa")(qa)
 app.command(name="simulate")(simulate)
 app.command(name="train")(train)
 app.command(name="evaluate")(evaluate)
