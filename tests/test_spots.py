@@ -352,11 +352,25 @@ def test_a_wrong_shortcut_is_not_believed():
     def variance(voxels):
         return 2 * operator.variance[tuple(voxels.T)]
 
-    found = spots(operator, Plan(target_error=0.03, region=inside), shortcut=variance)
+    plan = Plan(target_error=0.03, region=inside)
+    found = spots(operator, plan, shortcuts=lambda error: variance)
     assert error(found, operator, inside) < 0.03 and operator.calls == found.n_products
-    right = spots(operator, Plan(target_error=0.03, region=inside), shortcut=lambda v: variance(v) / 2)
-    assert operator.calls == found.n_products + 1  # the row that it is compared with
+    calls = operator.calls
+    right = spots(operator, plan, shortcuts=lambda error: lambda v: variance(v) / 2)
+    assert operator.calls == calls + 1  # the row that it is compared with
     torch.testing.assert_close(right.variance, found.variance, equal_nan=True)
+
+
+def test_a_shortcut_that_is_not_exact_enough_is_asked_for_more():
+    inside, operator, asked = ellipse(SHAPE), Diagonal(), []
+
+    def less_wrong(error):
+        asked.append(error)
+        return lambda voxels: (1 + 50 * error) * operator.variance[tuple(voxels.T)]
+
+    found = spots(operator, Plan(target_error=0.03, region=inside), shortcuts=less_wrong)
+    assert asked == [0.003, 0.003 / 4, 0.003 / 16] and operator.calls == 1
+    assert error(found, operator, inside) < 0.03
 
 
 def test_interrupted_it_says_what_it_has():

@@ -44,13 +44,16 @@ LEFT_OUT = 0.1
 EVEN_PARTS = torch.linspace(0, 1, 41, dtype=torch.float64, device="cpu")
 # Parts of the target: how far a shortcut may be from the row of L.
 SHORTCUT = 0.2
-# How exact it is asked to be, as a part of the target, or without one.
+# How exact it is asked to be, as a part of the target, or without one; where it is not, so many times more exactly.
 EXACT, EXACT_ENOUGH = 0.1, 1e-3
+MORE_EXACT = (1, 4, 16)
 # Relative to the largest variance: less counts as none.
 NO_VARIANCE = 1e-12
 
 # Voxels (B, dims) → E|δx|², (B,), of a complex-linear operator.
 Shortcut = Callable[[Tensor], Tensor]
+# Relative error of σ → one that is so exact; None where there is no way but a row of L.
+Shortcuts = Callable[[float], Shortcut | None]
 
 
 def spots(
@@ -58,7 +61,7 @@ def spots(
     plan: Plan,
     *,
     key: Key = Key(),
-    shortcut: Shortcut | None = None,
+    shortcuts: Shortcuts | None = None,
     most_seconds: float = inf,
 ) -> Estimate:
     """Exact noise of some voxels, interpolated inside the object: for linear reconstructions whose σ is smooth.
@@ -97,9 +100,9 @@ def spots(
         samples is drawn.
     key
         Entropy of the draws.
-    shortcut
-        Variance of voxels (B, dims) of a complex-linear operator, cheaper than a vjp; the first voxel is compared
-        with its row, and the shortcut left where they differ.
+    shortcuts
+        Variance of voxels (B, dims) of a complex-linear operator to a relative error of σ, cheaper than a vjp. The
+        first voxel is compared with its row: where they differ a more exact one is tried, and at last none.
     most_seconds
         Give up where it is predicted to take longer; without it, where more voxels are needed than replicas.
 
@@ -147,7 +150,7 @@ def spots(
             received=str(plan.n_samples),
             remedy="Give a target_error instead, or more samples.",
         )
-    field = _Field(operator, inside, plan, key, shortcut)
+    field = _Field(operator, inside, plan, key, shortcuts)
     bound, interrupted = inf, False
     try:
         for bound in _looks(field, plan, most_seconds):
@@ -208,10 +211,11 @@ class _Field:
     """Variance of the voxels of an object: where it is known, and the spline through the spots."""
 
     def __init__(
-        self, operator: NoiseOperator, inside: Tensor, plan: Plan, key: Key, shortcut: Shortcut | None
+        self, operator: NoiseOperator, inside: Tensor, plan: Plan, key: Key, shortcuts: Shortcuts | None
     ) -> None:
         self.operator = operator
-        self._inside, self._plan, self._shortcut = inside, plan, shortcut
+        self._inside, self._plan, self._shortcuts = inside, plan, shortcuts
+        self._shortcut: Shortcut | None = None
         self._places = inside.nonzero()
         self._points = self._places.double()
         self.n_voxels = len(self._points)
@@ -420,8 +424,8 @@ class _Field:
         new = self._flat.new_tensor(sorted({i for i in voxels if bool(self._variance[i].isnan())}))
         if not len(new):
             return
-        if self._shortcut is not None and self.n_rows == 0 and not self._confirmed(new[:1]):
-            self._shortcut = None
+        if self._shortcuts is not None and self.n_rows == 0:
+            self._shortcut = self._confirmed(self._shortcuts, new[:1])
         if self._shortcut is None:
             variance, pseudo = voxel_moments(self.operator, self._flat[new], self._plan.batch_size)
             self._pseudo[new] = pseudo
@@ -431,16 +435,21 @@ class _Field:
             self.n_rows += len(new)
         self._variance[new] = variance
 
-    def _confirmed(self, voxel: Tensor) -> bool:
-        """Whether the shortcut has the variance of a row of L."""
-        assert self._shortcut is not None
-        if not self.operator.complex_linear:
-            return False
+    def _confirmed(self, shortcuts: Shortcuts, voxel: Tensor) -> Shortcut | None:
+        """The first that has the variance of a row of L; ``None`` where none has."""
+        error = error_of_voxels(self._plan)
+        shortcut = shortcuts(error) if self.operator.complex_linear else None
+        if shortcut is None:
+            return None
         row = float(voxel_moments(self.operator, self._flat[voxel], 1)[0])
         self.n_rows += 1
-        shortcut = float(self._by_shortcut(self._shortcut, voxel))
         tolerance = SHORTCUT * (self._plan.target_error or 0.05)
-        return row > 0 and shortcut > 0 and abs((shortcut / row) ** 0.5 - 1) <= tolerance
+        for times in MORE_EXACT:
+            shortcut = shortcut if times == 1 else shortcuts(error / times)
+            found = 0.0 if shortcut is None else float(self._by_shortcut(shortcut, voxel))
+            if row > 0 and found > 0 and abs((found / row) ** 0.5 - 1) <= tolerance:
+                return shortcut
+        return None
 
     def _by_shortcut(self, shortcut: Shortcut, voxels: Tensor) -> Tensor:
         def evaluate(indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -512,7 +521,7 @@ class Spots(Method):
         """By spots, or otherwise."""
         found = image.known.spots
         if found is None:
-            found = spots(image.operator, plan, key=key, shortcut=image.voxel_variance(error_of_voxels(plan)))
+            found = spots(image.operator, plan, key=key, shortcuts=image.voxel_variance)
         if is_certified(found, plan):
             return found
         if self.otherwise is None:

@@ -97,7 +97,7 @@ def measure_quality(
     >>> from mrnoise.simulation import simulate
     >>> found = measure_quality(CgSense(1e-3), simulate((24, 20), 4, snr=30.0))
     >>> round(found.snr), sorted(found.coils), round(found.noise / found.coils[2].noise)
-    (31, [0, 1, 2, 3], 1)
+    (42, [0, 1, 2, 3], 1)
     """
     nm = noise_map(reconstruction, acquisition, target_error=target_error, seed=seed, progress=progress)
     inside = foreground(nm.image) if region is None else bool_region(region)

@@ -29,7 +29,7 @@ from mrnoise.estimators.replicas import MonteCarlo, replica_noise
 from mrnoise.estimators.rows import ClosedForm
 from mrnoise.estimators.sampler import sampler
 from mrnoise.estimators.sketching import Sketch
-from mrnoise.estimators.spotting import Spots, error_of_voxels, is_certified, spots
+from mrnoise.estimators.spotting import Spots, is_certified, spots
 
 # Samples below which a pilot would cost a good part of the map.
 FEWEST_AFTER_PILOT = 64
@@ -235,8 +235,7 @@ def _is_smooth(image: Image, plan: Plan, key: Key, seconds: float) -> bool:
     if replicas < FEWEST_FOR_SPOTS or image.region.ndim not in (2, 3) or image.mode("adjoint") is None:
         return False
     most_seconds = SPOTS_SHARE * replicas * seconds
-    shortcut = image.voxel_variance(error_of_voxels(plan))
-    image.known.spots = spots(image.operator, plan, key=key, shortcut=shortcut, most_seconds=most_seconds)
+    image.known.spots = spots(image.operator, plan, key=key, shortcuts=image.voxel_variance, most_seconds=most_seconds)
     return is_certified(image.known.spots, plan)
 
 
