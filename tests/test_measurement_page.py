@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 
+from browser import Browser, needs_chromium
 from mrnoise import Geometry, InputError
 from mrnoise.files.record import to_json
 from mrnoise.files.text import plus_minus
@@ -14,7 +15,6 @@ from mrnoise.reconstruction import RootSumOfSquares, Sense
 from mrnoise.report import measurement_page
 from mrnoise.sampling import equispaced
 from mrnoise.simulation import simulate
-from test_report import needs_chromium, rendered
 
 SHAPE = (12, 20)
 ONE = simulate(SHAPE, 4, snr=50, seed=1).undersample(equispaced(SHAPE, 2))
@@ -42,8 +42,17 @@ PAGE = measurement_page(FOUND, "<scan> & sense")
 def test_the_page_opens_without_a_network_and_without_complaints(tmp_path):
     path = tmp_path / "roi.html"
     path.write_text(PAGE, encoding="utf-8")
-    page, console = rendered(path)
-    assert console == []
+    browser = Browser(tmp_path / "profile")
+    try:
+        for width in (390, 1280):
+            browser.size(width, touch=width == 390)
+            browser.open(path.as_uri())
+            assert browser.console() == []
+            assert browser.run("document.documentElement.scrollWidth") == width
+            assert browser.run("[...document.querySelectorAll('.scroll')].every((e) => e.scrollWidth <= e.clientWidth)")
+        page = browser.run("document.documentElement.outerHTML")
+    finally:
+        browser.close()
     assert "<h1>&lt;scan&gt; &amp; sense</h1>" in page
     assert len(re.findall(r'<img class="figure"', page)) == 4
     assert not re.search(r'(src|href)="(?!data:)', page)
@@ -58,7 +67,7 @@ def test_every_number_is_on_the_page_and_in_the_record():
     assert len(FOUND.sections()) == 4
     for name, rows in FOUND.sections().items():
         for row, written in zip(rows, record["measurements"][name], strict=True):
-            assert f'<td class="number">{plus_minus(row.value, row.error)}</td>' in PAGE
+            assert f'data-column="value">{plus_minus(row.value, row.error)}</td>' in PAGE
             assert written["value"] == pytest.approx(row.value)
     alone = roi_mean(Sense(), ONE, FOUND.roi)
     assert (FOUND.mean.value, FOUND.mean.std) == pytest.approx((alone.value, alone.std), rel=1e-5)

@@ -5,8 +5,6 @@ import dataclasses
 import gzip
 import json
 import re
-import shutil
-import subprocess
 import warnings
 
 import numpy as np
@@ -14,40 +12,30 @@ import pytest
 import torch
 
 import mrnoise
+from browser import Browser, needs_chromium
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.files.text import significant
 from mrnoise.report import volumes
 from mrnoise.report.packing import pack
+from mrnoise.report.tables import reconstruction_in_words
 from small_maps import OBLIQUE, small_map
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+NARROW, WIDE = 390, 1280
+SLICES = small_map(geometry=Geometry((3.0, 0.9, 1.1), OBLIQUE))
 
 
-def rendered(path, address=""):
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+def rendered(browser, path, address=""):
     """The page after its script has run, and what it wrote to the console."""
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--no-first-run",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--enable-logging=stderr",
-            f"--user-data-dir={path.parent / 'profile'}",
-            "--virtual-time-budget=8000",
-            "--dump-dom",
-            f"{path.as_uri()}#{address}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    browser.size(WIDE)
+    browser.open(f"{path.as_uri()}#{address}")
+    return browser.run("document.documentElement.outerHTML"), browser.console()
 
 
 def readout(page):
@@ -84,10 +72,10 @@ def check_readout(page, nm, index):
 
 @needs_chromium
 @pytest.mark.parametrize("error", ["gaussian", "empirical"])
-def test_readout_equals_the_map(tmp_path, error):
+def test_readout_equals_the_map(browser, tmp_path, error):
     nm = small_map(error=error, geometry=Geometry((3.0, 0.9, 1.1), OBLIQUE), scale=1e-5)
     mrnoise.save(nm, tmp_path / "out.html")
-    page, console = rendered(tmp_path / "out.html", "voxel=11,6,4&quantity=snr")
+    page, console = rendered(browser, tmp_path / "out.html", "voxel=11,6,4&quantity=snr")
     assert 'data-status="ready"' in page
     assert console == []
     assert '<span id="place">x 11  y 6  z 4</span>' in page
@@ -106,10 +94,10 @@ def test_readout_equals_the_map(tmp_path, error):
 
 
 @needs_chromium
-def test_volumes_with_frames_and_without_sampling_error(tmp_path):
+def test_volumes_with_frames_and_without_sampling_error(browser, tmp_path):
     nm = small_map((2, 6, 22, 17), error="none", spatial_dims=3, reference=False, interrupted=True)
     mrnoise.save(nm, tmp_path / "out.html")
-    page, console = rendered(tmp_path / "out.html", "voxel=3,20,5,1")
+    page, console = rendered(browser, tmp_path / "out.html", "voxel=3,20,5,1")
     assert 'data-status="ready"' in page
     assert console == []
     assert 'class="viewer volume"' in page
@@ -118,10 +106,10 @@ def test_volumes_with_frames_and_without_sampling_error(tmp_path):
 
 
 @needs_chromium
-def test_sliders_have_the_names_of_the_axes(tmp_path):
+def test_sliders_have_the_names_of_the_axes(browser, tmp_path):
     nm = dataclasses.replace(small_map((2, 3, 4, 22, 17)), axes=("frame", "slice", "echo"))
     mrnoise.save(nm, tmp_path / "out.html")
-    page, console = rendered(tmp_path / "out.html", "voxel=3,20,1,4")  # frame slider at 4: frame 2, slice 2
+    page, console = rendered(browser, tmp_path / "out.html", "voxel=3,20,1,4")  # frame slider at 4: frame 2, slice 2
     assert console == []
     assert ">Frame, Slice</span>" in page and ">2 of 2, 2 of 3</output>" in page
     assert ">Echo</span>" in page and ">2 of 4</output>" in page
@@ -129,11 +117,11 @@ def test_sliders_have_the_names_of_the_axes(tmp_path):
 
 
 @needs_chromium
-def test_large_images_are_thinned_and_say_so(tmp_path, monkeypatch):
+def test_large_images_are_thinned_and_say_so(browser, tmp_path, monkeypatch):
     nm = small_map((9, 22, 17))
     monkeypatch.setattr(volumes, "LARGEST", 4 * 22 * 17)
     mrnoise.save(nm, tmp_path / "out.html")
-    page, console = rendered(tmp_path / "out.html", "voxel=3,20,6")
+    page, console = rendered(browser, tmp_path / "out.html", "voxel=3,20,6")
     assert console == []
     assert "one slice in 3" in page
     assert ">7 of 9</output>" in page
@@ -141,13 +129,95 @@ def test_large_images_are_thinned_and_say_so(tmp_path, monkeypatch):
 
 
 @needs_chromium
-def test_the_page_tells_when_it_cannot_start(tmp_path):
+def test_the_page_tells_when_it_cannot_start(browser, tmp_path):
     mrnoise.save(small_map((22, 17)), tmp_path / "out.html")
     text = (tmp_path / "out.html").read_text(encoding="utf-8")
     (tmp_path / "bad.html").write_text(text.replace('id="volume-std">', 'id="volume-std">%%%'), encoding="utf-8")
-    page, _ = rendered(tmp_path / "bad.html")
+    page, _ = rendered(browser, tmp_path / "bad.html")
     assert 'data-status="ready"' not in page
     assert "The viewer could not start" in page
+
+
+# What is wider than its page, or lies beyond its right edge, ends of scroll bars apart.
+CUT = """[...document.querySelectorAll("header *, main *")].filter((e) => {
+  const box = e.getBoundingClientRect();
+  const inner = e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== "visible";
+  const beyond = box.right > document.documentElement.clientWidth + 0.5;
+  return box.width > 0 && (beyond || (inner && e.tagName !== "INPUT"));
+}).map((e) => `${e.tagName} ${e.id} ${e.className} ${e.textContent.slice(0, 40)}`)"""
+DARKEST = """(() => {
+  const c = document.getElementById("histogram");
+  const values = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  return Math.min(...values.filter((v, i) => i % 4 === 0 && values[i + 3] === 255));
+})()"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [NARROW, 800, WIDE])
+@pytest.mark.parametrize("layout", ["one", "beside"])
+def test_nothing_is_cut_at_any_width(browser, tmp_path, width, layout):
+    mrnoise.save(SLICES, tmp_path / "out.html")
+    browser.size(width, touch=width == NARROW)
+    browser.open(f"{(tmp_path / 'out.html').as_uri()}#layout={layout}")
+    assert browser.console() == []
+    assert browser.run(CUT) == []
+    shown = browser.run("[...document.querySelectorAll('canvas')].map((c) => c.getBoundingClientRect().width)")
+    assert len(shown) == (2 if layout == "one" else 5) and min(shown) > 100
+
+
+@needs_chromium
+def test_a_picture_that_is_too_wide_is_noticed(browser, tmp_path):
+    """What the narrow page was: a grid whose column is as wide as what is in it."""
+    mrnoise.save(SLICES, tmp_path / "out.html")
+    browser.size(NARROW, touch=True)
+    browser.open((tmp_path / "out.html").as_uri())
+    browser.run("document.querySelector('.stage').style.gridTemplateColumns = '400px'")
+    assert any("CANVAS plane-z" in one for one in browser.run(CUT))
+
+
+@needs_chromium
+def test_printed_it_is_dark_on_white_and_complete(browser, tmp_path):
+    mrnoise.save(SLICES, tmp_path / "out.html")
+    browser.size(700)
+    browser.open((tmp_path / "out.html").as_uri())
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert (
+            browser.run("getComputedStyle(document.querySelector('.viewer')).backgroundColor") == "rgb(255, 255, 255)"
+        )
+        assert browser.run(CUT) == []
+        definitions = browser.run("[...document.querySelectorAll('.summary td:last-child')].map((e) => e.offsetHeight)")
+        assert len(definitions) > 5 and min(definitions) > 0
+        assert browser.run("new Promise((done) => requestAnimationFrame(() => done(printing())))")
+        assert browser.run(DARKEST) == 0  # handles in ink
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", browser.pdf())) <= 3
+
+
+def test_the_title_is_no_constructor_call(tmp_path):
+    title = "Pocs(inner=CgSense(regularization=0.001, tolerance=1e-06, iterations=None), iterations=10)"
+    nm = small_map((22, 17))
+    nm = dataclasses.replace(nm, provenance=dataclasses.replace(nm.provenance, reconstruction=title))
+    mrnoise.save(nm, tmp_path / "out.html")
+    text = (tmp_path / "out.html").read_text(encoding="utf-8")
+    head = text[text.index("<header>") : text.index("</header>")]
+    assert "Pocs of CgSense  ·" in head and "regularization" not in head
+    assert title in text  # in the table
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("my_network", "my_network"),
+        ("SigpyApp(SenseRecon, lamda=0.01)", "SigpyApp: SenseRecon"),
+        ("TemporalMean(CgSense(regularization=0.001), 'frame')", "TemporalMean of CgSense"),
+        ("", ""),
+        ("a" * 1000, "a" * 400 + "…"),
+    ],
+)
+def test_reconstructions_in_words(title, words):
+    assert reconstruction_in_words(title) == words
 
 
 def test_one_file_that_loads_nothing(tmp_path):

@@ -57,7 +57,7 @@ def panel(noise_map: NoiseMap) -> Figure:
     Figure
         Not attached to a window; save it with ``figure.savefig``.
     """
-    names = _chosen(noise_map)
+    names = chosen_quantities(noise_map)
     inside = to_numpy(foreground(noise_map.image))
     index = chosen_slice(noise_map.image, inside)
     height, pixel = _shape(noise_map, PANEL_WIDTH)
@@ -166,7 +166,8 @@ def _shape(noise_map: NoiseMap, width: float) -> tuple[float, float]:
     return width * min(max(ny * dy / (nx * dx), FLATTEST), TALLEST), dy / dx
 
 
-def _chosen(noise_map: NoiseMap) -> list[str]:
+def chosen_quantities(noise_map: NoiseMap) -> list[str]:
+    """Those that stand side by side: image, σ, SNR, and g or, where there is none, the error of σ."""
     last = "relative_error"
     if noise_map.reference_std is not None:
         last = "g_factor"

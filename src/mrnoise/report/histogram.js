@@ -72,13 +72,8 @@ class Histogram {
   draw() {
     const { canvas, report } = this;
     const { histogram, window: shownWindow } = report.shown;
-    const ratio = window.devicePixelRatio || 1;
-    const width = canvas.clientWidth;
+    const pen = sharpPen(canvas);
     const height = canvas.clientHeight;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    const pen = canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const [barTop, barHeight] = [height - 34, 10];
     this.drawCounts(pen, barTop - 4, histogram);
     this.drawBar(pen, barTop, barHeight, shownWindow);
@@ -87,10 +82,8 @@ class Histogram {
   }
 
   colourOf(value) {
-    const [low, high] = this.report.shown.window;
-    const at = 3 * Math.round(Math.min(Math.max((value - low) / (high - low || 1), 0), 1) * 255);
-    const [r, g, b] = this.report.colours.subarray(at, at + 3);
-    return `rgb(${r}, ${g}, ${b})`;
+    const { shown, tables } = this.report;
+    return colourAt(tables[shown.colours], positionIn(shown)(value));
   }
 
   drawCounts(pen, bottom, { low, high, counts }) {
@@ -112,12 +105,12 @@ class Histogram {
       pen.fillStyle = this.colourOf(axisLow + ((x + 0.5 - left) / (right - left)) * (axisHigh - axisLow));
       pen.fillRect(x, top, 1.5, height);
     }
-    pen.strokeStyle = "rgba(255, 255, 255, 0.25)";
+    pen.strokeStyle = "rgba(127, 127, 127, 0.4)";
     pen.strokeRect(left - 0.5, top - 0.5, right - left + 1, height + 1);
   }
 
   drawTicks(pen, top) {
-    pen.fillStyle = "#aab4c0";
+    pen.fillStyle = printing() ? "#333" : "#aab4c0";
     pen.font = "11px system-ui, sans-serif";
     pen.textAlign = "center";
     pen.textBaseline = "top";
@@ -131,7 +124,7 @@ class Histogram {
   drawHandles(pen, bottom, window) {
     for (const value of window) {
       const x = this.toX(value);
-      pen.fillStyle = "rgba(255, 255, 255, 0.9)";
+      pen.fillStyle = printing() ? "#000" : "rgba(255, 255, 255, 0.9)";
       pen.fillRect(x - 0.75, 4, 1.5, bottom - 4);
       pen.beginPath();
       pen.moveTo(x - GRIP / 2, 0); pen.lineTo(x + GRIP / 2, 0); pen.lineTo(x, GRIP * 0.75);

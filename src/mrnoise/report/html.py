@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +20,36 @@ from mrnoise.report.volumes import LARGEST, viewer_data
 from mrnoise.result.noise_map import NoiseMap
 
 SCRIPTS = ("volumes.js", "view.js", "histogram.js", "report.js")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a page has around the viewer that the report has not.
+
+    Parameters
+    ----------
+    kind
+        Class of the page in its style.
+    navigation, panel
+        HTML above the viewer, and beside its picture.
+    settings
+        Of the viewer, beside its own, JSON-able.
+    style, script
+        Added to those of the report; the script starts the viewer.
+    connect
+        Whom the page may talk to, in the words of a content security policy.
+    """
+
+    kind: str = "report"
+    navigation: str = ""
+    panel: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    style: str = ""
+    script: str = "start(Report);"
+    connect: str = "'none'"
+
+
+REPORT = Surroundings()
 
 
 def write_html(noise_map: NoiseMap, path: Path) -> None:
@@ -44,12 +76,20 @@ def write_html(noise_map: NoiseMap, path: Path) -> None:
     >>> Path("head.html").read_text()[:15]
     '<!doctype html>'
     """
-    inside = to_numpy(foreground(noise_map.image))
-    if not inside.any():
-        # An image without an object is summarised over everything.
-        inside = np.ones_like(inside)
+    with replacing(Path(path)) as (partial,):
+        partial.write_text(page(noise_map), encoding="utf-8")
+
+
+def page(noise_map: NoiseMap, around: Surroundings = REPORT, second: NoiseMap | None = None) -> str:
+    """The report as text; with a second map of the same grid its viewer compares the two."""
+    inside = _inside(noise_map)
     settings, volumes = viewer_data(noise_map, inside)
-    text = Template(_asset("template.html")).substitute(
+    if second is not None:
+        settings["second"], others = viewer_data(second, _inside(second))
+        volumes |= {f"second-{name}": data for name, data in others.items()}
+    # "<" could end the script element.
+    described = to_json(settings | dict(around.settings)).replace("<", "\\u003c")
+    return Template(_asset("template.html")).substitute(
         title=escape(_title(noise_map)),
         subtitle=escape(_subtitle(noise_map)),
         banners=tables.banners(noise_map, _notes(settings)),
@@ -57,16 +97,23 @@ def write_html(noise_map: NoiseMap, path: Path) -> None:
         summary=tables.summary(noise_map, inside),
         scope=tables.scope(noise_map, inside),
         provenance=tables.provenance(noise_map),
-        # "<" could end the script element.
-        settings=to_json(settings).replace("<", "\\u003c"),
+        kind=around.kind,
+        connect=around.connect,
+        navigation=around.navigation,
+        viewer=Template(_asset("viewer.html")).substitute(panel=around.panel),
+        settings=described,
         volumes="\n".join(
             f'<script type="text/plain" id="volume-{name}">{data}</script>' for name, data in volumes.items()
         ),
-        style=_asset("report.css"),
-        script="\n".join(_asset(name) for name in SCRIPTS),
+        style=_asset("report.css") + around.style,
+        script="\n".join([*map(_asset, SCRIPTS), around.script]),
     )
-    with replacing(Path(path)) as (partial,):
-        partial.write_text(text, encoding="utf-8")
+
+
+def _inside(noise_map: NoiseMap) -> np.ndarray:
+    """The object; an image without one is summarised over everything."""
+    inside = to_numpy(foreground(noise_map.image))
+    return inside if inside.any() else np.ones_like(inside)
 
 
 def _asset(name: str) -> str:
@@ -82,7 +129,8 @@ def _subtitle(noise_map: NoiseMap) -> str:
     record = noise_map.provenance
     shape = " × ".join(str(n) for n in reversed(noise_map.image.shape))
     parts = [
-        record.reconstruction,
+        tables.reconstruction_in_words(record.reconstruction or ""),
+        f"R = {noise_map.acceleration:.3g}",
         noise_map.method.replace("_", " "),
         f"{shape} voxels",
         (record.created or "")[:10],

@@ -9,7 +9,7 @@ from string import Template
 from mrnoise.figures.measurements import figures
 from mrnoise.files.text import plus_minus, significant
 from mrnoise.measurement.measurements import Measurements
-from mrnoise.report.tables import record_rows
+from mrnoise.report.tables import reconstruction_in_words, record_rows
 
 
 def measurement_page(found: Measurements, title: str) -> str:
@@ -42,7 +42,7 @@ def measurement_page(found: Measurements, title: str) -> str:
     assets = files("mrnoise.report")
     return Template((assets / "measurements.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
-        subtitle=escape(str(found.provenance.reconstruction or "")),
+        subtitle=escape(reconstruction_in_words(found.provenance.reconstruction or "")),
         style=(assets / "report.css").read_text(encoding="utf-8"),
         tables="\n".join(_table(name, found) for name in found.sections()),
         figures="\n".join(
@@ -60,8 +60,9 @@ def _table(name: str, found: Measurements) -> str:
         interval = " to ".join(significant(v, 4) for v in row.interval) if row.interval else ""
         rows.append(
             f'<tr><th scope="row">{escape(row.quantity)}</th>'
-            f'<td class="number">{plus_minus(row.value, row.error)}</td><td>{row.unit}</td>'
-            f'<td class="number">{interval}</td><td>{escape(row.definition)}</td></tr>'
+            f'<td class="number" data-column="value">{plus_minus(row.value, row.error)}</td>'
+            f'<td data-column="unit">{row.unit}</td>'
+            f'<td class="number" data-column="95 % interval">{interval}</td><td>{escape(row.definition)}</td></tr>'
         )
     return (
         f'<section><h2>{escape(name)}</h2><div class="scroll"><table class="measurements">'

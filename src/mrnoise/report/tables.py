@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -17,6 +18,8 @@ from mrnoise.result.preview import sentence
 from mrnoise.result.quantities import quantities
 
 SMALL_NOISE_SNR = 3.0
+LONGEST_TITLE = 400
+COLUMNS = ("median", "mean", "5 %", "95 %")
 TITLES = {
     "method": "Method",
     "why": "Why this method",
@@ -103,13 +106,17 @@ def summary(noise_map: NoiseMap, inside: np.ndarray) -> str:
         values = _values(noise_map, name, inside)
         if values is None:
             continue
-        figures = ["–"] * 4
+        figures = ["–"] * len(COLUMNS)
         if values.size:
             scaled = values * quantity.scale
             low, middle, high = np.percentile(scaled, (5, 50, 95))
             figures = [significant(float(v)) for v in (middle, scaled.mean(), low, high)]
-        cells = "".join(f'<td class="number">{figure}</td>' for figure in figures)
-        about = f"<td>{quantity.short_unit}</td><td>{escape(quantity.definition)}</td>"
+        # On a narrow page the head of the table is gone.
+        cells = "".join(
+            f'<td class="number" data-column="{column}">{figure}</td>'
+            for column, figure in zip(COLUMNS, figures, strict=True)
+        )
+        about = f'<td data-column="unit">{quantity.short_unit}</td><td>{escape(quantity.definition)}</td>'
         rows.append(f'<tr><th scope="row">{name}</th>{cells}{about}</tr>')
     return "\n".join(rows)
 
@@ -146,6 +153,38 @@ def provenance(noise_map: NoiseMap) -> str:
         **noise_map.provenance.stated(),
     }
     return record_rows(record)
+
+
+def reconstruction_in_words(title: str) -> str:
+    """A reconstruction without its settings, which are in the table.
+
+    Examples
+    --------
+    >>> reconstruction_in_words("Pocs(inner=CgSense(regularization=0.001, iterations=None), iterations=10)")
+    'Pocs of CgSense'
+    >>> reconstruction_in_words("CommandLine('bart pics {kspace} {sens}')")
+    'CommandLine: bart pics {kspace} {sens}'
+    >>> reconstruction_in_words("varnet-brain 1ee4c2ce (noise of the normalization propagated)")
+    'varnet-brain 1ee4c2ce'
+    """
+    if len(title) > LONGEST_TITLE:
+        return f"{title[:LONGEST_TITLE]}…"
+    try:
+        call = ast.parse(title, mode="eval").body
+    except (SyntaxError, ValueError):
+        return title.partition(" (")[0]
+    if not isinstance(call, ast.Call):
+        return title
+    words = ast.unparse(call.func)
+    for value in [*call.args, *(keyword.value for keyword in call.keywords)]:
+        if isinstance(value, ast.Call):
+            return f"{words} of {reconstruction_in_words(ast.unparse(value))}"
+    named = [value for value in call.args if isinstance(value, ast.Constant | ast.Name)]
+    return f"{words}: {', '.join(_plain(value) for value in named)}" if named else words
+
+
+def _plain(value: ast.Constant | ast.Name) -> str:
+    return value.id if isinstance(value, ast.Name) else str(value.value)
 
 
 def record_rows(record: Mapping[str, Any]) -> str:

@@ -4,12 +4,14 @@
 const AXES = { x: 0, y: 1, z: 2 };
 
 class View {
-  /** `plane` names the axes across, down and through; `upwards`: the second axis grows towards the top. */
-  constructor(canvas, plane, upwards, report) {
-    this.canvas = canvas;
+  /** `plane` names the axes across, down and through; `upwards`: the second axis grows towards the top.
+   *  `layer` gives the quantity that is drawn. */
+  constructor(figure, plane, upwards, report, layer) {
+    [this.caption, this.canvas] = figure.children;
     [this.across, this.down, this.through] = [...plane].map((name) => AXES[name]);
     this.upwards = upwards;
     this.report = report;
+    this.layer = layer;
     this.size = [report.size[this.across], report.size[this.down]];
     this.image = document.createElement("canvas");
     [this.image.width, this.image.height] = this.size;
@@ -26,13 +28,18 @@ class View {
     return { left: (width - shown[0]) / 2, top: (height - shown[1]) / 2, width: shown[0], height: shown[1] };
   }
 
-  /** Voxel [x, y, z] under a pointer event, or null beside the image. */
-  voxelAt(event) {
+  /** Place across and down under a pointer event, in voxels from the corner of the first one. */
+  pointAt(event) {
     const box = this.canvas.getBoundingClientRect();
     const { left, top, width, height } = this.layout();
-    const i = Math.floor(((event.clientX - box.left - left) / width) * this.size[0]);
-    let j = Math.floor(((event.clientY - box.top - top) / height) * this.size[1]);
-    if (this.upwards) j = this.size[1] - 1 - j;
+    const across = ((event.clientX - box.left - left) / width) * this.size[0];
+    const down = ((event.clientY - box.top - top) / height) * this.size[1];
+    return [across, this.upwards ? this.size[1] - down : down];
+  }
+
+  /** Voxel [x, y, z] under a pointer event, or null beside the image. */
+  voxelAt(event) {
+    const [i, j] = this.pointAt(event).map(Math.floor);
     if (i < 0 || j < 0 || i >= this.size[0] || j >= this.size[1]) return null;
     const voxel = [...this.report.voxel];
     voxel[this.across] = i;
@@ -42,28 +49,33 @@ class View {
 
   draw() {
     this.fill();
-    const { canvas } = this;
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(canvas.clientWidth * ratio);
-    canvas.height = Math.round(canvas.clientHeight * ratio);
-    const pen = canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.imageSmoothingEnabled = false;
     this.image.getContext("2d").putImageData(this.pixels, 0, 0);
+    this.report.drawCaption(this.caption, this.layer());
+    this.paint();
+  }
+
+  /** The plane as it was filled, with what lies above it. */
+  paint() {
+    const pen = sharpPen(this.canvas);
+    pen.imageSmoothingEnabled = false;
     const place = this.layout();
     pen.drawImage(this.image, place.left, place.top, place.width, place.height);
-    this.drawCross(pen, place);
+    this.report.paintOver(pen, this, place);
+    this.drawCross(pen, place, this.report.voxel, 7, "rgba(255, 255, 255, 0.55)");
+    if (this.report.pointed !== null) this.drawCross(pen, place, this.report.pointed, 0, "#ffd43b", 5);
     this.drawDirections(pen, place);
   }
 
   /** Image in grey, the map above it. */
   fill() {
     const { report, pixels, size, upwards } = this;
-    const { base, shown, inside, colours, opacity, masked } = report;
-    const [low, high] = shown.window;
-    const [greyLow, greyHigh] = base.window;
-    const scale = 255 / (high - low || 1);
+    const { inside, opacity, masked } = report;
+    const shown = this.layer();
+    const plain = shown.name === "image";
+    const colours = report.tables[shown.colours];
+    const [greyLow, greyHigh] = shown.base.window;
     const greyScale = 255 / (greyHigh - greyLow || 1);
+    const position = positionIn(shown);
     const stride = report.strides;
     const start = report.frameOffset() + report.voxel[this.through] * stride[this.through];
     const data = pixels.data;
@@ -73,29 +85,29 @@ class View {
       for (let i = 0; i < size[0]; i++) {
         const index = row + i * stride[this.across];
         const at = 4 * (j * size[0] + i);
-        const grey = clamp((base.values[index] - greyLow) * greyScale) || 0;
+        const grey = clamp((shown.base.values[index] - greyLow) * greyScale) || 0;
         const value = shown.values[index];
-        const weight = Number.isNaN(value) || (masked && !inside[index]) ? 0 : opacity;
-        const colour = weight > 0 ? 3 * Math.round(clamp((value - low) * scale)) : 0;
+        const hidden = Number.isNaN(value) || (masked && !plain && !inside[index]);
+        const weight = hidden ? 0 : plain ? 1 : opacity;
+        const colour = weight > 0 ? 3 * Math.round(clamp(255 * position(value))) : 0;
         for (let c = 0; c < 3; c++) data[at + c] = grey * (1 - weight) + colours[colour + c] * weight;
         data[at + 3] = 255;
       }
     }
   }
 
-  drawCross(pen, { left, top, width, height }) {
-    const { voxel } = this.report;
+  /** Lines through a voxel, with a gap around it; of `reach` only short ones. */
+  drawCross(pen, { left, top, width, height }, voxel, gap, colour, reach = Infinity) {
     const down = this.upwards ? this.size[1] - 1 - voxel[this.down] : voxel[this.down];
     const x = left + ((voxel[this.across] + 0.5) / this.size[0]) * width;
     const y = top + ((down + 0.5) / this.size[1]) * height;
-    const gap = 7;
-    pen.strokeStyle = "rgba(255, 255, 255, 0.55)";
-    pen.lineWidth = 1;
+    pen.strokeStyle = colour;
+    pen.lineWidth = reach === Infinity ? 1 : 1.5;
     pen.beginPath();
-    pen.moveTo(left, y); pen.lineTo(Math.max(x - gap, left), y);
-    pen.moveTo(Math.min(x + gap, left + width), y); pen.lineTo(left + width, y);
-    pen.moveTo(x, top); pen.lineTo(x, Math.max(y - gap, top));
-    pen.moveTo(x, Math.min(y + gap, top + height)); pen.lineTo(x, top + height);
+    pen.moveTo(Math.max(left, x - reach), y); pen.lineTo(Math.max(x - gap, left), y);
+    pen.moveTo(Math.min(x + gap, left + width), y); pen.lineTo(Math.min(left + width, x + reach), y);
+    pen.moveTo(x, Math.max(top, y - reach)); pen.lineTo(x, Math.max(y - gap, top));
+    pen.moveTo(x, Math.min(y + gap, top + height)); pen.lineTo(x, Math.min(top + height, y + reach));
     pen.stroke();
   }
 
@@ -115,4 +127,18 @@ class View {
     pen.fillText(north, left + width / 2, top + 12);
     pen.fillText(south, left + width / 2, top + height - 12);
   }
+}
+
+/** The pen of a canvas whose pixels are those of the screen; of paper, twice as many. */
+function sharpPen(canvas) {
+  const ratio = Math.max(window.devicePixelRatio || 1, printing() ? 2 : 1);
+  canvas.width = Math.round(canvas.clientWidth * ratio);
+  canvas.height = Math.round(canvas.clientHeight * ratio);
+  const pen = canvas.getContext("2d");
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return pen;
+}
+
+function printing() {
+  return window.matchMedia("print").matches;
 }

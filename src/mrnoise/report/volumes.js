@@ -33,6 +33,12 @@ function intervalFactors(freedom, table) {
   return [at(table.low), at(table.high)];
 }
 
+/** Where a value lies in the window of a quantity: 0 at its lower end, 1 at its upper one. */
+function positionIn({ window: [low, high], logarithmic }) {
+  if (!logarithmic) return (value) => (value - low) / (high - low || 1);
+  return (value) => Math.log(value / low) / Math.log(high / low);
+}
+
 /** 95 % interval of a quantity {rule, freedom, values} at one voxel, or null. */
 function intervalAt(quantity, index, table) {
   if (quantity.rule === null) return null;
@@ -78,4 +84,10 @@ function ticks(low, high, count) {
 /** Colour look-up table: 256 RGB triples from base64. */
 function colourTable(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
+/** The colour at a place between 0 and 1. */
+function colourAt(table, place) {
+  const at = 3 * Math.round(Math.min(Math.max(place, 0), 1) * 255);
+  return `rgb(${table.subarray(at, at + 3).join(", ")})`;
 }

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from mrnoise.figures.panel import chosen_slice, leading_axes, window
+from mrnoise.figures.panel import chosen_quantities, chosen_slice, leading_axes, window
 from mrnoise.files.record import to_numpy
 from mrnoise.quantiles import chi_square
 from mrnoise.report.packing import pack, pack_mask
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.quantities import quantities
 
-COLOURS = ("viridis", "inferno", "magma", "cividis", "gray")
+COLOURS = ("viridis", "inferno", "magma", "cividis", "gray", "RdBu")
 LEVEL, TABLE_POINTS = 0.95, 1000
 FREEDOM_BITS = 11
 LARGEST = 4_000_000  # voxels, about 20 bytes of report each
@@ -88,6 +88,7 @@ def viewer_data(noise_map: NoiseMap, inside: np.ndarray) -> tuple[dict[str, Any]
         "volume": noise_map.spatial_dims == 3 and grid.shape[0] > 1,
         "directions": _directions(noise_map),
         "quantities": described,
+        "panels": chosen_quantities(noise_map),
         "factors": _factor_table(np.concatenate(ranges)),
         "colourMaps": _colour_maps(),
     }
