@@ -20,6 +20,7 @@ from mrnoise.cli.output import INTERRUPTED
 from mrnoise.cli.qa import qa
 from mrnoise.cli.rank import rank
 from mrnoise.cli.reproduce import reproduce
+from mrnoise.cli.review import review
 from mrnoise.cli.roi import roi
 from mrnoise.cli.simulate import simulate
 from mrnoise.cli.train import train
@@ -37,6 +38,7 @@ app.command(name="map")(map_)
 app.command(name="gfactor")(gfactor)
 app.command(name="roi")(roi)
 app.command(name="compare")(compare)
+app.command(name="review")(review)
 app.command(name="export")(export)
 app.add_typer(rank, name="rank")
 app.command(name="qa")(qa)

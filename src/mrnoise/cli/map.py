@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,16 +61,12 @@ def map_(
     Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it. Of several images those that are
     done are also kept in OUTPUT.partial.h5, for a run that is killed.
     """
-    from mrnoise.catalogue import Settings
-    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import ERR, map_progress, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
-    from mrnoise.cli.scan import Undersampling, load_scan
+    from mrnoise.cli.recipe import Recipe
     from mrnoise.estimators import method as method_named
     from mrnoise.mapping.run import noise_map
     from mrnoise.measurement import temporal_snr
-    from mrnoise.reconstruction import TemporalMean
-    from mrnoise.reconstruction.protocol import as_reconstruction
     from mrnoise.result.preview import check_few
     from mrnoise.result.preview import preview as smoothed
 
@@ -90,13 +87,9 @@ def map_(
     kept = _kept(files)
     partial = None if kept is None else kept.with_suffix(".partial.h5")
     earlier = _earlier(kept, partial) if resume else None
-    method_of = reconstruction_named(reconstruction, Settings(regularization, weights, normalization, coil_maps))
-    if mean_over is not None:
-        method_of = TemporalMean(as_reconstruction(method_of), mean_over)
-    undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
-    acquisition = load_scan(
-        scan,
-        noise,
+    recipe = Recipe(
+        scan=scan,
+        noise=noise,
         group=group,
         axes=axes,
         trajectory=trajectory,
@@ -105,12 +98,22 @@ def map_(
         correct_gradient_delays=correct_gradient_delays,
         noise_covariance=noise_covariance,
         drop_coils=drop_coils,
-        part=part,
+        reconstruction=reconstruction,
+        weights=weights,
+        normalization=normalization,
+        regularization=regularization,
+        mean_over=mean_over,
+        tsnr_over=tsnr_over,
         coil_maps=coil_maps,
-        reconstruction=method_of,
-        undersampling=undersampling,
-        device=device,
+        acceleration=acceleration,
+        spacing=spacing,
+        pattern=pattern,
+        calibration=calibration,
+        sampling_seed=sampling_seed,
+        part=part,
     )
+    method_of = recipe.method()
+    acquisition = recipe.acquisition(method_of, device)
     with map_progress(reconstruction) as progress:
         if tsnr_over is None:
             nm = noise_map(
@@ -138,6 +141,7 @@ def map_(
             )
     if preview:
         nm = smoothed(nm)
+    nm = dataclasses.replace(nm, provenance=dataclasses.replace(nm.provenance, command=recipe.stated()))
     written = write(nm, files)
     if partial is not None:
         partial.unlink(missing_ok=True)

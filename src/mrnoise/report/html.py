@@ -87,13 +87,17 @@ def page(noise_map: NoiseMap, around: Surroundings = REPORT, second: NoiseMap | 
     if second is not None:
         settings["second"], others = viewer_data(second, _inside(second))
         volumes |= {f"second-{name}": data for name, data in others.items()}
+    subtitles = [_subtitle(noise_map)]
+    if second is not None:
+        subtitles = [f"A  ·  {subtitles[0]}", f"B  ·  {_subtitle(second)}"]
     # "<" could end the script element.
     described = to_json(settings | dict(around.settings)).replace("<", "\\u003c")
     return Template(_asset("template.html")).substitute(
         title=escape(_title(noise_map)),
-        subtitle=escape(_subtitle(noise_map)),
+        subtitles="\n  ".join(f'<p class="subtitle">{escape(line)}</p>' for line in subtitles),
         banners=tables.banners(noise_map, _notes(settings)),
-        key_figures=tables.key_figures(noise_map, inside),
+        key_figures="" if second is not None else f'<dl class="figures">{tables.key_figures(noise_map, inside)}</dl>',
+        of=" of A" if second is not None else "",
         summary=tables.summary(noise_map, inside),
         scope=tables.scope(noise_map, inside),
         provenance=tables.provenance(noise_map),

@@ -42,6 +42,7 @@ TITLES = {
     "coil_maps": "Coil maps",
     "sampling": "Sampling",
     "input": "Input",
+    "command": "Options of mrnoise map",
     "notes": "What was read",
     "geometry": "Geometry",
     "voxel_size": "Voxel size",

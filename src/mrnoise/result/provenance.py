@@ -34,6 +34,8 @@ class Provenance:
         Acceleration and acquired fraction; the samples of a trajectory.
     input
         Source and SHA-256 of all that the map depends on.
+    command
+        The scan and the reconstruction in the options of `mrnoise map`, of a map that it made.
     notes
         What the reader of the scan had to say.
     preflight
@@ -69,6 +71,7 @@ class Provenance:
     noise_covariance: Mapping[str, Any] | None = None
     sampling: Mapping[str, Any] | None = None
     input: Mapping[str, Any] | None = None
+    command: Mapping[str, Any] | None = None
     notes: tuple[str, ...] | None = None
     preflight: Mapping[str, Any] | None = None
     preview: Mapping[str, Any] | None = None

@@ -140,6 +140,15 @@ def read_noise_map(path: str | PathLike[str]) -> NoiseMap:
     return nm
 
 
+def holds_noise_map(path: Path) -> bool:
+    """Whether a file is one of `write_hdf5`, whole or not."""
+    try:
+        with opened_hdf5(path) as file:
+            return "format" in file.attrs and attribute(file, "format") == FORMAT
+    except InputError:
+        return False
+
+
 def _unreadable(path: Path, received: str) -> InputError:
     return InputError(
         "cannot read a noise map",
