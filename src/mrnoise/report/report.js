@@ -471,7 +471,8 @@ window.addEventListener("error", (event) => setStatus(event.message));
 document.addEventListener("securitypolicyviolation", (event) => setStatus(`blocked: ${event.blockedURI}`));
 window.addEventListener("unhandledrejection", (event) => setStatus(String(event.reason)));
 
-/** Build the page. */
+/** Build the page; `report` is there for the console. */
 function start(kind) {
-  return new kind(JSON.parse(element("settings").textContent)).start().then(() => setStatus("ready"));
+  window.report = new kind(JSON.parse(element("settings").textContent));
+  return window.report.start().then(() => setStatus("ready"));
 }

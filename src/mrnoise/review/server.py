@@ -72,8 +72,8 @@ class ReviewServer(ThreadingHTTPServer):
     def __init__(self, folder: Folder, find: Find, port: int = 0) -> None:
         self.folder, self.find = folder, find
         self.token = secrets.token_urlsafe(24)
-        # One at a time: memory holds one linearisation.
-        self.busy = threading.Lock()
+        # One region at a time: memory holds one linearisation. Pages do not wait for it.
+        self.measuring, self.reading = threading.Lock(), threading.Lock()
         try:
             super().__init__((HOST, port), Handler)
         except (OSError, OverflowError) as error:
@@ -108,40 +108,55 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """A page."""
+        self._answer(self._page)
+
+    def do_POST(self) -> None:
+        """A region."""
+        self._answer(self._region)
+
+    def _answer(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True  # whoever asked has gone
+        except Exception as error:  # the page says what the terminal does not show
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "This did not work", f"{type(error).__name__}: {error}")
+
+    def _page(self) -> None:
         if (path := self._allowed()) is None:
             return None
         if path != "":
             return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing of this name", "Maps are on the first page.")
         asked = {name: values[-1] for name, values in parse_qs(urlsplit(self.path).query).items()}
         try:
-            with self.server.busy:
-                page = self._page(asked)
+            with self.server.reading:
+                page = self._map_page(asked)
         except InputError as error:
             return self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, "This map cannot be shown", str(error))
         return self._send(HTTPStatus.OK, page)
 
-    def do_POST(self) -> None:
-        """A region: one line of JSON a step, the last with the outcome."""
+    def _region(self) -> None:
+        """One line of JSON a step, the last with the outcome."""
         if (path := self._allowed()) is None:
             return None
         maps = self.server.folder.maps()
         try:
             message = self._message()
             name = message.get("map")
-            if path != "region" or name not in maps:
+            if path != "region" or not isinstance(name, str) or name not in maps:
                 raise InputError(
                     "there is no such map",
                     expected="a map of the folder, and a region",
                     received=str(name)[:200],
                     remedy="Load the page again.",
                 )
-            with self.server.busy:
+            with self.server.reading:
                 nm = self.server.folder.read(maps[name])
             region = drawn(message, tuple(nm.image.shape))
         except InputError as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, "This cannot be measured", str(error))
         self._head(HTTPStatus.OK, "application/x-ndjson")
-        with self.server.busy:
+        with self.server.measuring:
             for line in self._answers(name, nm, region):
                 self.wfile.write(to_json(line).encode() + b"\n")
                 self.wfile.flush()
@@ -153,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         except Exception as error:  # of a reconstruction or its host, whatever it is
             yield {"missing": f"The reconstruction failed: {type(error).__name__}: {error}"}
 
-    def _page(self, asked: dict[str, str]) -> str:
+    def _map_page(self, asked: dict[str, str]) -> str:
         folder = self.server.folder
         maps = folder.maps()
         if not maps:
