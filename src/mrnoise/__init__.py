@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         closed_form,
         estimators,
         export,
+        figures,
         measurement,
         networks,
         ranking,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mrnoise.mapping.coilwise import CoilSketch, coil_sketch
     from mrnoise.mapping.run import choose, noise_map
     from mrnoise.measurement import roi_std
+    from mrnoise.progress import progress_bar
     from mrnoise.result.noise_map import NoiseMap
     from mrnoise.result.preview import preview
     from mrnoise.result.ratio import GFactor, g_factor
@@ -45,6 +47,7 @@ _HOME = {
     "g_factor": "mrnoise.result.ratio",
     "noise_map": "mrnoise.mapping.run",
     "preview": "mrnoise.result.preview",
+    "progress_bar": "mrnoise.progress",
     "read": "mrnoise.io",
     "read_noise_map": "mrnoise.io",
     "roi_std": "mrnoise.measurement",
@@ -56,6 +59,7 @@ _ROOMS = (
     "closed_form",
     "estimators",
     "export",
+    "figures",
     "io",
     "measurement",
     "networks",
@@ -81,12 +85,14 @@ __all__ = [
     "coil_sketch",
     "estimators",
     "export",
+    "figures",
     "g_factor",
     "io",
     "measurement",
     "networks",
     "noise_map",
     "preview",
+    "progress_bar",
     "ranking",
     "read",
     "read_noise_map",

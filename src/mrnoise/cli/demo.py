@@ -27,12 +27,13 @@ def demo(
     """Map the noise of CG-SENSE and of a trained network on one simulated head scan, side by side."""
     from mrnoise.calibration import with_coil_maps
     from mrnoise.checks import check_seed
-    from mrnoise.cli.display import ERR, OUT, map_progress, print_map, print_written
+    from mrnoise.cli.display import ERR, OUT, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
     from mrnoise.estimators import Plan
     from mrnoise.figures.panel import write_comparison_png
     from mrnoise.mapping.run import noise_map
     from mrnoise.networks import pretrained
+    from mrnoise.progress import progress_bar
     from mrnoise.reconstruction import CgSense
     from mrnoise.sampling import sampling_mask
     from mrnoise.simulation import simulate
@@ -54,7 +55,7 @@ def demo(
     for name, reconstruction in reconstructions.items():
         OUT.print(f"Map {len(maps) + 1} of {len(reconstructions)}: {name}", highlight=False)
         try:
-            with map_progress(name) as progress:
+            with progress_bar(name) as progress:
                 nm = noise_map(reconstruction, acquisition, target_error=target_error, seed=seed, progress=progress)
         except KeyboardInterrupt:
             if not maps:

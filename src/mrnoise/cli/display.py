@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+
+from mrnoise.progress import bar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mrnoise.estimators import Linearity
-    from mrnoise.mapping.run import MapProgress
     from mrnoise.measurement import Measurements
     from mrnoise.quality import Chart, Finding, History
     from mrnoise.reproduction.runner import GridProgress
@@ -25,31 +25,16 @@ if TYPE_CHECKING:
 # Names of files and reconstructions are no markup, nor emoji.
 OUT = Console(markup=False, emoji=False)
 ERR = Console(stderr=True, markup=False, emoji=False)
-# Shorter work shows nothing.
-QUIET_SECONDS = 2.0
-
-
-@contextmanager
-def map_progress(label: str) -> Iterator[MapProgress]:
-    """A bar over all samples of all slices, with the error of σ so far and the time left."""
-    with _bar("probes", "σ ± {task.fields[error]}", error="?") as update:
-
-        def report(image: int, n_images: int, done: int, total: int, error: float) -> None:
-            where = f"{label}, slice {image + 1} of {n_images}" if n_images > 1 else label
-            known = f"{100 * error:.1f} %" if error == error else "?"
-            update(where, image * total + done, n_images * total, error=known)
-
-        yield report
 
 
 @contextmanager
 def training_progress(label: str) -> Iterator[TrainingProgress]:
     """A bar over all steps, with the loss and the quality of the last validation."""
-    with _bar("steps", "loss {task.fields[loss]}, validation {task.fields[quality]}", loss="?", quality="?") as update:
+    with bar("steps") as update:
 
         def report(step: int, steps: int, loss: float, psnr: float, ssim: float) -> None:
             quality = f"{psnr:.2f} dB, SSIM {ssim:.3f}" if psnr == psnr else "?"
-            update(label, step, steps, loss=f"{loss:.3f}", quality=quality)
+            update(label, step, steps, f"loss {loss:.3f}, validation {quality}")
 
         yield report
 
@@ -57,62 +42,29 @@ def training_progress(label: str) -> Iterator[TrainingProgress]:
 @contextmanager
 def scan_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar over scans."""
-    with _bar("scans", "") as update:
+    with bar("scans") as update:
         yield lambda done, total: update(label, done, total)
 
 
 @contextmanager
 def grid_progress() -> Iterator[GridProgress]:
     """A bar over the predicted cost of all cells."""
-    with _bar("s of work", "") as update:
+    with bar("s of work") as update:
         yield update
 
 
 @contextmanager
 def measurement_progress(label: str) -> Iterator[Callable[[str, int, int], None]]:
     """A bar over the noise samples of one measurement after another."""
-    with _bar("samples", "") as update:
+    with bar("samples") as update:
         yield lambda what, done, total: update(f"{label}, {what}", done, total)
 
 
 @contextmanager
 def ranking_progress() -> Iterator[Callable[[str, float, int], None]]:
     """A bar over the noise maps of a ranking."""
-    with _bar("maps", "") as update:
+    with bar("maps") as update:
         yield update
-
-
-@contextmanager
-def _bar(unit: str, text: str, **fields: Any) -> Iterator[Callable[..., None]]:
-    """A bar that appears after a while; call it with description, done, total and the fields of its text."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-        TextColumn(text),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=ERR,
-        transient=True,
-    )
-    task = bar.add_task("", total=1, **fields)
-    started = time.perf_counter()
-    shown = False
-
-    def update(description: str, done: int, total: int, **known: Any) -> None:
-        nonlocal shown
-        if not shown and time.perf_counter() - started > QUIET_SECONDS:
-            bar.start()
-            shown = True
-        bar.update(task, description=description, completed=done, total=total, **known)
-
-    try:
-        yield update
-    finally:
-        bar.stop()
 
 
 def print_map(nm: NoiseMap, title: str) -> None:

@@ -61,12 +61,13 @@ def map_(
     Ctrl-C keeps the estimate so far, with its error bar; --resume goes on from it. Of several images those that are
     done are also kept in OUTPUT.partial.h5, for a run that is killed.
     """
-    from mrnoise.cli.display import ERR, map_progress, print_map, print_written
+    from mrnoise.cli.display import ERR, print_map, print_written
     from mrnoise.cli.output import INTERRUPTED, targets, write
     from mrnoise.cli.recipe import Recipe
     from mrnoise.estimators import method as method_named
     from mrnoise.mapping.run import noise_map
     from mrnoise.measurement import temporal_snr
+    from mrnoise.progress import progress_bar
     from mrnoise.result.preview import check_few
     from mrnoise.result.preview import preview as smoothed
 
@@ -114,7 +115,7 @@ def map_(
     )
     method_of = recipe.method()
     acquisition = recipe.acquisition(method_of, device)
-    with map_progress(reconstruction) as progress:
+    with progress_bar(reconstruction) as progress:
         if tsnr_over is None:
             nm = noise_map(
                 method_of,

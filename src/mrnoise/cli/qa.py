@@ -56,7 +56,7 @@ def qa(
     """
     from mrnoise.catalogue import Settings
     from mrnoise.catalogue import reconstruction as reconstruction_named
-    from mrnoise.cli.display import map_progress, print_quality, print_written
+    from mrnoise.cli.display import print_quality, print_written
     from mrnoise.cli.output import figures_and_numbers
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.scan import load_scan
@@ -65,6 +65,7 @@ def qa(
     from mrnoise.linearization import Images
     from mrnoise.mapping.assembly import grid_of
     from mrnoise.mapping.provenance import fingerprint
+    from mrnoise.progress import progress_bar
     from mrnoise.quality import History, Record, charts, findings, measure_quality
 
     if history.suffix != ".csv":
@@ -91,7 +92,7 @@ def qa(
             reconstruction=method,
         )
         inside = None if region is None else read_region(region, grid_of(Images.of(method, acquisition)))
-        with map_progress(reconstruction) as progress:
+        with progress_bar(reconstruction) as progress:
             quality = measure_quality(
                 method, acquisition, inside, target_error=target_error, seed=seed, progress=progress
             )

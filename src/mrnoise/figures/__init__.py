@@ -1,1 +1,5 @@
 """Figures."""
+
+from mrnoise.figures.notebook import html, plot
+
+__all__ = ["html", "plot"]

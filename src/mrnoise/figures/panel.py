@@ -46,8 +46,8 @@ def write_comparison_png(first: NoiseMap, second: NoiseMap, names: tuple[str, st
     _write(comparison(first, second, names), path)
 
 
-def panel(noise_map: NoiseMap) -> Figure:
-    """Image, σ, SNR and g-factor (the error of σ where there is none) of the middle slice.
+def panel(noise_map: NoiseMap, index: tuple[int, ...] | None = None) -> Figure:
+    """Image, σ, SNR and g-factor (the error of σ where there is none) of one slice, by default that in the middle.
 
     Colours span the 1st to the 99th percentile inside the object of the whole stack; the image and the SNR start
     at zero. The background is veiled in grey.
@@ -59,7 +59,7 @@ def panel(noise_map: NoiseMap) -> Figure:
     """
     names = chosen_quantities(noise_map)
     inside = to_numpy(foreground(noise_map.image))
-    index = chosen_slice(noise_map.image, inside)
+    index = chosen_slice(noise_map.image, inside) if index is None else index
     height, pixel = _shape(noise_map, PANEL_WIDTH)
     base = FOOTER + BAR_LABEL + BAR_HEIGHT + BAR_GAP
     sheet = _Sheet(len(names) * (PANEL_WIDTH + MARGIN) + MARGIN, base + height + HEADER)
@@ -134,10 +134,11 @@ class _Sheet:
     def __init__(self, width: float, height: float) -> None:
         # A Figure of its own leaves the caller's pyplot backend and open figures alone.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+
+        from mrnoise.figures.own import OwnFigure
 
         self.width, self.height = width, height
-        self.figure = Figure(figsize=(width, height), facecolor=PAPER)
+        self.figure = OwnFigure(figsize=(width, height), facecolor=PAPER)
         FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:

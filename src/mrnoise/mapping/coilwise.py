@@ -23,7 +23,7 @@ from mrnoise.interruption import without_interruption
 from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.mapping.provenance import of_scan
-from mrnoise.mapping.run import MapProgress
+from mrnoise.progress import MapProgress
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.provenance import Provenance

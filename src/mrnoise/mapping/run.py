@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
@@ -18,6 +17,7 @@ from mrnoise.mapping.memory import check_fits
 from mrnoise.mapping.provenance import of_scan
 from mrnoise.mapping.resume import choice_of, images_of
 from mrnoise.mapping.scan_image import ScanImage, scan_image
+from mrnoise.progress import MapProgress
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.provenance import Provenance
@@ -26,14 +26,6 @@ from mrnoise.result.provenance import Provenance
 DEFAULT_TARGET_ERROR = 0.03
 # Pause between two checkpoints, and how many times as long as one takes it is at least.
 CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 30.0, 20.0
-
-
-class MapProgress(Protocol):
-    """Told of images and, within each, of samples."""
-
-    def __call__(self, image: int, n_images: int, done: int, total: int, error: float) -> None:
-        """Report."""
-        ...
 
 
 def noise_map(

@@ -21,7 +21,8 @@ from mrnoise.foreground import foreground
 from mrnoise.linearization import Images, NoiseToImage
 from mrnoise.mapping.assembly import MappedImage, assemble
 from mrnoise.mapping.provenance import of_scan
-from mrnoise.mapping.run import DEFAULT_TARGET_ERROR, MapProgress
+from mrnoise.mapping.run import DEFAULT_TARGET_ERROR
+from mrnoise.progress import MapProgress
 from mrnoise.reconstruction.protocol import KspaceToImage, Reconstruction, as_reconstruction
 from mrnoise.reconstruction.series import Series, series_axis
 from mrnoise.reconstruction.temporal_mean import TemporalMean

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +20,10 @@ from mrnoise.estimators.estimate import Estimate
 from mrnoise.quantiles import chi_square, chi_square_above, student
 from mrnoise.result.provenance import Provenance
 from mrnoise.result.quantities import Quantity, quantities
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,6 +319,27 @@ class NoiseMap:
             linearity=None,
             provenance=dataclasses.replace(self.provenance, noise_scale=scale),
         )
+
+    # -- for people and other programs ---------------------------------------------------------------------
+
+    # A result knows no figures: it asks the package, whose rooms are loaded on first use.
+
+    def plot(self, place: Sequence[int] | int | None = None) -> Figure:
+        """Figure of one slice: image, σ, SNR and g-factor; see `mrnoise.figures.plot`."""
+        import mrnoise
+
+        return mrnoise.figures.plot(self, place)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All quantities as a dataset of xarray; see `mrnoise.export.to_xarray`."""
+        import mrnoise
+
+        return mrnoise.export.to_xarray(self)
+
+    def _repr_html_(self) -> str:
+        import mrnoise
+
+        return mrnoise.figures.html(self)
 
     # -- record ------------------------------------------------------------------------------------------
 
