@@ -188,6 +188,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/export.md",
         "docs/formats.md",
         "docs/grappa.md",
+        "docs/review.md",
         "docs/series.md",
         "docs/volumes.md",
         "docs/toolboxes.md",
@@ -300,3 +301,23 @@ def test_example_of_volumes_runs(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("CgSense: (32, 28, 10)") and lines[1].startswith("Grappa: (32, 28, 10)")
     assert lines[2] == "(10,) planes"
+
+
+def test_example_of_the_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "review.md").read_text(), re.S)
+    exec(code, {})
+    assert (tmp_path / "slice.png").stat().st_size > 10_000
+
+
+def test_the_keys_of_the_page_are_those_that_are_written():
+    """What stands in the table is what the page listens to."""
+    text = (ROOT / "docs" / "review.md").read_text()
+    written = {key for row in re.findall(r"^\| (\S(?: \S| – \S|sc)*) \| ", text, re.M) for key in row.split(" ")}
+    code = "".join((ROOT / "src" / "mrnoise" / path).read_text() for path in ("report/report.js", "review/review.js"))
+    listened = {
+        key for keys in re.findall(r"\[\[((?:\"[^\"]+\"(?:, )?)+)\]", code) for key in re.findall(r'"([^"]+)"', keys)
+    }
+    symbols = {"ArrowUp": "↑", "ArrowDown": "↓", "ArrowLeft": "←", "ArrowRight": "→", "Escape": "Esc"}
+    digits = set("12345678")
+    assert {symbols.get(key, key) for key in listened} - digits == written - digits - {"–", "key"}

@@ -323,7 +323,7 @@ class Report {
       const pair = document.createElement("div");
       const [term, text] = [document.createElement("dt"), document.createElement("dd")];
       const names = keys.map((key) => symbols[key] ?? key);
-      term.textContent = names.length > 2 ? `${names[0]} – ${names.at(-1)}` : names.join(" ");
+      term.textContent = names.length > 3 ? `${names[0]} – ${names.at(-1)}` : names.join(" ");
       text.textContent = words;
       pair.append(term, text);
       element("keys").append(pair);
@@ -415,7 +415,8 @@ class Report {
       if (!this.second) return;
       const other = this.otherOf(quantity);
       this.write(row, other, index, ".second", this.second.factors);
-      row.querySelector(".ratio").textContent = formatNumber(other.values[index] / quantity.values[index], 3);
+      const ratio = formatNumber(other.values[index] / quantity.values[index], 3);
+      row.querySelector(".ratio").textContent = quantity === this.base || quantity.rule !== null ? ratio : "";
     });
   }
 

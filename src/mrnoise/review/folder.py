@@ -30,6 +30,15 @@ class Folder:
     ------
     InputError
         If there is no such file or folder, or no map in it.
+
+    Examples
+    --------
+    >>> from mrnoise import noise_map, save
+    >>> from mrnoise.reconstruction import Sense
+    >>> from mrnoise.simulation import simulate
+    >>> (path,) = save(noise_map(Sense(), simulate((16, 12), 4), n_samples=16), "maps/head.h5")
+    >>> list(Folder(Path("maps")).maps())
+    ['head.h5']
     """
 
     path: Path

@@ -21,7 +21,15 @@ SAME_MEAN = 0.1
 
 
 class Missing(Exception):
-    """What is missing for an exact σ, in words for the page."""
+    """What is missing for an exact σ, in words for the page.
+
+    Examples
+    --------
+    >>> raise Missing("The scan is not at hand.")
+    Traceback (most recent call last):
+        ...
+    mrnoise.review.region.Missing: The scan is not at hand.
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -209,7 +209,7 @@ class Review extends Report {
     if (missing === undefined) {
       return { words: `Exact to first order in the noise, with the correlation between voxels: one backward pass through ${words}.` };
     }
-    const bound = `Without it no σ of this mean can be given, because the map does not say how the noise of its voxels is correlated; it is at most about ${formatNumber(most, 3)}, if they were fully correlated.`;
+    const bound = `Without scan and reconstruction the σ of this mean cannot be given: the map does not say how the noise of its voxels is correlated. It is at most about ${formatNumber(most, 3)}, as if all of them were fully correlated.`;
     return { words: `${missing} ${bound}`, missing: true };
   }
 
