@@ -20,6 +20,7 @@ from mrnoise.report.packing import pack
 from mrnoise.report.tables import reconstruction_in_words
 from small_maps import OBLIQUE, small_map
 
+pytestmark = pytest.mark.xdist_group("report")  # one browser
 NARROW, WIDE = 390, 1280
 SLICES = small_map(geometry=Geometry((3.0, 0.9, 1.1), OBLIQUE))
 

@@ -34,6 +34,7 @@ from mrnoise.review.region import drawn, exact, of_map
 from mrnoise.simulation import simulate
 from small_maps import small_map
 
+pytestmark = pytest.mark.xdist_group("review")  # one server, one browser
 SHAPE, SLICES = (24, 20), 3
 NARROW, WIDE = 390, 1280
 
@@ -325,8 +326,9 @@ def test_only_who_knows_the_token_and_asks_this_host(server):
 def test_nothing_outside_the_folder(server, maps):
     outside = maps.parent / "outside.h5"
     mrnoise.save(small_map((22, 17)), outside)
-    link = maps / "link.h5"
-    link.symlink_to(outside)
+    links = {"link.h5": outside, "nowhere.h5": maps / "gone.h5", "circle.h5": maps / "circle.h5", "up": maps.parent}
+    for name, target in links.items():
+        (maps / name).symlink_to(target)
     try:
         assert sorted(server.folder.maps()) == ["a.h5", "inner/b.h5"]
         for name in ("../outside.h5", str(outside), "link.h5", "inner/../../outside.h5", "scan.h5"):
@@ -335,7 +337,8 @@ def test_nothing_outside_the_folder(server, maps):
         for path in ("../scan.npz", "maps/a.h5", "%2e%2e/scan.npz"):
             assert ask(server, f"/{server.token}/{path}").status == 404
     finally:
-        link.unlink()
+        for name in links:
+            (maps / name).unlink()
 
 
 @pytest.mark.parametrize(
@@ -361,6 +364,17 @@ def test_nothing_outside_the_folder(server, maps):
 def test_messages_that_are_none(server, body):
     found = ask(server, f"/{server.token}/region", "POST", body)
     assert found.status == 400 and "expected" in found.text
+
+
+def test_steps_come_before_the_outcome(server, maps):
+    message = {"map": "a.h5", "frame": 0, "slice": 1, "rows": [[10, 8, 13], [11, 8, 13]]}
+    found = ask(server, f"/{server.token}/region", "POST", json.dumps(message))
+    first, *steps, last = map(json.loads, found.text.splitlines())
+    nm = mrnoise.read_noise_map(maps / "a.h5")
+    mask = drawn(message, tuple(nm.image.shape))
+    assert first["map"] == pytest.approx(of_map(nm, mask)) and first["map"]["voxels"] == 10
+    assert [step["step"].split()[0] for step in steps] == ["making", "reading", "one"]
+    assert last["std"] == pytest.approx(exact(nm, source(nm, maps / "a.h5"), mask).std, rel=1e-12)
 
 
 def test_a_message_that_is_too_long_is_not_read(server):

@@ -1,4 +1,4 @@
-"""What a map was made of, as `mrnoise map` was told: kept in the map, so that others can make it again."""
+"""Scan and reconstruction as a command was told them; `mrnoise map` keeps this in the map, to be made again."""
 
 from __future__ import annotations
 

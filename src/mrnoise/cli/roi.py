@@ -69,13 +69,11 @@ def roi(
     Error bars of means, differences and voxels need no sampling: all correlations between voxels are in one backward
     pass.
     """
-    from mrnoise.catalogue import Settings
-    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import OUT, measurement_progress, print_measurements, print_written
     from mrnoise.cli.output import figures_and_numbers
+    from mrnoise.cli.recipe import Recipe
     from mrnoise.cli.region import region as read_region
     from mrnoise.cli.region import voxel as read_voxel
-    from mrnoise.cli.scan import Undersampling, load_scan
     from mrnoise.files.atomic import replacing
     from mrnoise.files.record import to_json
     from mrnoise.files.text import printable
@@ -85,11 +83,9 @@ def roi(
     from mrnoise.report import measurement_page
 
     files = figures_and_numbers(output, "page", ".html", json)
-    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization, coil_maps))
-    undersampling = Undersampling(acceleration, spacing, pattern, calibration, sampling_seed)
-    acquisition = load_scan(
-        scan,
-        noise,
+    recipe = Recipe(
+        scan=scan,
+        noise=noise,
         group=group,
         axes=axes,
         trajectory=trajectory,
@@ -98,12 +94,20 @@ def roi(
         correct_gradient_delays=correct_gradient_delays,
         noise_covariance=noise_covariance,
         drop_coils=drop_coils,
-        part=part,
+        reconstruction=reconstruction,
+        weights=weights,
+        normalization=normalization,
+        regularization=regularization,
         coil_maps=coil_maps,
-        reconstruction=method,
-        undersampling=undersampling,
-        device=device,
+        acceleration=acceleration,
+        spacing=spacing,
+        pattern=pattern,
+        calibration=calibration,
+        sampling_seed=sampling_seed,
+        part=part,
     )
+    method = recipe.method()
+    acquisition = recipe.acquisition(method, device)
     grid = grid_of(Images.of(method, acquisition))
     inside, outside = (None if text is None else read_region(text, grid) for text in (region, background))
     place = None if voxel is None else read_voxel(voxel, grid.shape, inside)

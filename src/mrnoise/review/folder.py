@@ -59,8 +59,7 @@ class Folder:
         """Path of each map by its name, which is that in the folder; what a link leads out of the folder to is none."""
         if self.path.is_file():
             return {printable(self.path.name): self.path} if self._is_map(self.path) else {}
-        root = self.path.resolve()
-        found = sorted(path for path in self.path.rglob("*.h5") if path.resolve().is_relative_to(root))
+        found = sorted(path for path in self.path.rglob("*.h5") if self._lies_within(path))
         return {printable(path.relative_to(self.path).as_posix()): path for path in found if self._is_map(path)}
 
     def read(self, path: Path) -> NoiseMap:
@@ -78,6 +77,12 @@ class Folder:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
         return self._held[key]
+
+    def _lies_within(self, path: Path) -> bool:
+        try:
+            return path.resolve(strict=True).is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError):  # a link that leads nowhere, or round in circles
+            return False
 
     def _is_map(self, path: Path) -> bool:
         key = (path, os.stat(path).st_mtime_ns)
