@@ -22,6 +22,8 @@ from mrnoise.cli.rank import rank
 from mrnoise.cli.reproduce import reproduce
 from mrnoise.cli.review import review
 from mrnoise.cli.roi import roi
+from mrnoise.cli.send import send
+from mrnoise.cli.serve import serve
 from mrnoise.cli.simulate import simulate
 from mrnoise.cli.train import train
 from mrnoise.errors import InputError
@@ -46,6 +48,8 @@ app.command(name="simulate")(simulate)
 app.command(name="train")(train)
 app.command(name="evaluate")(evaluate)
 app.command(name="reproduce")(reproduce)
+app.command(name="serve")(serve)
+app.command(name="send")(send)
 app.command(name="info")(info)
 
 

@@ -226,14 +226,9 @@ def load_scan(
     """
     from mrnoise.cli.display import ERR
     from mrnoise.io import read
+    from mrnoise.mapping.coil_maps import check_choice, with_chosen_maps
 
-    if coil_maps not in ("fixed", "propagated"):
-        raise InputError(
-            "unknown choice of coil maps",
-            expected="fixed or propagated",
-            received=coil_maps,
-            remedy="Use fixed, the classical definition.",
-        )
+    check_choice(coil_maps)
     acquisition = read(
         path,
         noise=noise,
@@ -254,39 +249,10 @@ def load_scan(
     if part is not None and part.isdecimal() and sum(n > 1 for n in whole.batch_shape) > 1:
         words = ", ".join(f"{axis} {i}" for axis, i in place.items())
         acquisition = acquisition.replace(notes=(*acquisition.notes, f"image {part} of the stack is {words}"))
-    if coil_maps == "propagated":
-        acquisition = acquisition.replace(coil_maps=None)
-    elif acquisition.coil_maps is None and acquisition.n_coils > 1:
-        acquisition = _with_coil_maps(acquisition, whole, place, reconstruction)
+    acquisition = with_chosen_maps(acquisition, coil_maps, reconstruction, whole, place)
     for note in acquisition.notes:
         ERR.print(f"note: {note}", style="yellow", soft_wrap=True)
     mask = None if undersampling is None else undersampling.mask_of(acquisition)
     if mask is not None:
         acquisition = acquisition.undersample(mask)
     return acquisition if device == "cpu" else acquisition.to(device)
-
-
-def _with_coil_maps(
-    acquisition: Acquisition,
-    whole: Acquisition,
-    place: dict[str, int],
-    reconstruction: Reconstruction | KspaceToImage | None,
-) -> Acquisition:
-    """With maps of its own calibration lines, else of the series that it is one of, else without if that will do."""
-    from mrnoise.calibration import with_coil_maps
-    from mrnoise.calibration.interleaved import interleaved_calibration
-    from mrnoise.reconstruction.protocol import as_reconstruction
-    from mrnoise.sampling import Grid
-
-    try:
-        return with_coil_maps(acquisition)
-    except InputError as error:
-        series = interleaved_calibration(whole) if isinstance(whole.sampling, Grid) else None
-        if series is not None and place:
-            return with_coil_maps(series.at(**place))
-        method = None if reconstruction is None else as_reconstruction(reconstruction)
-        if method is None or (method.needs_coil_maps and not method.estimates_coil_maps):
-            raise
-        without = "no coil maps" + ("" if method.unit_weights else ", hence no g-factor")
-        without += f": {error.problem} ({error.received})"
-        return acquisition.replace(notes=(*acquisition.notes, without))

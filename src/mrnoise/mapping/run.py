@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.estimators import Choice, Estimate, Key, Method, Plan, Progress, linearity
+from mrnoise.estimators import Choice, Estimate, Key, Linearity, Method, Plan, Progress, linearity
 from mrnoise.estimators import method as method_named
 from mrnoise.estimators.choice.linearity import TOLERANCE
 from mrnoise.linearization import Images
@@ -247,24 +247,54 @@ def map_images(
             continue
         assert choice is not None
         image = scan_image(images, index) if typical is None or index != images.typical else typical
-        operator, key = image.operator, Key(seed, index)
         plan = request.plan(image, _within(progress, index, images.count))
-        image.require(*choice.method.needs)
         checked = choice.linearity if image is typical else None
-        if checked is None and choice.method.first_order:
-            checked = linearity(
-                operator,
-                region=plan.region,
-                key=key,
-                batch_size=plan.batch_size,
-                tolerance=choice.tolerance or TOLERANCE,
-            )
-        estimate = choice.method.estimate(image, plan, key, begun[index])
-        operator.check_unchanged()
-        estimate = image.known.kept_in(estimate.cpu())
-        yield MappedImage(operator.value.cpu(), estimate, checked, choice, operator.preflight)
-        if estimate.interrupted:
+        one = map_image(image, plan, choice, Key(seed, index), begun=begun[index], checked=checked)
+        yield one
+        if one.estimate.interrupted:
             return
+
+
+def map_image(
+    image: ScanImage,
+    plan: Plan,
+    choice: Choice,
+    key: Key,
+    *,
+    begun: Estimate | None = None,
+    checked: Linearity | None = None,
+) -> MappedImage:
+    """One image with its noise.
+
+    Parameters
+    ----------
+    image
+        As `scan_image` makes it.
+    plan
+        When to stop.
+    choice
+        The method.
+    key
+        Of its probes, (seed, number of the image).
+    begun
+        An estimate to go on from.
+    checked
+        Whether first order holds, where that is known.
+    """
+    operator = image.operator
+    image.require(*choice.method.needs)
+    if checked is None and choice.method.first_order:
+        checked = linearity(
+            operator,
+            region=plan.region,
+            key=key,
+            batch_size=plan.batch_size,
+            tolerance=choice.tolerance or TOLERANCE,
+        )
+    estimate = choice.method.estimate(image, plan, key, begun)
+    operator.check_unchanged()
+    estimate = image.known.kept_in(estimate.cpu())
+    return MappedImage(operator.value.cpu(), estimate, checked, choice, operator.preflight)
 
 
 def _provenance(

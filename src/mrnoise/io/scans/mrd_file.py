@@ -290,7 +290,7 @@ def load_mrd(path: Path, group: str) -> MrdFile:
         If the file is truncated, has no header, or a line holds another number of samples than it says.
     """
     with opened_hdf5(path) as file:
-        header, data = text(file, f"{group}/xml"), _checked(get(file, f"{group}/data"), path)
+        header, data = text(file, f"{group}/xml"), checked_acquisitions(get(file, f"{group}/data"), path)
         own = [TRAJECTORY] if _has_trajectory(data.dtype) else []
         heads, (numbers, *coordinates) = fields_and_lists(data, "head", ["data", *own])
     if header is None:
@@ -321,7 +321,7 @@ def _has_trajectory(record: np.dtype) -> bool:
     return head[DIMENSIONS].kind in "iu" and head[DIMENSIONS].shape == ()
 
 
-def _checked(data: h5py.Dataset | None, path: Path) -> h5py.Dataset:
+def checked_acquisitions(data: h5py.Dataset | None, path: Path) -> h5py.Dataset:
     """A dataset, if it holds MRD acquisitions with all that is read of them."""
     if data is None or data.ndim != 1 or not {"head", "data"} <= set(data.dtype.names or ()):
         raise InputError(

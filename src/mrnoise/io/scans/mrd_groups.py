@@ -58,11 +58,16 @@ def _acquisitions(file: h5py.File) -> dict[str, h5py.Dataset | None]:
 
 def load_scan_group(path: Path, group: str | None) -> tuple[MrdFile, Elsewhere]:
     """The scan of an MRD file, and the group with its noise lines where that is another one; see `scan_and_noise`."""
-    with opened_hdf5(path) as file:
-        found = _flags(file)
-    chosen, noise = scan_and_noise(found, group, path)
+    chosen, noise = scan_group_names(path, group)
     elsewhere = None if noise is None else (f"the group {printable(noise)}", load_mrd(path, noise))
     return load_mrd(path, chosen), elsewhere
+
+
+def scan_group_names(path: Path, group: str | None) -> tuple[str, str | None]:
+    """Names of the two."""
+    with opened_hdf5(path) as file:
+        found = _flags(file)
+    return scan_and_noise(found, group, path)
 
 
 def scan_and_noise(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -58,10 +58,15 @@ class Limit:
 
 @dataclass(frozen=True)
 class Limits:
-    """Those of the two phase-encoding steps."""
+    """Those of the two phase-encoding steps, and of the counters of images."""
 
     kspace_encoding_step_1: Limit | None = None
     kspace_encoding_step_2: Limit | None = None
+    repetition: Limit | None = None
+    set: Limit | None = None
+    phase: Limit | None = None
+    contrast: Limit | None = None
+    slice: Limit | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class _Reader:
         return Encoding(
             encoded,
             recon,
-            Limits(*(self.limit(limits, f"kspace_encoding_step_{axis}") for axis in (1, 2))),
+            Limits(**{part.name: self.limit(limits, part.name) for part in fields(Limits)}),
             trajectory,
             dict(self.parameters(description)),
             (_text(parallel, "calibrationMode") or "").lower(),

@@ -128,19 +128,7 @@ def read(
     path = completed(Path(path))
     names = None if axes is None else parsed_axes(axes)
     form = _format(path)
-    if noise is not None and noise_covariance is not None:
-        raise InputError(
-            "noise scan and noise covariance exclude each other",
-            expected="one of the two",
-            received=f"{noise} and {noise_covariance if isinstance(noise_covariance, str | Path) else 'a tensor'}",
-            remedy="Leave out the one that is not of this scan.",
-        )
-    scans = () if noise is None else _noise_scans(Path(noise))
-    covariance, source = noise_covariance, "given"
-    if isinstance(covariance, str | Path):
-        file = Path(covariance)
-        covariance, source = read_covariance(file), f"given by {printable(file.name)}"
-    given = GivenNoise(scans, covariance, source, drop_coils)
+    given = given_noise(noise, noise_covariance, drop_coils)
     where = Path(trajectory) if isinstance(trajectory, str | Path) else trajectory
     positions = GivenTrajectory(where, parsed_matrix(matrix), trajectory_unit)
     if group is not None and form in ARRAYS:
@@ -170,6 +158,33 @@ def read(
         acquisition = read_mrd(new, given, group, positions)
     said = (*acquisition.notes, *notes)
     return acquisition.replace(source=f"{printable(path.name)} ({MRD2})", notes=said)
+
+
+def given_noise(
+    noise: str | Path | None = None,
+    noise_covariance: str | Path | Tensor | None = None,
+    drop_coils: Sequence[int] | Literal["auto"] = (),
+) -> GivenNoise:
+    """What `read` takes on noise, for a reader; see there.
+
+    Raises
+    ------
+    InputError
+        If both are given, or a file cannot be used.
+    """
+    if noise is not None and noise_covariance is not None:
+        raise InputError(
+            "noise scan and noise covariance exclude each other",
+            expected="one of the two",
+            received=f"{noise} and {noise_covariance if isinstance(noise_covariance, str | Path) else 'a tensor'}",
+            remedy="Leave out the one that is not of this scan.",
+        )
+    scans = () if noise is None else _noise_scans(Path(noise))
+    covariance, source = noise_covariance, "given"
+    if isinstance(covariance, str | Path):
+        file = Path(covariance)
+        covariance, source = read_covariance(file), f"given by {printable(file.name)}"
+    return GivenNoise(scans, covariance, source, drop_coils)
 
 
 def _noise_scans(path: Path) -> tuple[NoiseScan, ...]:
