@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.errors import InputError
-from mrnoise.estimators import Choice, Key, MonteCarlo, Plan, Sketch
+from mrnoise.estimators import Choice, Key, MonteCarlo, Plan
 from mrnoise.io.scans.given_noise import GivenNoise
 from mrnoise.io.scans.mrd import mrd_acquisition
 from mrnoise.io.scans.mrd_file import MrdFile
@@ -37,7 +37,7 @@ from mrnoise.serving.arrivals import Arrivals, Place
 from mrnoise.serving.parameters import Parameters
 from mrnoise.serving.pictures import Picture
 
-# Probes of a preview.
+# Replicas of a preview.
 PREVIEW_SAMPLES = 8
 # Voxels for each measured sample, and samples from which on they count.
 MOST_EMPTY, SMALL_SCAN = 256, 4096
@@ -297,8 +297,8 @@ class ScanMapper:
             image = self._linearised(begun, index)
             # Of its own: samples of a preview are none of the map.
             alone, plan = ScanImage(image.operator, image.reconstruction), Plan(PREVIEW_SAMPLES, region=image.region)
-            method = Sketch() if image.mode("derivative") else MonteCarlo()
-            estimate = method.estimate(alone, plan, Key(self.parameters.seed, index)).cpu()
+            # Replicas, which need no derivative: checking one takes as long as a few.
+            estimate = MonteCarlo().estimate(alone, plan, Key(self.parameters.seed, index)).cpu()
             estimates.append(MappedImage(image.operator.value.cpu(), estimate))
         nm = smoothed(assemble(images, estimates, Provenance()))
         self._send_map(nm, lambda along: self.arrivals.head(place), encoding, preview=True)

@@ -92,6 +92,8 @@ class Server:
                 reader, writer, self.parameters, self.given, self.limits, self.capture, self._worker, report
             )
             await session.run()
+        except asyncio.CancelledError:  # the server ends
+            writer.close()
         except Exception as error:  # a fault in here ends this connection, not the server
             report(f"fault: {type(error).__name__}: {error}")
             writer.close()

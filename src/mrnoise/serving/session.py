@@ -53,6 +53,11 @@ class Limits:
         Connections at a time.
     idle_seconds
         Without a message, or until a client takes what is sent, after which a connection is closed.
+
+    Examples
+    --------
+    >>> Limits(clients=2).scan_bytes == 4 * 2**30
+    True
     """
 
     scan_bytes: int = 4 * 2**30
