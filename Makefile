@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # CUDA, for cufinufft and for training frameworks; what they import is in the dev extra.
 HOSTS := "fastmri>=0.3,<0.4" "deepinv>=0.5,<0.6" "mrpro>=0.261015" "pytorch-finufft>=0.1"
 
-.PHONY: demo test lint typecheck figures benchmarks clean
+.PHONY: demo test lint typecheck figures benchmarks container clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mrnoise demo --output demo
@@ -46,6 +46,14 @@ figures: demo
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory_and_cost.py --json benchmarks/results/memory_and_cost.json
 	$(BIN)/python benchmarks/networks.py cost --json benchmarks/results/network_cost.json --only varnet n2r
+
+# An image with the server and the label of Open Recon (docs/scanner.md). CONTAINER_OPTIONS go to the build.
+CONTAINER ?= $(or $(shell command -v docker),$(shell command -v podman))
+container: $(VENV)/.installed
+	@test -n "$(CONTAINER)" || { echo "mrnoise: no container tool; expected docker or podman in PATH"; exit 2; }
+	$(BIN)/python -c "from mrnoise.serving.label import written; print(written(), end='')" > container/openrecon.json
+	$(CONTAINER) build $(CONTAINER_OPTIONS) -f container/Dockerfile -t mrnoise \
+	  --build-arg OPENRECON="$$($(BIN)/python -c 'from mrnoise.serving.label import encoded; print(encoded())')" .
 
 clean:
 	rm -rf $(VENV) demo

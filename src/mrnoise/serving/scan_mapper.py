@@ -158,9 +158,11 @@ class ScanMapper:
         for number in range(math.prod(self._lengths(images))):
             if mapped[number] is not None:
                 continue
-            part = images.acquisition.at(**self._place_in(images, number))
+            where = self._place_in(images, number)
+            part = images.acquisition.at(**where)
             begun = _Begun(part, Images.of(self.reconstruction, part), encoding)
-            with self._named(f"the noise of image {number + 1}"):
+            words = ", ".join(f"{axis} {index}" for axis, index in where.items())
+            with self._named(f"the noise map of {words or 'the image'}"):
                 mapped[number] = self._mapped(begun, number, len(mapped))
             yield
         self._send_whole(images, mapped, file)
