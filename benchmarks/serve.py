@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from mrnoise.serving.messages import (
     CLOSING,
     HEADER,
     IMAGE,
+    TEXT,
     ReceivedImage,
     read_message,
     with_line,
@@ -118,7 +119,9 @@ def served(server: Server) -> Iterator[int]:
         thread.join()
 
 
-async def replay(port: int, xml: str, lines: list[Line]) -> tuple[float, list[tuple[float, ReceivedImage]]]:
+async def replay(
+    port: int, xml: str, lines: list[Line], say: Callable[[str], None] = lambda text: None
+) -> tuple[float, list[tuple[float, ReceivedImage]]]:
     """When the last line was sent, and when each image came, in seconds from the first message."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     started, came = time.perf_counter(), []
@@ -127,6 +130,8 @@ async def replay(port: int, xml: str, lines: list[Line]) -> tuple[float, list[tu
         while (message := await read_message(reader)) is not None and message.number != CLOSE:
             if message.number == IMAGE:
                 came.append((time.perf_counter() - started, message.image))
+            elif message.number == TEXT:
+                say(message.text)
 
     listening = asyncio.create_task(listen())
     writer.write(with_text(HEADER, xml))

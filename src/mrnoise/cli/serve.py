@@ -53,6 +53,8 @@ def serve(
     otherwise, within what has a name. Ctrl-C ends the server.
     """
     import asyncio
+    import contextlib
+    import signal
 
     from mrnoise.cli.display import OUT
     from mrnoise.cli.scan import coils
@@ -83,13 +85,16 @@ def serve(
     server = Server(parameters, given, Limits(scan_mib * 2**20, clients, idle_seconds), capture, report)
 
     async def run() -> None:
+        end, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # on Windows
+                loop.add_signal_handler(number, end.set)
         listening = await server.listen(host, port)
         for socket in listening.sockets:
             address = socket.getsockname()
             report(f"listening at {address[0]}:{address[1]}")
-        await asyncio.Event().wait()
+        await end.wait()
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run())
-    except KeyboardInterrupt:
-        report("ended")
+    report("ended")
