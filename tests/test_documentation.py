@@ -183,6 +183,7 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
         "docs/networks.md",
         "docs/choices.md",
         "docs/reproduction.md",
+        "docs/scanner.md",
         "docs/compressed_sensing.md",
         "docs/estimators.md",
         "docs/export.md",
