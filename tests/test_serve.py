@@ -619,22 +619,34 @@ def test_a_header_of_a_huge_matrix_is_refused(server):
 # -- limits --------------------------------------------------------------------------------------------------
 
 
-def test_limits_of_size_number_and_time(tmp_path):
+def test_limits_of_size_and_time():
     lines = scan_lines(slices=1)
     size = sum(340 + acq.data.nbytes for acq in lines)
-    with served(limits=Limits(scan_bytes=size - 1, clients=2, idle_seconds=1.0)) as (port, _):
+    with served(limits=Limits(scan_bytes=size - 1, idle_seconds=1.0)) as (port, _):
         texts, images = exchange(port, lines, xml(1))
-        assert any("the scan is too large" in t for t in texts)
-        with Client(port) as one, Client(port) as two:
-            one.send(text(3, xml(1)))
-            two.send(text(3, xml(1)))
-            time.sleep(0.2)
-            with Client(port) as third:
-                assert any("busy" in t for t in third.until_close()[0])
+        assert images == [] and any("the scan is too large" in t for t in texts)
+        with Client(port) as client:
+            client.send(text(3, xml(1)))
             started = time.monotonic()
-            assert any("nothing came" in t for t in one.until_close()[0])
+            assert any("nothing came" in t for t in client.until_close()[0])
             assert time.monotonic() - started < 5
-        assert exchange(port, lines[:1], xml(1))[1] == []
+
+
+def test_a_client_too_many_waits_and_another_is_refused():
+    lines = scan_lines(slices=1)
+    with served(limits=Limits(clients=1)) as (port, said), Client(port) as first, Client(port) as second:
+        first.send(text(3, xml(1)))
+        second.send(text(3, xml(1)), *(acquisition(acq) for acq in lines), CLOSE)
+        while sum("connection from" in line for line in said) < 2:
+            time.sleep(0.02)
+        with Client(port) as third:
+            assert any("busy" in t for t in third.until_close()[0])
+        second.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            second.receive()
+        second.socket.settimeout(60)
+        first.close()
+        assert len(of(second.until_close()[1])) == 4
 
 
 def test_two_clients_take_turns(tmp_path, server):

@@ -42,7 +42,7 @@ def serve(
         bool, typer.Option("--integers", help="Send int16 with a slope, for receivers that take no float32.")
     ] = False,
     scan_mib: Annotated[int, typer.Option(min=1, help="Most MiB of lines of a scan.")] = 4096,
-    clients: Annotated[int, typer.Option(min=1, help="Most connections at a time.")] = 8,
+    clients: Annotated[int, typer.Option(min=1, help="Connections served at a time; as many more wait.")] = 8,
     idle_seconds: Annotated[
         float, typer.Option(min=0.1, help="A connection without a message for so long is closed.")
     ] = 600.0,

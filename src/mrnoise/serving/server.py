@@ -63,6 +63,7 @@ class Server:
         if self.capture is not None:
             check_writable(self.capture / "scan.h5")
         self._worker, self._clients, self._number = Worker(), 0, 0
+        self._places = asyncio.Semaphore(self.limits.clients)
         try:
             return await asyncio.start_server(self._serve, host, port, limit=2**20)
         except (OSError, OverflowError, socket.gaierror) as error:
@@ -80,9 +81,10 @@ class Server:
         def report(text: str) -> None:
             self.report(f"[{number}] {text}")
 
-        if self._clients >= self.limits.clients:
+        most = self.limits.clients
+        if self._clients >= 2 * most:
             report("refused: too many connections")
-            writer.write(with_text(TEXT, f"ERR busy: {self.limits.clients} connections are served") + CLOSING)
+            writer.write(with_text(TEXT, f"ERR busy: {most} connections are served, {most} wait") + CLOSING)
             writer.close()
             return
         self._clients += 1
@@ -91,7 +93,8 @@ class Server:
             session = Session(
                 reader, writer, self.parameters, self.given, self.limits, self.capture, self._worker, report
             )
-            await session.run()
+            async with self._places:
+                await session.run()
         except asyncio.CancelledError:  # the server ends
             writer.close()
         except Exception as error:  # a fault in here ends this connection, not the server

@@ -50,7 +50,7 @@ class Limits:
     scan_bytes
         Of the lines of a scan.
     clients
-        Connections at a time.
+        Connections that are served at a time; as many more wait, others are refused.
     idle_seconds
         Without a message, or until a client takes what is sent, after which a connection is closed.
 
