@@ -1,9 +1,9 @@
 """A server beside `mrnoise map`: when previews and maps of a stream leave it, and what the stream costs.
 
-    python benchmarks/serve.py [--slices 20] [--threads 1] [--json benchmarks/results/serve.json]
+    python benchmarks/serve.py [--reconstruction cg-sense] [--slices 20] [--threads 1] [--json FILE]
 
-One slice of 192 × 144 in 14 coils, every third line and 24 for calibration, by CG-SENSE: seconds from its last line to
-its preview and to its certified map. Then a stream of slices, sent as fast as it is taken, against `mrnoise map` on the
+One slice of 192 × 144 in 14 coils, every third line and 24 for calibration: seconds from its last line to its preview
+and to its certified map. Then a stream of slices, sent as fast as it is taken, against `mrnoise map` on the
 file of the same lines: a process from its start to its end, one .h5 written.
 """
 
@@ -28,7 +28,7 @@ import torch
 from mrnoise.io import read_noise_map
 from mrnoise.io.scans.mrd_stream import HEAD, Line
 from mrnoise.sampling import equispaced
-from mrnoise.serving import Server
+from mrnoise.serving import Parameters, Server
 from mrnoise.serving.arrivals import LAST_IN_SLICE
 from mrnoise.serving.capture import Capture
 from mrnoise.serving.messages import (
@@ -158,7 +158,7 @@ def one_slice(port: int) -> dict[str, float]:
     return {"preview_seconds": preview, "map_seconds": certified, "ratio": preview / certified}
 
 
-def stream(port: int, slices: int, folder: Path, threads: int) -> dict[str, float]:
+def stream(port: int, slices: int, folder: Path, threads: int, reconstruction: str) -> dict[str, float]:
     """Seconds until the last certified map of a stream, and of `mrnoise map` on its file."""
     xml, lines = scan(SHAPE, COILS, slices, SPACING, CALIBRATION)
     file = Capture(folder)
@@ -174,6 +174,8 @@ def stream(port: int, slices: int, folder: Path, threads: int) -> dict[str, floa
         "from mrnoise.cli.main import run; run()",
         "map",
         str(file.path),
+        "-r",
+        reconstruction,
         "-o",
         str(target),
     ]
@@ -204,18 +206,20 @@ def stream(port: int, slices: int, folder: Path, threads: int) -> dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slices", type=int, default=20)
+    parser.add_argument("--reconstruction", default="cg-sense")
+    parser.add_argument("--slices", type=int, default=20, help="0: the slice alone")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found = {}
-    with served(Server()) as port, tempfile.TemporaryDirectory() as folder:
+    with served(Server(Parameters(options.reconstruction))) as port, tempfile.TemporaryDirectory() as folder:
         one_slice(port)  # imports and caches
         found["slice"] = one_slice(port)
         print(found["slice"])
-        found["stream"] = stream(port, options.slices, Path(folder), options.threads)
-        print(found["stream"])
+        if options.slices:
+            found["stream"] = stream(port, options.slices, Path(folder), options.threads, options.reconstruction)
+            print(found["stream"])
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
