@@ -246,13 +246,12 @@ def test_a_stream_gives_the_bits_of_the_file(tmp_path, server, noise):
     lines, head = scan_lines(noise=noise), xml()
     nm = mapped(tmp_path, lines, head)
     texts, images = exchange(server[0], lines, head)
-    assert not [t for t in texts if t.startswith(("ERR", "WRN"))]
+    doubts = [t for t in texts if t.startswith(("ERR", "WRN"))]
+    assert [t[:18] for t in doubts] == ["WRN Ψ: estimated f"] * (noise == "none")
     assert_bits(nm, of(images))
     assert len(of(images, "preview")) == 8
     series = {(i.quantity, i.status): i.series for i in images}
     assert len(set(series.values())) == 8 and all(series[i.quantity, i.status] == i.series for i in images)
-    if noise == "none":
-        assert any("background" in t or "estimated" in t for t in [nm.provenance.noise_covariance["source"]])
 
 
 @pytest.mark.parametrize(
@@ -479,7 +478,8 @@ def test_a_mapping_that_fails_leaves_the_image(server, name, title):
     """By the reconstruction, which has no closed form; without one where that fails too: the image is too small."""
     asked = text(2, json.dumps({"reconstruction": name, "method": "closed_form", "preview": False}))
     texts, images = exchange(server[0], scan_lines(), xml(), asked)
-    assert [t[:3] for t in texts] == ["ERR", "ERR"] and "slice 1" in texts[1]
+    errors = [t for t in texts if t.startswith("ERR")]
+    assert len(errors) == 2 and "slice 1" in errors[1]
     assert [i.quantity for i in images] == ["image", "image"]
     assert all(title in i.meta["ImageComments"][0] for i in images)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
+from mrnoise.acquisition.noise_estimation import ESTIMATED
 from mrnoise.errors import InputError
 from mrnoise.estimators import Choice, Key, MonteCarlo, Plan
 from mrnoise.io.scans.given_noise import GivenNoise
@@ -197,6 +198,8 @@ class ScanMapper:
             }
             if 0 not in same:  # the method was chosen on another image
                 same, self._choice = {}, None
+        source = images.acquisition.noise_covariance.source
+        self._say_once("WRN" if source.startswith(ESTIMATED) else "DBG", f"Ψ: {source}")
         for note in images.acquisition.notes:
             self._say_once("DBG", note)
         return images, [same[number].mapped if number in same else None for number in range(count)]
