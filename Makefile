@@ -8,13 +8,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # CUDA, for cufinufft and for training frameworks; what they import is in the dev extra.
 HOSTS := "fastmri>=0.3,<0.4" "deepinv>=0.5,<0.6" "mrpro>=0.261015" "pytorch-finufft>=0.1"
 
-.PHONY: demo test lint typecheck figures benchmarks container clean
+.PHONY: demo docs test lint typecheck figures benchmarks container clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mrnoise demo --output demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# The site, its examples run, and the API reference: build/docs/site.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/build.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -40,6 +40,7 @@ PACKAGES = (
     "mrnoise.training",
     "mrnoise.io",
     "mrnoise.export",
+    "mrnoise.serving",
 )
 
 
@@ -112,7 +113,10 @@ def write_reference(folder: Path) -> None:
     listed = "\n".join(names)
     (folder / "index.md").write_text(f"# API reference\n\n```{{toctree}}\n:maxdepth: 1\n{listed}\n```\n")
     for package, name in zip(PACKAGES, names, strict=True):
-        (folder / f"{name}.md").write_text(f"# {package}\n\n```{{eval-rst}}\n.. automodule:: {package}\n```\n")
+        # What the root shows again is described where it lies.
+        again = "   :no-index:\n" if package == "mrnoise" else ""
+        text = f"# {package}\n\n```{{eval-rst}}\n.. automodule:: {package}\n{again}```\n"
+        (folder / f"{name}.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,19 @@
 """Sphinx settings of the documentation site, built by docs/build.py."""
 
+import importlib.metadata
 import re
-from importlib.metadata import version
 
 project = "mrnoise"
 author = "the mrnoise authors"
-release = version("mrnoise")
+release = importlib.metadata.version("mrnoise")
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**/*.md"]
+include_patterns = ["*.md", "docs/**"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = f"mrnoise {release}"
 html_static_path = []
 html_theme_options = {"navigation_with_keys": True}
 myst_heading_anchors = 4
-myst_enable_extensions = ["dollarmath"]
 default_role = "py:obj"
 add_module_names = False
 python_use_unqualified_type_names = True

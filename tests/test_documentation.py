@@ -173,28 +173,10 @@ def test_a_changed_number_of_the_reproduction_is_noticed(monkeypatch, tmp_path):
     assert reproduction.filled(text.replace("6.25 %", "6.24 %")) == text
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "docs/measured.md",
-        "docs/networks.md",
-        "docs/choices.md",
-        "docs/reproduction.md",
-        "docs/scanner.md",
-        "docs/compressed_sensing.md",
-        "docs/estimators.md",
-        "docs/export.md",
-        "docs/formats.md",
-        "docs/grappa.md",
-        "docs/review.md",
-        "docs/series.md",
-        "docs/volumes.md",
-        "docs/toolboxes.md",
-    ],
-)
+PAGES = [str(page.relative_to(ROOT)) for page in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
@@ -322,3 +304,33 @@ def test_the_keys_of_the_page_are_those_that_are_written():
     symbols = {"ArrowUp": "↑", "ArrowDown": "↓", "ArrowLeft": "←", "ArrowRight": "→", "Escape": "Esc"}
     digits = set("12345678")
     assert {symbols.get(key, key) for key in listened} - digits == written - digits - {"–", "key"}
+
+
+@pytest.mark.parametrize(
+    ("block", "shown", "said"),
+    [
+        ("1 / 0", "a.png", "ZeroDivisionError"),
+        ("open('a.png', 'w').close()", "b.png", "does not show a.png"),
+        ("open('a.png', 'w').close()\nx = 1\n```\n\n```python\nassert x == 1", "a.png", None),
+    ],
+)
+def test_examples_of_a_page_are_run_and_their_pictures_shown(monkeypatch, tmp_path, block, shown, said):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import build
+
+    page = tmp_path / "page.md"
+    page.write_text(f"```python\n{block}\n```\n\n![picture]({shown})\n")
+    if said is None:
+        assert build.run(page) == ["a.png"]
+        return
+    with pytest.raises(SystemExit, match=said):
+        build.run(page)
+
+
+def test_the_index_of_the_site_has_every_page():
+    text = (ROOT / "docs" / "index.md").read_text()
+    listed = {
+        line.strip() for block in re.findall(r"```{toctree}\n(.*?)```", text, re.S) for line in block.splitlines()
+    }
+    pages = {page.removeprefix("docs/").removesuffix(".md") for page in PAGES if page.startswith("docs/")}
+    assert pages - {"index"} <= listed
