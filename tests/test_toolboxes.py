@@ -180,6 +180,26 @@ def test_real_and_single_precision_images():
     assert operator.image_dtype == torch.complex64 and operator.complex_linear
 
 
+def test_an_array_that_a_function_writes_each_time():
+    image, _ = in_numpy(Sense(), REGULAR)
+    kept = np.empty(SHAPE, np.complex64)
+
+    def buffered(kspace):
+        kept[:] = image(kspace)
+        return kept
+
+    for method in ("sketch", "monte_carlo"):
+        maps = [noise_map(BlackBox(g), REGULAR, method=method, n_samples=20) for g in (image, buffered)]
+        torch.testing.assert_close(maps[1].std, maps[0].std)
+
+
+def test_arrays_of_other_byte_order_and_read_only_ones(recwarn):
+    """As files of other programs hold them."""
+    for function in (lambda k: np.abs(k[0]).astype(">f4"), lambda k: np.broadcast_to(np.abs(k[0]), SHAPE)):
+        assert noise_map(BlackBox(function), REGULAR, n_samples=8).image.dtype == torch.float32
+    assert not recwarn.list
+
+
 def test_what_is_read_from_the_image_of_a_black_box():
     """Its spectrum is that of the function in torch, to the last probe."""
     image, _ = in_numpy(Sense(), REGULAR)

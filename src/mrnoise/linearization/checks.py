@@ -353,7 +353,7 @@ def last_words(function: Function, point: Tensor) -> Iterator[None]:
 
 
 def evaluate(function: Function, point: Tensor) -> Tensor:
-    """Value of a user's function, which has to be a dense tensor where the k-space is."""
+    """Value of a user's function, which has to be a dense tensor where the k-space is; in memory of its own."""
     with last_words(function, point), torch.no_grad():
         value = function(point)
     if not isinstance(value, Tensor):
@@ -371,7 +371,7 @@ def evaluate(function: Function, point: Tensor) -> Tensor:
             received=f"{value.layout} on {value.device} from {_name(function)}",
             remedy="Use .to_dense(), and .to(kspace.device), inside the reconstruction.",
         )
-    return value
+    return value.clone()
 
 
 def _name(function: Function) -> str:
@@ -481,7 +481,7 @@ class _Differences:
         """g(y + h t)."""
         if h not in self._ahead:
             with last_words(self._function, self._point), torch.no_grad():
-                self._ahead[h] = self._function(self._point + h * self._tangent)
+                self._ahead[h] = self._function(self._point + h * self._tangent).clone()
             _check_shape(self._value, self._ahead[h])
         return self._ahead[h]
 

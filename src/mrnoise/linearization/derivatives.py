@@ -82,9 +82,9 @@ def evaluate_vmap(function: Function, point: Tensor, offsets: Tensor) -> Tensor:
 
 
 def evaluate_loop(function: Function, point: Tensor, offsets: Tensor) -> Tensor:
-    """g(y + n) one at a time."""
+    """g(y + n) one at a time; a copy, where the function writes each into the same memory."""
     with torch.no_grad():
-        return torch.stack([function(point + n) for n in offsets])
+        return torch.stack([function(point + n).clone() for n in offsets])
 
 
 def own_jvp(function: Function, point: Tensor, tangents: Tensor) -> Tensor:

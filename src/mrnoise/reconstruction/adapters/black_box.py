@@ -86,7 +86,8 @@ def through_numpy(function: Callable[[np.ndarray], np.ndarray], values: Tensor) 
             received=f"{type(result).__name__} of {array.dtype}",
             remedy="Return the array itself, images and nothing else.",
         )
-    return torch.from_numpy(np.ascontiguousarray(array)).to(values.device)
+    # A copy in the byte order of this machine: other programs hand out theirs, read-only, or the same array each time.
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C")).to(values.device)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
