@@ -89,7 +89,15 @@ class Fit(OneOfSeries):
         if region is None:
             with torch.no_grad():
                 region = _bright(images(acquisition.kspace).abs().square().mean(place).sqrt())
-        return BoundFit(self, acquisition, images, place, torch.as_tensor(region).to(acquisition.kspace.device))
+        region = torch.as_tensor(region)
+        if region.dtype != torch.bool:
+            raise InputError(
+                "the region of a fit is no mask",
+                expected="bool, True in voxels that are fitted",
+                received=str(region.dtype),
+                remedy="Compare it with a number: region > 0.",
+            )
+        return BoundFit(self, acquisition, images, place, region.to(acquisition.kspace.device))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,16 +132,23 @@ class BoundFit(Bound):
 
     def value(self, images: Tensor) -> Tensor:
         """What the function gives in double precision, zero outside the region."""
-        p = torch.as_tensor(self.method.function(images), device=images.device)
+        given = self.method.function(images)
+        try:
+            p = torch.as_tensor(given, device=images.device)
+        except (TypeError, ValueError, RuntimeError) as error:  # of what is no array
+            raise self._no_parameter(images, type(given).__name__) from error
         fits = p.shape == images.shape[1:] and self.fitted.shape == p.shape[-self.fitted.ndim :]
         if not fits or not p.is_floating_point():
-            raise InputError(
-                "the fit does not give one real number a voxel",
-                expected=f"a real floating-point array of shape {tuple(images.shape[1:])}, as the region",
-                received=f"{p.dtype}, shape {tuple(p.shape)}, and a region {tuple(self.fitted.shape)}",
-                remedy="Return one parameter: images (T, y, x) → (y, x); map others by a Fit each.",
-            )
+            raise self._no_parameter(images, f"{p.dtype}, shape {tuple(p.shape)}")
         return torch.where(self.fitted, p.double(), 0.0)
+
+    def _no_parameter(self, images: Tensor, received: str) -> InputError:
+        return InputError(
+            "the fit does not give one real number a voxel",
+            expected=f"a real floating-point array of shape {tuple(images.shape[1:])}, as the region",
+            received=f"{received}, and a region {tuple(self.fitted.shape)}",
+            remedy="Return one parameter: images (T, y, x) → (y, x); map others by a Fit each.",
+        )
 
     def gradient(self, images: Tensor) -> Tensor:
         """∂p/∂Re x_t + i ∂p/∂Im x_t, (T, *spatial), by central differences."""

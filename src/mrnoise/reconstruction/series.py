@@ -75,13 +75,25 @@ class OfSeries(Reconstruction):
 
     def joint_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
         """The axis of the series, and what the inner one needs."""
-        needed = (series_axis(acquisition, self.axis), *self.inner.joint_axes(acquisition))
+        needed = (self._series_axis(acquisition), *self.inner.joint_axes(acquisition))
         return tuple(name for name in acquisition.axes if name in needed)
 
     def image_axes(self, acquisition: Acquisition) -> tuple[str, ...]:
         """The axis of the series, and what images of the inner one have."""
-        kept = (series_axis(acquisition, self.axis), *self.inner.image_axes(acquisition))
+        kept = (self._series_axis(acquisition), *self.inner.image_axes(acquisition))
         return tuple(name for name in acquisition.axes if name in kept)
+
+    def _series_axis(self, acquisition: Acquisition) -> str:
+        """That of the series, along which the inner one has to leave images."""
+        axis, inner = series_axis(acquisition, self.axis), self.inner
+        if axis in inner.joint_axes(acquisition) and axis not in inner.image_axes(acquisition):
+            raise InputError(
+                "the inner reconstruction leaves no series",
+                expected=f"one with an image for each {axis}",
+                received=f"{inner.title}, which makes one image of all of them",
+                remedy="Give what it is made of instead, or another axis of the scan, axis=….",
+            )
+        return axis
 
 
 @dataclass(frozen=True)

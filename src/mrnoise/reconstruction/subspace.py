@@ -149,6 +149,6 @@ class BoundSubspace(Bound):
 
 
 def _rank(basis: Tensor) -> int:
-    norm = torch.linalg.vector_norm(basis, dim=0, keepdim=True)
-    unit = basis / torch.where(norm > 0, norm, 1.0)
-    return int(torch.linalg.matrix_rank(unit.to(torch.complex128), rtol=DEPENDENT))
+    exact = basis.to(torch.complex128)
+    norm = torch.linalg.vector_norm(exact, dim=0, keepdim=True)
+    return int(torch.linalg.matrix_rank(exact / torch.where(norm > 0, norm, 1.0), rtol=DEPENDENT))
