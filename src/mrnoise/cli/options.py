@@ -85,9 +85,10 @@ Normalization = Annotated[
 Regularization = Annotated[
     float | None,
     typer.Option(
-        help="Weight: Tikhonov of sense and cg-sense, relative to |S|² = 1; of the kernels of grappa, relative to the "
-        "mean eigenvalue of their fit; of l1-wavelet and tv λ, relative to the least that leaves nothing; of low-rank "
-        "the σ of noise that it removes, relative to the brightest voxel; of sigpy:APP its lamda.  "
+        help="Weight: Tikhonov of sense, cg-sense, homodyne, pocs and sliding-window, relative to |S|² = 1; of the "
+        "kernels of grappa, relative to the mean eigenvalue of their fit; of l1-wavelet and tv λ, relative to the "
+        "largest magnitude of Aᴴy; of low-rank the σ of noise that it removes, relative to the brightest voxel; of "
+        "sigpy:APP its lamda; others have none.  "
         "[default: 0.001; l1-wavelet, tv 0.003; low-rank 0.01]",
         show_default=False,
     ),

@@ -72,7 +72,7 @@ class Undersampling:
 
         if isinstance(acquisition.sampling, Trajectory):
             return self.readouts_of(acquisition.sampling)
-        if self.acceleration is None and self.spacing is None:
+        if not self._asked_for():
             return None
         shape, ends = acquisition.spatial_shape, acquisition.grid.box
         sizes = [behind - first for first, behind in ends]
@@ -123,10 +123,11 @@ class Undersampling:
         """Which samples are kept, or ``None`` for all."""
         from mrnoise.sampling import caipi, equispaced, sampling_mask
 
+        if not self._asked_for():
+            return None
         if self.acceleration is not None:
             return sampling_mask(self.pattern, self.acceleration, shape, self.seed, self.calibration)
-        if self.spacing is None:
-            return None
+        assert self.spacing is not None
         numbers, along_lines = self.spacing.split(","), self.pattern == "equispaced"
         if len(numbers) > (1 if along_lines else 2) or not all(n.isdecimal() for n in numbers):
             raise InputError(
@@ -139,6 +140,19 @@ class Undersampling:
         if along_lines:
             return equispaced(shape, first, calibration)
         return caipi(shape, (first, last), calibration=calibration)
+
+    def _asked_for(self) -> bool:
+        """Whether samples are left out; how, without how many, is an error."""
+        if self.acceleration is not None or self.spacing is not None:
+            return True
+        if self.pattern != "equispaced" or self.calibration:
+            raise InputError(
+                "nothing is undersampled",
+                expected="--acceleration or --spacing beside --pattern and --calibration",
+                received=f"--pattern {self.pattern}" + (f" --calibration {self.calibration}" * bool(self.calibration)),
+                remedy="Give -R, or leave --pattern and --calibration out.",
+            )
+        return False
 
 
 def coils(text: str | None) -> list[int] | Literal["auto"]:
