@@ -183,6 +183,7 @@ INF[0, 1, 2, 3] = complex("inf")
         (bad(coil_maps=torch.full((3, 6, 10), torch.nan, dtype=torch.complex64)), "coil maps contain NaN"),
         (bad(averages=torch.zeros(6, 10)), "averages do not fit"),
         (bad(calibration=kspace((3, 6, 10))), "calibration lines do not fit"),
+        (bad(calibration=torch.full_like(kspace(), torch.nan)), "calibration lines contain NaN"),
         (bad(noise_covariance=covariance() + 1j), "not Hermitian"),
         (bad(noise_covariance=torch.diag(torch.tensor([2.0, 1.0, -0.5]))), "eigenvalue 0 of 3 = -0.5"),
         (bad(noise_covariance=torch.diag(torch.tensor([2.0, 1.0, 0.0]))), "not positive definite"),

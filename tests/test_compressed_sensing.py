@@ -227,6 +227,7 @@ def test_temporal_total_variation_joins_frames() -> None:
         (lambda: L1Wavelet(1e-3, levels=4).bind(scan()), "too small for this wavelet"),
         (lambda: TotalVariation(1e-3, axes=("frame",)).bind(scan()), "axes among y, x"),
         (lambda: TotalVariation(1e-3, axes=("x", "x")), "different names of axes"),
+        (lambda: TotalVariation(1e-3, axes="frame"), "a tuple of different names of axes; received 'frame'"),
     ],
 )
 def test_bad_input(make: object, message: str) -> None:

@@ -453,6 +453,13 @@ class Acquisition(TensorRecord):
                 received=f"{calibration.dtype}, shape {tuple(calibration.shape)}",
                 remedy="Put the lines at their places in an array of zeros shaped as k-space.",
             )
+        if calibration is not None and not all_finite(calibration):
+            raise InputError(
+                "calibration lines contain NaN or infinite values",
+                expected="finite values, zero where not acquired",
+                received=f"{int((~torch.isfinite(calibration.abs())).sum())} values that are not",
+                remedy="Set samples that were not acquired to zero.",
+            )
 
 
 def _grid(kspace: Tensor, given: Tensor | None, spatial_dims: int) -> Grid:

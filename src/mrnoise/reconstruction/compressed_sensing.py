@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ class L1Wavelet(Reconstruction):
 
     W are the details of an orthogonal wavelet transform (Lustig et al. 2007, doi:10.1002/mrm.21391) of the spatial
     axes, s = max |Aᴴy| of the scan that is bound, held fixed: λ does not depend on the units of k-space, and noise does
-    not change it. Solved by primal-dual steps from Aᴴy / p, p ≥ AᴴA the diagonal of Σ_c |S_c|² (Condat 2013,
-    doi:10.1007/s10957-012-0245-9; Vũ 2013, doi:10.1007/s10444-011-9254-8).
+    not change it; S is scaled to Σ_c |S_c|² = 1, whose square root the image is divided by at the end. Solved by
+    accelerated proximal steps from Aᴴy / ‖A‖² (Beck and Teboulle 2009, doi:10.1137/080716542).
 
     Parameters
     ----------
@@ -120,11 +121,12 @@ class TotalVariation(Reconstruction):
 
     def __post_init__(self) -> None:
         _check(self.regularization, self.iterations)
-        if self.axes is not None and (not self.axes or len(set(self.axes)) < len(self.axes)):
+        axes: Any = self.axes
+        if axes is not None and (isinstance(axes, str) or not axes or len(set(axes)) < len(axes)):
             raise InputError(
                 "total variation needs axes",
-                expected="different names of axes",
-                received=str(self.axes),
+                expected="a tuple of different names of axes",
+                received=repr(axes),
                 remedy='For example axes=("y", "x"), or ("frame",) for a series.',
             )
 
