@@ -434,6 +434,18 @@ def test_a_fit_that_mixes_voxels_is_mapped_by_replicas():
     assert nm.method == "monte_carlo"
 
 
+def test_a_fit_that_noise_makes_undefined_is_no_map_of_nan():
+    """σ of such voxels was NaN, and where all were the error was certified to be 0."""
+    acq = replace(ECHOES, mask=None).acquire()
+    level = 0.97 * image_of(CgSense(), acq)[0].abs()
+    fit = Fit(lambda x: (x[0].abs() - level).sqrt(), CgSense(), region=OBJECT)
+    for method in ("monte_carlo", "nonlinear"):
+        with pytest.raises(InputError, match="with noise added the image has NaN.*a fit leaves voxels out"):
+            noise_map(fit, acq, method=method, n_samples=60)
+    nm = noise_map(fit, acq, method="sketch", n_samples=20)
+    assert bool(nm.std.isfinite().all()) and nm.linearity.verdict != "linear"
+
+
 def test_fits_at_the_floor_of_magnitudes_are_said_not_to_be_linear():
     """Late echoes in the noise: |x| no longer falls, and T2 is not linear in the noise; at high SNR it is."""
     full, found = replace(ECHOES, mask=None), {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches, stream
+from mrnoise.estimators.batching.stream import MOST_SAMPLES, Plan, batches, check_finite, stream
 from mrnoise.estimators.estimate import Estimate
 from mrnoise.estimators.key import Key
 from mrnoise.estimators.moments import Accumulator
@@ -79,6 +79,7 @@ def nonlinear(operator: NoiseOperator, plan: Plan, *, key: Key = Key()) -> Estim
     limit = plan.n_samples if plan.n_samples is not None else MOST_SAMPLES
     pilot = list(batches(pair, range(min(PILOT, limit)), plan.batch_size, operator))
     replicas, products = (torch.cat(parts) for parts in zip(*pilot, strict=True))
+    check_finite(replicas)
     moments = _PairMoments(replicas, products, plan.region)
 
     def sample(indices: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -175,6 +175,7 @@ def stream(
                 expected = first if done < first else _expected_total(done, error_now, limit, plan.target_error)
                 end = min(limit, max(expected, done + 1 + done // SMALLEST_SHARE))
                 for samples, probes in batches(evaluate, range(done, end), plan.batch_size, operator):
+                    check_finite(samples)
                     # A batch is taken in whole: an interruption leaves no sums with half of it.
                     with without_interruption():
                         # The certificate learns from how estimates change: more often than once a large batch.
@@ -225,6 +226,25 @@ def batches(
                 continue
             yield evaluated
             indices = indices[batch:]
+
+
+def check_finite(samples: Tensor) -> None:
+    """Raise `InputError` where a noise image has no value: σ would have none, and no error that tells.
+
+    Examples
+    --------
+    >>> check_finite(torch.zeros(2, 3))
+    """
+    finite = samples.isfinite()
+    if not bool(finite.all()):
+        raise InputError(
+            "with noise added the image has NaN or infinite voxels",
+            expected="a finite image, whatever the noise",
+            received=f"{int((~finite.all(0)).sum())} of {finite[0].numel()} voxels that are not in each of "
+            f"{len(samples)} noise images",
+            remedy="Guard divisions, logarithms and roots where noise may cross zero; a fit leaves voxels out by its "
+            'region. To first order, method="sketch", such voxels may have σ.',
+        )
 
 
 def responses(
