@@ -308,6 +308,12 @@ def test_what_used_to_be_a_traceback_is_one_error(function, message, method):
         noise_map(function, ACQ, method=method, n_samples=70)
 
 
+def test_what_fails_in_torchscript_is_told_by_its_last_words():
+    network = torch.jit.script(nn.Conv2d(2, 2, 3))
+    with pytest.raises(InputError, match="fails on this scan.*received RuntimeError: (?!The following operation)"):
+        noise_map(network, ACQ)
+
+
 def test_state_that_drifts_is_found_before_it_matters():
     """2e-4 a call: nothing beside the noise from one call to the next, a trend over all replicas."""
     with pytest.raises(InputError, match="keeps state between calls"):

@@ -569,6 +569,8 @@ def test_names_of_the_command_line():
     )
     with pytest.raises(InputError, match="unknown app of SigPy.*SenseRecon, L1WaveletRecon, TotalVariationRecon"):
         reconstruction_named("sigpy:EspiritCalib")
+    with pytest.raises(InputError, match=r"invalid regularisation.*received -1"):
+        reconstruction_named("sigpy:SenseRecon", Settings(regularization=-1))
     with pytest.raises(InputError, match=r"placeholders.*received bart pics -l1"):
         reconstruction_named("bart pics -l1")
 

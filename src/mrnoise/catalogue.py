@@ -224,6 +224,7 @@ def reconstruction(name: str, settings: Settings | None = None) -> Reconstructio
 def _sigpy(name: str, settings: Settings) -> Reconstruction:
     from mrnoise.reconstruction import SigpyApp
     from mrnoise.reconstruction.adapters.common import package_of_host
+    from mrnoise.reconstruction.sense import check_regularization
 
     apps = package_of_host("sigpy.mri.app", "sigpy")
     names = [app for app in apps.__all__ if "mps" in signature(getattr(apps, app)).parameters]
@@ -234,6 +235,7 @@ def _sigpy(name: str, settings: Settings) -> Reconstruction:
             received=name,
             remedy="Others in Python: mrnoise.reconstruction.SigpyApp.",
         )
+    check_regularization(settings.tikhonov)
     return SigpyApp(partial(getattr(apps, name), lamda=settings.tikhonov))
 
 

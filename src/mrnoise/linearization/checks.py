@@ -501,7 +501,10 @@ def _by_precision(table: dict[torch.dtype, Any], value: Tensor) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:160]
+    lines = str(error).strip().splitlines() or [""]
+    if "TorchScript interpreter" in lines[0]:
+        return lines[-1][:160]  # what failed, behind a traceback of its own
+    return f"{type(error).__name__}: {lines[0]}"[:160]
 
 
 def refuse(preflight: Preflight, needed: str, otherwise: str = 'use method="monte_carlo"') -> InputError:
