@@ -285,6 +285,8 @@ def test_propagated_coil_maps(scan):
         (["map", "SCAN", "-r", "compressed"], "unknown reconstruction: expected one of sense"),
         (["map", "SCAN", "-r", "nowhere:thing"], "cannot load the reconstruction"),
         (["map", "SCAN", "-m", "magic"], "unknown method"),
+        (["map", "SCAN", "-r", "rss", "--regularization", "0.5"], "a setting changes nothing"),
+        (["roi", "SCAN", "-r", "tv", "--region", "box:1,1,4,4", "--weights", "knee"], "a setting changes nothing"),
         (["map", "SCAN", "-o", "map.xyz"], "unknown output format"),
         (["map", "SCAN", "-o", "SCAN/map.h5"], "cannot write the output"),
         (["map", "SCAN", "-R", "0.5"], "acceleration is not possible: expected between 1 and 48"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrnoise.errors import InputError
 from mrnoise.extensions import extensions
@@ -41,6 +41,39 @@ class Settings:
     weights: str = "brain"
     normalization: str = "propagated"
     coil_maps: str = "fixed"
+    _taken: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def __getattribute__(self, name: str) -> Any:
+        """Whoever reads a setting takes it, from another package too."""
+        if name in ("regularization", "weights", "normalization"):
+            object.__getattribute__(self, "_taken").add(name)
+        return object.__getattribute__(self, name)
+
+    def check_taken(self, *names: str) -> None:
+        """Raise `InputError` if a setting was given that none of the reconstructions, which are made, has taken.
+
+        Examples
+        --------
+        >>> settings = Settings(regularization=0.5)
+        >>> reconstruction("rss", settings)
+        RootSumOfSquares()
+        >>> try:
+        ...     settings.check_taken("rss")
+        ... except InputError as error:
+        ...     print(error.received)
+        --regularization 0.5
+        """
+        taken, usual = set(self._taken), Settings()
+        given = {name: getattr(self, name) for name in ("regularization", "weights", "normalization")}
+        changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
+        ignored = [f"--{name} {value}" for name, value in changed.items() if name not in taken]
+        if ignored:
+            raise InputError(
+                "a setting changes nothing",
+                expected=f"what {', '.join(names)} takes",
+                received=" ".join(ignored),
+                remedy="Leave it out, or see mrnoise map --help for who takes it.",
+            )
 
     @property
     def tikhonov(self) -> float:

@@ -79,7 +79,9 @@ def qa(
     figures_and_numbers(figure, "figure", ".png", None)
     series = History.read(history)
     if scan is not None:
-        method = reconstruction_named(reconstruction, Settings(regularization=regularization))
+        settings = Settings(regularization=regularization)
+        method = reconstruction_named(reconstruction, settings)
+        settings.check_taken(reconstruction)
         acquisition = load_scan(
             scan,
             noise,

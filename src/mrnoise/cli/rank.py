@@ -77,7 +77,9 @@ def patterns(
     from mrnoise.reconstruction.protocol import as_reconstruction
 
     files = figures_and_numbers(output, "figure", ".png", json)
-    method = reconstruction_named(reconstruction, Settings(regularization, weights, normalization, coil_maps))
+    settings = Settings(regularization, weights, normalization, coil_maps)
+    method = reconstruction_named(reconstruction, settings)
+    settings.check_taken(reconstruction)
     acquisition = load_scan(
         scan,
         noise,
@@ -187,9 +189,9 @@ def networks(
 
     files = figures_and_numbers(output, "figure", ".png", json)
     names = list(dict.fromkeys(reconstruction or ("cg-sense", *SHIPPED)))
-    methods = {
-        name: reconstruction_named(name, Settings(regularization, weights, normalization, coil_maps)) for name in names
-    }
+    settings = Settings(regularization, weights, normalization, coil_maps)
+    methods = {name: reconstruction_named(name, settings) for name in names}
+    settings.check_taken(*names)
     acquisition = load_scan(
         scan,
         noise,

@@ -57,6 +57,7 @@ class Recipe:
 
         settings = Settings(self.regularization, self.weights, self.normalization, self.coil_maps)
         found = reconstruction(self.reconstruction, settings)
+        settings.check_taken(self.reconstruction)
         return found if self.mean_over is None else TemporalMean(as_reconstruction(found), self.mean_over)
 
     def acquisition(self, method: Reconstruction | KspaceToImage, device: str = "cpu") -> Acquisition:
