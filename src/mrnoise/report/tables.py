@@ -12,7 +12,7 @@ import numpy as np
 
 from mrnoise.estimators.choice.linearity import LINEAR
 from mrnoise.files.record import to_numpy
-from mrnoise.files.text import significant
+from mrnoise.files.text import printable, significant
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.preview import sentence
 from mrnoise.result.quantities import quantities
@@ -214,7 +214,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 else significant(value, 4)
-    text = escape(str(value))
+    text = escape(printable(str(value)))
     return f"<code>{text}</code>" if len(text) >= 40 and " " not in text else text
 
 
