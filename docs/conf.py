@@ -27,17 +27,17 @@ SECTION = re.compile(r"^(Parameters|Returns|Raises|Examples|Attributes|Yields|No
 
 def plain_formulas(app, what, name, obj, options, lines):
     """|x| is no substitution and F* no emphasis; what is indented among sentences is a formula, shown as it stands."""
-    found, in_text = [], True
-    for i, line in enumerate(lines):
+    found, in_text, in_formula = [], True, False
+    before = ""
+    for line in lines:
         in_text = in_text and not SECTION.match(line)
-        example = line.lstrip().startswith((">>>", "..."))
-        if in_text and line.startswith("    ") and i > 0 and not lines[i - 1].strip():
-            j = len(found) - 1
-            while j >= 0 and (not found[j].strip() or found[j].startswith("    ")):
-                j -= 1
-            if not found[j + 1 :] or not any(part.startswith("    ") for part in found[j + 1 :]):
-                found += ["::", ""]
         formula = in_text and line.startswith("    ")
+        if formula and not in_formula and not before.strip():
+            found += ["::", ""]
+        if line.strip():
+            in_formula = formula
+        example = line.lstrip().startswith((">>>", "..."))
+        before = line
         found.append(line if example or formula else re.sub(r"(?<!`)([|*])", r"\\\1", line))
     lines[:] = found
 

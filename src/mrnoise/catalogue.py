@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mrnoise.reconstruction import KspaceToImage, Reconstruction
 
 TIKHONOV = 1e-3
+# Settings of a reconstruction alone; coil maps are those of the scan too.
+OF_ONE = ("regularization", "weights", "normalization")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Settings:
 
     def __getattribute__(self, name: str) -> Any:
         """Whoever reads a setting takes it, from another package too."""
-        if name in ("regularization", "weights", "normalization"):
+        if name in OF_ONE:
             object.__getattribute__(self, "_taken").add(name)
         return object.__getattribute__(self, name)
 
@@ -63,10 +65,9 @@ class Settings:
         ...     print(error.received)
         --regularization 0.5
         """
-        taken, usual = set(self._taken), Settings()
-        given = {name: getattr(self, name) for name in ("regularization", "weights", "normalization")}
-        changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
-        ignored = [f"--{name} {value}" for name, value in changed.items() if name not in taken]
+        left, usual = [name for name in OF_ONE if name not in self._taken], Settings()
+        given = {name: getattr(self, name) for name in left}
+        ignored = [f"--{name} {value}" for name, value in given.items() if value != getattr(usual, name)]
         if ignored:
             raise InputError(
                 "a setting changes nothing",

@@ -54,12 +54,10 @@ def qa(
 
     Exit code 1 where a number of the newest scan lies outside its limits, or drifts.
     """
-    from mrnoise.catalogue import Settings
-    from mrnoise.catalogue import reconstruction as reconstruction_named
     from mrnoise.cli.display import print_quality, print_written
     from mrnoise.cli.output import figures_and_numbers
+    from mrnoise.cli.recipe import Recipe
     from mrnoise.cli.region import region as read_region
-    from mrnoise.cli.scan import load_scan
     from mrnoise.figures.quality import quality_figure
     from mrnoise.files.atomic import all_or_nothing, replacing
     from mrnoise.linearization import Images
@@ -79,20 +77,19 @@ def qa(
     figures_and_numbers(figure, "figure", ".png", None)
     series = History.read(history)
     if scan is not None:
-        settings = Settings(regularization=regularization)
-        method = reconstruction_named(reconstruction, settings)
-        settings.check_taken(reconstruction)
-        acquisition = load_scan(
-            scan,
-            noise,
+        recipe = Recipe(
+            scan=scan,
+            noise=noise,
             group=group,
             axes=axes,
             noise_covariance=noise_covariance,
             drop_coils="auto",
+            reconstruction=reconstruction,
+            regularization=regularization,
             part=part,
-            coil_maps="fixed",
-            reconstruction=method,
         )
+        method = recipe.method()
+        acquisition = recipe.acquisition(method)
         inside = None if region is None else read_region(region, grid_of(Images.of(method, acquisition)))
         with progress_bar(reconstruction) as progress:
             quality = measure_quality(

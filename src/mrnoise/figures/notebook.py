@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mrnoise.errors import InputError
-from mrnoise.figures.panel import chosen_quantities, chosen_slice, leading_axes, panel, window
+from mrnoise.figures.panel import (
+    chosen_quantities,
+    chosen_slice,
+    leading_axes,
+    object_or_all,
+    panel,
+    values_inside,
+    window,
+)
 from mrnoise.files.record import to_numpy
 from mrnoise.files.text import significant
-from mrnoise.foreground import foreground
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.preview import sentence
 from mrnoise.result.quantities import quantities
@@ -93,8 +100,7 @@ def html(noise_map: NoiseMap) -> str:
     >>> "95 %" in html(noise_map(Sense(), simulate((16, 12), 4), n_samples=16))
     True
     """
-    inside = to_numpy(foreground(noise_map.image))
-    inside = inside if inside.any() else np.ones_like(inside)
+    inside = object_or_all(noise_map)
     index = chosen_slice(noise_map.image, inside)
     pictures = "".join(_picture(noise_map, name, inside, index) for name in chosen_quantities(noise_map))
     rows = "".join(_row(noise_map, name, inside) for name, quantity in quantities().items() if quantity.asked_first)
@@ -143,14 +149,10 @@ def _picture(noise_map: NoiseMap, name: str, inside: np.ndarray, index: tuple[in
 
 def _row(noise_map: NoiseMap, name: str, inside: np.ndarray) -> str:
     quantity = quantities()[name]
-    value = quantity.value(noise_map)
-    if value is None:
+    values = values_inside(noise_map, name, inside)
+    if values is None or not values.size:
         return ""
-    values = to_numpy(value).astype(float)[inside] * quantity.scale
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return ""
-    numbers = [significant(float(v)) for v in np.percentile(values, (50, 5, 95))]
+    numbers = [significant(float(v)) for v in np.percentile(values * quantity.scale, (50, 5, 95))]
     cells = "".join(f'<td style="{CELL}">{text}</td>' for text in (*numbers, quantity.short_unit))
     title = quantity.style.title if quantity.style is not None else name
     return (

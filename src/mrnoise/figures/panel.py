@@ -177,6 +177,22 @@ def chosen_quantities(noise_map: NoiseMap) -> list[str]:
     return ["image", "std", "snr", last]
 
 
+def object_or_all(noise_map: NoiseMap) -> np.ndarray:
+    """Voxels of the object; of an image without one all."""
+    inside = to_numpy(foreground(noise_map.image))
+    return inside if inside.any() else np.ones_like(inside)
+
+
+def values_inside(noise_map: NoiseMap, name: str, inside: np.ndarray) -> np.ndarray | None:
+    """Finite values of a quantity inside, in its unit; ``None`` where the map has no such quantity."""
+    value = noise_map.quantity(name)
+    if value is None:
+        return None
+    array = to_numpy(value).astype(float)
+    kept: np.ndarray = array[inside & np.isfinite(array)]
+    return kept
+
+
 def chosen_slice(image: Tensor, inside: np.ndarray) -> tuple[int, ...]:
     """First frame, and the slice with object that is nearest to the middle; () for a single image.
 

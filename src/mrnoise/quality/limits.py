@@ -126,8 +126,7 @@ def charts(history: History, *, baseline: int = BASELINE, least_change: float = 
     columns = _columns(history, baseline)
     reach = math.inf
     if len(history.records) >= baseline:
-        upper = 1 - 0.5 * FALSE_ALARM / len(columns)
-        reach = float(student(upper, baseline - 1)) * (1 + 1 / baseline) ** 0.5
+        reach = _usual(len(columns), baseline - 1) * (1 + 1 / baseline) ** 0.5
     found = []
     for name, values in columns.items():
         x = _scaled(name, values[:baseline])
@@ -163,12 +162,8 @@ def findings(history: History, *, baseline: int = BASELINE, least_change: float 
     """
     dates = [record.date for record in history.records]
     known = charts(history, baseline=baseline, least_change=least_change)
-    found = [_outside(chart) for chart in known if chart.outside[-1]]
-    for chart in known:
-        drift = _drift(chart, dates, len(known), least_change)
-        if drift is not None and not chart.outside[-1]:
-            found.append(drift)
-    return found
+    drifts = [_drift(chart, dates, len(known), least_change) for chart in known if not chart.outside[-1]]
+    return [*(_outside(chart) for chart in known if chart.outside[-1]), *filter(None, drifts)]
 
 
 def _columns(history: History, baseline: int) -> dict[str, tuple[float, ...]]:
@@ -182,6 +177,11 @@ def _columns(history: History, baseline: int) -> dict[str, tuple[float, ...]]:
         ratio = ratio / np.median(ratio, 1, keepdims=True)
         columns |= {f"{part} of coil {coil}": column for coil, column in enumerate(ratio.T)}
     return {name: tuple(column.tolist()) for name, column in columns.items()}
+
+
+def _usual(n_charts: int, freedom: int) -> float:
+    """Student's t beyond which one of so many numbers lies by chance, with the probability of a false alarm."""
+    return float(student(1 - 0.5 * FALSE_ALARM / n_charts, freedom))
 
 
 def _is_absolute(name: str) -> bool:
@@ -227,8 +227,7 @@ def _drift(chart: Chart, dates: Sequence[datetime.date], n_charts: int, least_ch
     rest = x - x.mean() - slope * t
     error = float(np.sqrt((rest**2).sum() / nu / (t**2).sum()))
     line = slope * (days[-1] - days[0])
-    upper = 1 - 0.5 * FALSE_ALARM / n_charts
-    if abs(slope) <= float(student(upper, nu)) * error or abs(line) <= _least(chart.name, least_change):
+    if abs(slope) <= _usual(n_charts, nu) * error or abs(line) <= _least(chart.name, least_change):
         return None
     change = line if _is_absolute(chart.name) else math.expm1(line)
     text = f"{chart.name} drifts: {_words(chart.name, change)} since {dates[inside[0]]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
@@ -113,7 +112,7 @@ def measure_quality(
         raise InputError(
             "the region holds no noise",
             expected="voxels inside the object",
-            received=f"{int(inside.sum())} of them with noise",
+            received="none with noise",
             remedy="Give a region inside the phantom.",
         )
     psi = acquisition.noise_covariance
@@ -143,4 +142,4 @@ def _signals(acquisition: Acquisition, variance: Tensor) -> Tensor:
     own = (power - variance.to(power).reshape(shape) / repeats) * acquired
     coils = [i for i in range(power.ndim) if i != power.ndim + axis]
     mean = own.sum(coils) / acquired.sum(coils).clamp_min(1)
-    return mean.clamp_min(0).sqrt().to(torch.float64)
+    return mean.clamp_min(0).sqrt()

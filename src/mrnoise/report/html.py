@@ -10,11 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-
+from mrnoise.figures.panel import object_or_all
 from mrnoise.files.atomic import replacing
-from mrnoise.files.record import to_json, to_numpy
-from mrnoise.foreground import foreground
+from mrnoise.files.record import to_json
 from mrnoise.report import tables
 from mrnoise.report.volumes import LARGEST, viewer_data
 from mrnoise.result.noise_map import NoiseMap
@@ -82,10 +80,10 @@ def write_html(noise_map: NoiseMap, path: Path) -> None:
 
 def page(noise_map: NoiseMap, around: Surroundings = REPORT, second: NoiseMap | None = None) -> str:
     """The report as text; with a second map of the same grid its viewer compares the two."""
-    inside = _inside(noise_map)
+    inside = object_or_all(noise_map)
     settings, volumes = viewer_data(noise_map, inside)
     if second is not None:
-        settings["second"], others = viewer_data(second, _inside(second))
+        settings["second"], others = viewer_data(second, object_or_all(second))
         volumes |= {f"second-{name}": data for name, data in others.items()}
     subtitles = [_subtitle(noise_map)]
     if second is not None:
@@ -112,12 +110,6 @@ def page(noise_map: NoiseMap, around: Surroundings = REPORT, second: NoiseMap | 
         style=_asset("report.css") + around.style,
         script="\n".join([*map(_asset, SCRIPTS), around.script]),
     )
-
-
-def _inside(noise_map: NoiseMap) -> np.ndarray:
-    """The object; an image without one is summarised over everything."""
-    inside = to_numpy(foreground(noise_map.image))
-    return inside if inside.any() else np.ones_like(inside)
 
 
 def _asset(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mrnoise.estimators.choice.linearity import LINEAR
-from mrnoise.files.record import to_numpy
+from mrnoise.figures.panel import values_inside
 from mrnoise.files.text import printable, significant
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.preview import sentence
@@ -104,7 +104,7 @@ def summary(noise_map: NoiseMap, inside: np.ndarray) -> str:
     """Rows of the summary table: every quantity inside the object, with its definition."""
     rows = []
     for name, quantity in quantities().items():
-        values = _values(noise_map, name, inside)
+        values = values_inside(noise_map, name, inside)
         if values is None:
             continue
         figures = ["–"] * len(COLUMNS)
@@ -125,7 +125,7 @@ def summary(noise_map: NoiseMap, inside: np.ndarray) -> str:
 def scope(noise_map: NoiseMap, inside: np.ndarray) -> str:
     """Which voxels the summary is about, and where the small-noise formulas end."""
     text = f"{int(inside.sum()):,} of {inside.size:,} voxels lie inside the object.".replace(",", "\u2009")
-    values = _values(noise_map, "snr", inside)
+    values = values_inside(noise_map, "snr", inside)
     if values is not None and values.size:
         low = 100 * float((values < SMALL_NOISE_SNR).mean())
         text += (
@@ -232,15 +232,6 @@ def _words(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _values(noise_map: NoiseMap, name: str, inside: np.ndarray) -> np.ndarray | None:
-    value = noise_map.quantity(name)
-    if value is None:
-        return None
-    array = to_numpy(value).astype(float)
-    kept: np.ndarray = array[inside & np.isfinite(array)]
-    return kept
-
-
 def _median(noise_map: NoiseMap, name: str, inside: np.ndarray) -> float:
-    values = _values(noise_map, name, inside)
+    values = values_inside(noise_map, name, inside)
     return float(np.median(values)) if values is not None and values.size else math.nan
