@@ -40,10 +40,11 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = {}
     for name, method in METHODS.items():
-        rows[name] = found = race(method, tuple(options.size), options.target, options.reference)
-        print(row(name, found), flush=True)
-    if options.json is not None:
-        options.json.write_text(json.dumps({"size": options.size, "target": options.target, "rows": rows}, indent=1))
+        rows[name] = race(method, tuple(options.size), options.target, options.reference)
+        print(row(name, rows[name]), flush=True)
+        if options.json is not None:  # after every row: a run that is cut keeps what it has
+            found = {"size": options.size, "target": options.target, "rows": rows}
+            options.json.write_text(json.dumps(found, indent=1))
 
 
 def race(method: Reconstruction, size: tuple[int, ...], target: float, n_reference: int) -> dict[str, float | str]:

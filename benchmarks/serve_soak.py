@@ -154,9 +154,9 @@ def main() -> None:
         said.seek(0)
         errors = said.read()
         log.write(errors)
-    warm = [mib for seconds, mib in soak.memory if seconds > 0.1 * options.seconds]
-    tenth = max(1, len(warm) // 10)
-    before, after = sum(warm[:tenth]) / tenth, sum(warm[-tenth:]) / tenth
+    tenth = max(1, len(soak.memory) // 10)
+    tenths = [[mib for _, mib in soak.memory[first : first + tenth]] for first in range(0, 10 * tenth, tenth)]
+    before, after = (sum(mib) / len(mib) for mib in (tenths[1], tenths[-1]))
     found = {
         "seconds": options.seconds,
         "replays": soak.replays,
@@ -167,6 +167,7 @@ def main() -> None:
         "mib_after_a_tenth": before,
         "mib_at_the_end": after,
         "growth": after / before - 1,
+        "mib_of_each_tenth": [round(sum(mib) / len(mib), 1) for mib in tenths],
         "alive": alive,
         "tracebacks": errors.count("Traceback"),
         "exit_code": process.returncode,

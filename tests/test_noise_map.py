@@ -145,7 +145,7 @@ def test_provenance_tells_the_whole_story():
     assert nm.method == "lattice" and "alias sets" in p.why and p.seed == 3
     why = noise_map(lambda k: k.sum(-3).abs(), ONE, n_samples=5).provenance.why
     assert "preflight" in why
-    assert p.preflight["mode"] == "vmap(jvp)" and all(c["passed"] for c in p.preflight["checks"])
+    assert p.preflight["mode"] == "vmap(J t = g(t))" and all(c["passed"] for c in p.preflight["checks"])
     assert p.versions["torch"] == torch.__version__
     assert p.noise_covariance["condition_number"] > 1
     assert p.sampling["acceleration"] == pytest.approx(2)

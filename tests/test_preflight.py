@@ -1,5 +1,7 @@
 """A reconstruction is tested before its derivative is trusted; each silent fault must be found."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,8 +84,20 @@ class OldFunction(torch.autograd.Function):
 
 def test_reverse_mode_only_falls_back_to_double_reverse():
     found = checks(lambda k: OldFunction.apply(combine(k)))
-    assert found.jvp_mode == "double reverse"
-    assert found.vjp_mode == "looped vjp"
+    assert (found.jvp_mode, found.vjp_mode) == ("double reverse", "vmap(vjp)")
+
+
+class ByItsValues(OldFunction):
+    """Its derivative looks at the values that it is given."""
+
+    @staticmethod
+    def backward(ctx, g):
+        return OldFunction.backward(ctx, g) if bool(g.isfinite().all()) else g
+
+
+def test_a_derivative_that_cannot_be_batched_is_taken_one_at_a_time():
+    found = checks(lambda k: ByItsValues.apply(combine(k)))
+    assert (found.jvp_mode, found.vjp_mode) == ("double reverse", "looped vjp")
 
 
 class NoBatching(torch.autograd.Function):
@@ -455,7 +469,39 @@ def test_cg_sense_converges_on_every_pattern_in_single_precision(name):
                 continue
             scan = simulate(shape, 8, mask=mask, snr=30.0, seed=1)
             found = Images.of(CgSense(1e-3), scan, planewise=False).operator(0).preflight
-            assert (found.jvp_mode, found.vjp_mode) == ("vmap(jvp)", "vmap(vjp)"), (shape, acceleration)
+            assert (found.jvp_mode, found.vjp_mode) == ("vmap(J t = g(t))", "vmap(vjp)"), (shape, acceleration)
             assert all(check.passed for check in found.checks), (shape, acceleration)
             passed += 1
     assert passed >= 2
+
+
+class AllegedlyLinear:
+    """Not linear, whatever it says."""
+
+    complex_linear = True
+
+    def __call__(self, k):
+        x = combine(k)
+        return x * x.abs()
+
+
+def test_who_says_to_be_linear_and_is_not_is_found():
+    found = checks(AllegedlyLinear())
+    assert found.jvp_mode is None and not found.complex_linear
+    assert [check.name for check in found.checks[1:]] == ["vmap(J t = g(t))", "J t = g(t)"]
+
+
+def test_the_first_map_does_not_load_the_compiler_of_torch():
+    """Forward mode does, and `torch.func.vjp`; given cotangents load its symbolic shapes: together seconds."""
+    script = """
+import sys
+import mrnoise
+from mrnoise.reconstruction import CgSense
+from mrnoise.sampling import equispaced
+from mrnoise.simulation import simulate
+nm = mrnoise.noise_map(CgSense(), simulate((24, 20), 4, mask=equispaced((24, 20), 2, calibration=6)))
+found = nm.provenance.preflight
+print(nm.method, found["mode"], found["adjoint"], [m for m in ("torch._dynamo", "sympy") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "lattice vmap(J t = g(t)) vmap(vjp) []"

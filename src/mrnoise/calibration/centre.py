@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from mrnoise import fourier
@@ -22,6 +21,8 @@ def centre_mask(trajectory: Trajectory) -> Tensor:
 
     Within half the diagonal of a cell of one cycle per field of view, that is; at most 24 points along each axis.
     """
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(trajectory.coordinates.detach().flatten(1).T.double().cpu().numpy())
     shape, reach = trajectory.image_shape, 0.5 * trajectory.spatial_dims**0.5
     for half in range(LARGEST // 2, 0, -1):

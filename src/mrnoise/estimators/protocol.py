@@ -37,7 +37,7 @@ class Image(Protocol):
     >>> (operator,) = linearize(Sense(), simulate((16, 12), 4, mask=equispaced((16, 12), 2)))
     >>> image = ScanImage(operator, Sense())
     >>> image.mode("derivative"), int(image.alias_colours().max()) + 1, tuple(image.closed_form().shape)
-    ('vmap(jvp)', 2, (16, 12))
+    ('vmap(J t = g(t))', 2, (16, 12))
     """
 
     @property

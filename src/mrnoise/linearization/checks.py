@@ -17,7 +17,10 @@ from mrnoise.estimators.batching.clock import Stopwatch
 from mrnoise.linearization.derivatives import (
     EVALUATION_MODES,
     JVP_MODES,
+    JVP_WALK,
+    JVP_WALK_OF_LINEAR,
     OF_LINEAR,
+    OF_LINEAR_VMAP,
     OWN_JVP,
     OWN_VJP,
     VJP_MODES,
@@ -63,7 +66,7 @@ class Check:
     >>> operator.preflight.vjp_mode
     'vmap(vjp)'
     >>> [check.name for check in operator.preflight.checks]
-    ['deterministic, finite, image-shaped', 'vmap(jvp)', 'vmap(vjp)']
+    ['deterministic, finite, image-shaped', 'vmap(J t = g(t))', 'vmap(vjp)']
     """
 
     name: str
@@ -102,7 +105,7 @@ class Preflight:
     ...     (operator,) = linearize(method, simulate((16, 12), 4))
     ...     found = operator.preflight
     ...     print(found.jvp_mode, found.vjp_mode, found.complex_linear)
-    vmap(jvp) vmap(vjp) True
+    vmap(J t = g(t)) vmap(vjp) True
     vmap(jvp) vmap(vjp) False
     """
 
@@ -151,20 +154,21 @@ class Preflight:
         if not self._linear:
             assert self.evaluation_mode  # its evaluations are the first differences
         tangents = torch.stack([self._tangent, 1j * self._tangent])
-        for name, mode in JVP_MODES.items():
+        for name in JVP_WALK_OF_LINEAR if self._linear else JVP_WALK:
             if name == OWN_JVP and not hasattr(self._function, "jvp"):
                 continue
             try:
-                candidate = mode(self._function, self.point, tangents)
+                candidate = JVP_MODES[name](self._function, self.point, tangents)
             except Exception as error:  # any failure of a user's code only rules out this way
                 self.checks.append(Check(name, False, _first_line(error)))
                 continue
             tolerance = _by_precision(TOLERANCE, self._value)
-            differences = self._loud if name == OF_LINEAR else self._differences
+            of_linear = name in (OF_LINEAR, OF_LINEAR_VMAP)
+            differences = self._loud if of_linear else self._differences
             disagreement = differences.disagreement(candidate[0], tolerance)
             passed = disagreement <= tolerance
             detail = f"differs from finite differences by {disagreement:.2g}"
-            if name == OF_LINEAR:
+            if of_linear:
                 detail = f"differs from g(y + t) - g(y) by {disagreement:.2g} where t is as large as the data"
             elif not passed and float(candidate[0].abs().max()) == 0:
                 detail = "is zero although the image depends on k-space: the input is detached"
@@ -176,6 +180,8 @@ class Preflight:
     @property
     def _loud(self) -> _Differences:
         """Differences as large as the data."""
+        if self._linear:
+            return self._differences
         return _Differences(self._function, self._point, self._value, self._tangent, STEPS_OF_LINEAR)
 
     @property
@@ -284,7 +290,7 @@ def preflight(
     >>> noise = scan.colour(torch.randn_like(scan.kspace))
     >>> function, image, found = preflight(Sense().bind(scan), scan.kspace, noise, (), 2)
     >>> tuple(image.shape), found.jvp_mode
-    ((16, 12), 'vmap(jvp)')
+    ((16, 12), 'vmap(J t = g(t))')
     """
     given, clock = point.clone(), Stopwatch(point.device)
     value = evaluate(function, given)

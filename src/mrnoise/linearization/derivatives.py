@@ -61,9 +61,19 @@ def jvp_double_reverse(function: Function, point: Tensor, tangents: Tensor) -> T
 
 def vjp_vmap(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
     """Jᵀ w for a batch of cotangents, one forward pass for all."""
-    with differentiable():
-        pull = torch.func.vjp(function, point)[1]
-        return torch.func.vmap(lambda w: pull(w)[0])(cotangents).detach()
+    with differentiable(), torch.enable_grad():
+        point = point.detach().requires_grad_()
+        value = function(point)
+        total = (torch.view_as_real(value) if value.is_complex() else value).sum()
+
+        def pull(w: Tensor) -> Tensor:
+            # By a hook: torch loads its symbolic shapes, a second of a first map, where cotangents are given to it.
+            hook = value.register_hook(lambda _: w)
+            (pulled,) = torch.autograd.grad(total, point, retain_graph=True)
+            hook.remove()
+            return pulled
+
+        return torch.func.vmap(pull)(cotangents).detach()
 
 
 def vjp_loop(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
@@ -102,13 +112,23 @@ def jvp_of_linear(function: Function, point: Tensor, tangents: Tensor) -> Tensor
     return evaluate_loop(function, torch.zeros_like(point), tangents)
 
 
-OWN_JVP, OWN_VJP, OF_LINEAR = "own jvp", "own vjp", "J t = g(t)"
+def jvp_of_linear_vmap(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """J t = g(t) for a batch of tangents."""
+    return evaluate_vmap(function, torch.zeros_like(point), tangents)
+
+
+OWN_JVP, OWN_VJP, OF_LINEAR, OF_LINEAR_VMAP = "own jvp", "own vjp", "J t = g(t)", "vmap(J t = g(t))"
 JVP_MODES: dict[str, Batched] = {
     OWN_JVP: own_jvp,
     "vmap(jvp)": jvp_vmap,
     "looped jvp": jvp_loop,
     "double reverse": jvp_double_reverse,
+    OF_LINEAR_VMAP: jvp_of_linear_vmap,
     OF_LINEAR: jvp_of_linear,
 }
+# The order in which they are tried. Where a function is linear by its own word nothing is differentiated.
+JVP_WALK = (OWN_JVP, "vmap(jvp)", "looped jvp", "double reverse", OF_LINEAR)
+JVP_WALK_OF_LINEAR = (OWN_JVP, OF_LINEAR_VMAP, OF_LINEAR)
+
 VJP_MODES: dict[str, Batched] = {OWN_VJP: own_vjp, "vmap(vjp)": vjp_vmap, "looped vjp": vjp_loop}
 EVALUATION_MODES: dict[str, Batched] = {"vmap": evaluate_vmap, "loop": evaluate_loop}

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import inf, prod
 
 import torch
-from scipy import sparse
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from mrnoise.encoding.nufft import Nufft
@@ -63,6 +61,8 @@ class Kriging:
         features
             Which image, and the response of the filter, real (k1, k0) with its centre at index 0.
         """
+        from scipy import sparse
+
         n, n_near = self.near.shape
         n_coils = self.weights.shape[2] // n_near
         columns = (self.near.cpu()[..., None] * n_coils + torch.arange(n_coils)).flatten().numpy()
@@ -112,6 +112,8 @@ def kriging(
     Kriging
         ``None`` as soon as it is going to take longer; what is done is kept.
     """
+    from scipy.spatial import cKDTree
+
     clock = Stopwatch(maps.device)
     n_coils, *shape = maps.shape
     k = torch.cartesian_prod(*(torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in shape))

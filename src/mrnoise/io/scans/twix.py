@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mrnoise.checks import check_memory
 from mrnoise.errors import InputError, require_extra
@@ -155,6 +154,8 @@ class _Measurement:
         return MrdFile(self.protocol.path, header, heads, self._samples(), said)
 
     def _heads(self) -> np.ndarray:
+        from scipy.spatial.transform import Rotation
+
         scans, heads = self.scans, empty_heads(len(self.scans))
         heads["flags"], heads["center_sample"] = self.flags, scans["CenterCol"]
         heads["number_of_samples"], heads["active_channels"] = scans["SamplesInScan"], scans["UsedChannels"]
