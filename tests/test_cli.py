@@ -296,6 +296,7 @@ def test_propagated_coil_maps(scan):
         (["map", "SCAN", "-R", "4", "--spacing", "4"], "acceleration and spacing exclude each other"),
         (["simulate", "out.npz", "-R", "4", "--spacing", "4"], "received --acceleration 4 --spacing 4."),
         (["roi", "SCAN", "--voxel", "9,9", "--spacing", "4", "--pattern", "poisson"], "the pattern has no spacing"),
+        (["simulate", "out.npz", "--trajectory", "radial", "--pattern", "poisson"], "Leave --pattern out"),
         (["gfactor", "SCAN", "--spacing", "2", "--pattern", "random_1d"], "--spacing with equispaced or caipi"),
         (["map", "SCAN", "--pattern", "poisson"], "nothing is undersampled: expected --acceleration or --spacing"),
         (["roi", "SCAN", "--voxel", "9,9", "--calibration", "12"], "received --pattern equispaced --calibration 12"),

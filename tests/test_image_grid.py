@@ -237,6 +237,14 @@ def test_a_mask_has_one_value_inside(tmp_path, factor, fits):
         read_mask(tmp_path / "labels.nii", nm.image_grid)
 
 
+def test_an_image_is_no_mask(tmp_path):
+    """Its imaginary part was left out with a warning."""
+    nm = named((), 2, Geometry())
+    np.save(tmp_path / "image.npy", np.ones(nm.std.shape, np.complex64))
+    with pytest.raises(InputError, match="the mask holds complex values"):
+        read_mask(tmp_path / "image.npy", nm.image_grid)
+
+
 def test_the_mean_in_a_reoriented_mask(tmp_path):
     """A scan whose bright corner is measured, whatever the orientation of the file that says where it is."""
     rng = np.random.default_rng(29)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrnoise.errors import InputError
 from mrnoise.fourier import to_kspace
 from mrnoise.io import read, read_noise_map
 from mrnoise.mapping.provenance import fingerprint
@@ -445,6 +446,13 @@ def test_parameters_that_are_understood(config, changed):
 def test_parameters_that_are_not(config):
     found, notes = Parameters().changed(config)
     assert found == Parameters() and len(notes) == 1
+
+
+def test_a_parameter_that_nothing_takes_is_named():
+    found, notes = Parameters().changed('{"reconstruction": "rss", "regularization": 0.02, "weights": "brain"}')
+    assert found.reconstruction == "rss" and notes == ["parameter regularization changes nothing: rss takes none"]
+    with pytest.raises(InputError, match="changes nothing"):
+        asyncio.run(Server(found).listen("127.0.0.1", 0))
 
 
 # -- faults --------------------------------------------------------------------------------------------------

@@ -65,16 +65,19 @@ class Settings:
         ...     print(error.received)
         --regularization 0.5
         """
-        left, usual = [name for name in OF_ONE if name not in self._taken], Settings()
-        given = {name: getattr(self, name) for name in left}
-        ignored = [f"--{name} {value}" for name, value in given.items() if value != getattr(usual, name)]
-        if ignored:
+        if untaken := self.untaken():
             raise InputError(
                 "a setting changes nothing",
                 expected=f"what {', '.join(names)} takes",
-                received=" ".join(ignored),
+                received=" ".join(f"--{name} {value}" for name, value in untaken.items()),
                 remedy="Leave it out, or see mrnoise map --help for who takes it.",
             )
+
+    def untaken(self) -> dict[str, Any]:
+        """What was given and none of the reconstructions that were made has taken."""
+        left, usual = [name for name in OF_ONE if name not in self._taken], Settings()
+        given = {name: getattr(self, name) for name in left}
+        return {name: value for name, value in given.items() if value != getattr(usual, name)}
 
     @property
     def tikhonov(self) -> float:

@@ -55,16 +55,15 @@ def simulate(
             remedy="For example: mrnoise simulate scan.npz --matrix 192,160",
         )
     check_writable([output])
-    if trajectory is not None and (spacing is not None or calibration is not None):
+    chosen = None if pattern == "equispaced" else pattern
+    cartesian = {"spacing": spacing, "calibration": calibration, "pattern": chosen}
+    left_out = {name: value for name, value in cartesian.items() if value is not None}
+    if trajectory is not None and left_out:
         raise InputError(
-            "a trajectory has no spacing and no calibration lines",
+            "a trajectory has no pattern, no spacing and no calibration lines",
             expected="--trajectory with --acceleration, or neither",
-            received=" ".join(
-                f"--{name} {value}"
-                for name, value in (("trajectory", trajectory), ("spacing", spacing), ("calibration", calibration))
-                if value is not None
-            ),
-            remedy="Leave --spacing and --calibration out.",
+            received=" ".join(f"--{name} {value}" for name, value in {"trajectory": trajectory, **left_out}.items()),
+            remedy=f"Leave {' and '.join(f'--{name}' for name in left_out)} out.",
         )
     rate = 1.0 if acceleration is None else acceleration
     along = None if trajectory is None else sampling_trajectory(trajectory, rate, shape)

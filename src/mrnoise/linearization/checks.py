@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -513,13 +513,22 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"[:160]
 
 
-def refuse(preflight: Preflight, needed: str, otherwise: str = 'use method="monte_carlo"') -> InputError:
+def refuse(
+    preflight: Preflight, needed: Literal["derivative", "adjoint"], otherwise: str = 'use method="monte_carlo"'
+) -> InputError:
     """The error for a method whose derivative the preflight does not trust, with what to do ``otherwise``."""
-    failed = [f"{c.name} {c.detail}" for c in preflight.checks if not c.passed]
+    why: dict[str, list[str]] = {}
+    for check in preflight.checks:
+        if not check.passed and check.name in (JVP_MODES if needed == "derivative" else VJP_MODES):
+            why.setdefault(check.detail, []).append(check.name)
+    expected, given = "a derivative that agrees with finite differences", ""
+    if needed == "adjoint":
+        expected = "an adjoint with Re⟨J t, w⟩ = Re⟨t, Jᵀ w⟩"
+        given = "give a linear function of NumPy arrays its adjoint, BlackBox(function, adjoint), "
     return InputError(
         f"the {needed} of the reconstruction cannot be trusted",
-        expected="a derivative that agrees with finite differences",
-        received="; ".join(failed) or "none",
+        expected=expected,
+        received="; ".join(f"{', '.join(names)}: {detail}" for detail, names in why.items()) or "none",
         remedy="Keep torch operations differentiable from k-space to image (no .detach(), .data, no_grad, "
-        f"numpy, in-place activation), iterate to convergence, or {otherwise}.",
+        f"numpy, in-place activation), iterate to convergence, {given}or {otherwise}.",
     )

@@ -70,12 +70,17 @@ targeterror, samples, seed, preview, snr, std, gfactor, integers']
             If there is none of these names, or options exclude each other.
         """
         check_choice(self.coil_maps)
-        settings = Settings(self.regularization, self.weights, self.normalization, self.coil_maps)
         method = method_named(self.method, control_variate=self.control_variate, half_precision=self.half_precision)
-        return (
-            as_reconstruction(reconstruction(self.reconstruction, settings)),
-            Request.of(method, self.samples, self.target_error, self.batch_size),
-        )
+        return self._reconstruction()[0], Request.of(method, self.samples, self.target_error, self.batch_size)
+
+    def _reconstruction(self) -> tuple[Reconstruction, Settings]:
+        """The reconstruction, and its settings after it has taken those that concern it."""
+        settings = Settings(self.regularization, self.weights, self.normalization, self.coil_maps)
+        return as_reconstruction(reconstruction(self.reconstruction, settings)), settings
+
+    def check_taken(self) -> None:
+        """Raise `InputError` if a setting was given that the reconstruction does not take."""
+        self._reconstruction()[1].check_taken(self.reconstruction)
 
     def changed(self, config: str) -> tuple[Parameters, list[str]]:
         """With what a configuration says, and a sentence on each part of it that is not used.
@@ -100,6 +105,8 @@ targeterror, samples, seed, preview, snr, std, gfactor, integers']
                 found = tried
             except (ValueError, OverflowError):
                 notes.append(f"parameter {name}: expected {control.expected}; received {printable(str(value)[:40])!r}")
+        untaken = [name for name in found._reconstruction()[1].untaken() if name in values]
+        notes += [f"parameter {name} changes nothing: {found.reconstruction} takes none" for name in untaken]
         return found, notes
 
     @property

@@ -60,6 +60,7 @@ class Server:
             If the address cannot be had, parameters make no sense, or the folder cannot be written.
         """
         self.parameters.made()
+        self.parameters.check_taken()
         if self.capture is not None:
             check_writable(self.capture / "scan.h5")
         self._worker, self._clients, self._number = Worker(), 0, 0

@@ -134,7 +134,7 @@ class Linearity:
             found.verdict, f"{low:.2g} to {high:.2g} %"
         )
         replicas = "1 replica" if found.n_pairs == 1 else f"{found.n_pairs} replicas"
-        whole = f"{100 * (found.ratio - 1):+.1f} ± {100 * found.ratio_error:.1f} %"
+        whole = f"{100 * (found.ratio - 1):+z.1f} ± {100 * found.ratio_error:.1f} %"
         where = f", image {self.findings.index(found) + 1} of {len(self.findings)}" if len(self.findings) > 1 else ""
         return (
             f"{found.verdict} at the noise level of the scan: first-order σ is wrong by {error} (root mean square; "

@@ -78,6 +78,13 @@ def read_mask(path: str | PathLike[str], grid: ImageGrid) -> Tensor:
             received=f"shape {values.shape} in {path}",
             remedy=DRAW_AGAIN,
         )
+    if np.iscomplexobj(values):
+        raise InputError(
+            "the mask holds complex values",
+            expected="zero outside and one value inside",
+            received=f"{values.dtype} {values.shape} in {path}",
+            remedy="An image is no mask: set a threshold to its magnitude.",
+        )
     if not np.isfinite(values).all():
         raise InputError(
             "the mask holds values that are no numbers",
