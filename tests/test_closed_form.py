@@ -189,7 +189,10 @@ def test_auto_takes_the_closed_form_where_alias_sets_are_many(monkeypatch):
     exact = noise_map(CgSense(0.02), acq, method="exact").std
     torch.testing.assert_close(nm.std, exact, rtol=2e-4, atol=0)
     assert noise_map(CgSense(0.02), acq, method=estimators.ClosedForm()).method == "closed_form"
-    right = scan_image.closed_form_std
+    right, calls = scan_image.closed_form_std, []
+    monkeypatch.setattr(scan_image, "closed_form_std", lambda *given: calls.append(1) or right(*given))
+    assert noise_map(CgSense(0.02), acq, target_error=0.1).method == "closed_form"
+    assert len(calls) == 1  # what the choice has computed is not computed again
     for factor in (2**0.5, 0.5**0.5):
         monkeypatch.setattr(scan_image, "closed_form_std", lambda *given, by=factor: by * right(*given))
         assert noise_map(CgSense(0.02), acq, target_error=0.1).method != "closed_form"

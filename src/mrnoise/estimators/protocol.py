@@ -102,7 +102,7 @@ class Image(Protocol):
 
 @dataclass(eq=False)
 class Known:
-    """Samples of an image that a pilot has taken, for the method that goes on from them.
+    """What was found of an image when its method was chosen, for the method that goes on from it.
 
     Parameters
     ----------
@@ -112,11 +112,14 @@ class Known:
         The first products and their approximations in half precision, (B, *image) each.
     spots
         What was found by spots, see `mrnoise.estimators.spots`: exact in some voxels, whatever it says of the others.
+    closed_form
+        Variance, image-shaped.
     """
 
     replicas: Tensor | None = None
     pairs: tuple[Tensor, Tensor] | None = None
     spots: Estimate | None = None
+    closed_form: Tensor | None = None
 
     def kept_in(self, estimate: Estimate) -> Estimate:
         """An estimate with the voxels that are known exactly; their error is stated as that of samples."""

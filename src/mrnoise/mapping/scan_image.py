@@ -123,7 +123,10 @@ class ScanImage:
 
     def closed_form(self, most_voxels: int | None = None) -> Tensor:
         """Variance of `Sense`, `CgSense` and `Gridding`."""
-        return closed_form_std(self.reconstruction, self.acquisition, most_voxels).square()
+        if self.known.closed_form is None:
+            std = closed_form_std(self.reconstruction, self.acquisition, most_voxels)
+            self.known.closed_form = std.square()
+        return self.known.closed_form
 
     def voxel_variance(self, error: float) -> Callable[[Tensor], Tensor] | None:
         """That of `CgSense`."""
