@@ -10,6 +10,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from contextlib import contextmanager
+from pathlib import Path
 
 import h5py
 import ismrmrd
@@ -20,9 +21,12 @@ import torch
 from mrnoise.errors import InputError
 from mrnoise.fourier import to_kspace
 from mrnoise.io import read, read_noise_map
+from mrnoise.io.scans.mrd_header import parse_header
+from mrnoise.io.scans.mrd_stream import Line
 from mrnoise.mapping.provenance import fingerprint
 from mrnoise.sampling import equispaced
 from mrnoise.serving import Limits, Parameters, Server
+from mrnoise.serving.arrivals import Arrivals
 from mrnoise.serving.messages import IMAGE_HEAD, parsed_meta, written_meta
 from mrnoise.simulation import simulated_head
 from test_cli import run
@@ -294,6 +298,55 @@ def test_a_map_leaves_before_the_next_slice_comes(server):
         client.send(*(acquisition(acq) for acq in lines[half:]), CLOSE)
         _, rest = client.until_close()
     assert {i.counters["slice"] for i in rest} == {1} and len(rest) == 8
+
+
+def completed(head, lines):
+    """Number of the line with which each slice is complete."""
+    arrivals = Arrivals(parse_header(head.encode(), Path("head")))
+    found = {}
+    for number, acq in enumerate(lines):
+        content = acquisition(acq)[2:]
+        for place in arrivals.add(Line(content[:340], b"", content[340:])):
+            found[place[-1]] = number
+    assert arrivals.in_order
+    return found
+
+
+def test_an_image_is_complete_with_its_last_part():
+    """Slices in turns of several lines, averages and segments: no map leaves before the last line of its image."""
+    data = np.ones((2, 8))
+    rows = [range(5), range(5, 10)]
+    turns = [(s, y) for shot in rows for s in range(2) for y in shot]
+    firsts, lasts = {0: (ismrmrd.ACQ_FIRST_IN_SLICE,)}, {9: (LAST_IN_SLICE,)}
+    lines = [line(data, y, slice=s, flags=firsts.get(y, ()) + lasts.get(y, ())) for s, y in turns]
+    assert completed(xml(), lines) == {0: 14, 1: 19}
+
+    parts = header((1, *SHAPE), limits=limits(average=(2, 0), segment=(3, 0)))
+    inner = [(y, a, n) for y in range(4) for a in range(2) for n in range(3)]
+    lines = [line(data, y, slice=s, average=a, segment=n) for s in range(2) for y, a, n in inner]
+    assert completed(parts, lines) == {0: 24}  # with the first line of the next slice
+    outer = [(a, n, y) for a in range(2) for n in range(3) for y in range(4)]
+    flagged = [line(data, y, average=a, segment=n, flags=lasts[9] if y == 3 else ()) for a, n, y in outer]
+    assert completed(parts, flagged) == {0: 23}
+
+
+def test_a_single_image_with_calibration_of_its_own(tmp_path, server):
+    """Calibration without axes before the coils, as one slice has it."""
+    head = xml(1).replace(
+        "<trajectory>",
+        "<parallelImaging><calibrationMode>separate</calibrationMode></parallelImaging><trajectory>",
+    )
+    lines = scan_lines(1)
+    centre = range((SHAPE[0] - CALIBRATION) // 2, (SHAPE[0] + CALIBRATION) // 2)
+    for acq in lines[1:]:
+        if acq.idx.kspace_encode_step_1 in centre:
+            even = acq.idx.kspace_encode_step_1 % 2 == 0
+            both, alone = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION
+            acq.setFlag(both if even else alone)
+    nm = mapped(tmp_path, lines, head)
+    texts, images = exchange(server[0], lines, head)
+    assert not [t for t in texts if t.startswith("ERR")]
+    assert_bits(nm, of(images))
 
 
 def test_noise_that_comes_late_is_said_and_corrected(tmp_path, server):

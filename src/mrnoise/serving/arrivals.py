@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from mrnoise.io.scans.mrd_header import Limit, MrdHeader
 from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS
 from mrnoise.io.scans.mrd_stream import HEAD, Line, file_of, heads_of
 
-LAST_IN_SLICE, LAST_IN_MEASUREMENT = 8, 25
+FIRST_IN_SLICE, LAST_IN_SLICE, LAST_IN_MEASUREMENT = 7, 8, 25
 # Counters of an image: repetition, set, phase, contrast, slice.
 Place = tuple[int, ...]
 # Of a head: flags, and counters in the order of MRD.
@@ -29,6 +30,9 @@ _NAMES = (HEAD["idx"].names or ())[:9]
 assert HEAD.fields is not None
 _FLAGS_AT, _COUNTERS_AT = HEAD.fields["flags"][1], HEAD.fields["idx"][1]
 _PLACE_OF = [_NAMES.index(name) for name in IMAGE_COUNTERS]
+# Counters of the parts of an image.
+_PARTS = ("average", "segment")
+_PARTS_OF = [_NAMES.index(name) for name in _PARTS]
 
 
 def _has(flags: int, *wanted: int) -> bool:
@@ -39,8 +43,9 @@ def _has(flags: int, *wanted: int) -> bool:
 class Arrivals:
     """The lines of a scan in the order of their arrival.
 
-    An image is taken for complete with the line that is flagged as the last of its slice, or when the first line of
-    another one arrives after at least two of it. Where lines of an image come later than that, ``in_order`` is false.
+    An image is taken for complete with the line that is flagged as the last of its slice, or, where none is flagged
+    as the first, when a line of another image arrives after at least two of it; either way only if all averages and
+    segments that the header announces have begun. Where lines of an image come later than that, ``in_order`` is false.
 
     Parameters
     ----------
@@ -57,6 +62,8 @@ class Arrivals:
     late_noise: bool = False
     _noise: list[int] = field(default_factory=list)
     _calibration: dict[int, list[int]] = field(default_factory=dict)
+    _flagged: set[Place] = field(default_factory=set)
+    _parts: dict[Place, set[tuple[int, ...]]] = field(default_factory=dict)
     _current: Place | None = None
     _in_a_row: int = 0
 
@@ -78,23 +85,34 @@ class Arrivals:
             self._calibration.setdefault(place[-1], []).append(number)
             self.in_order = self.in_order and not any(done[-1] == place[-1] for done in self.complete)
             return []
+        if _has(flags, FIRST_IN_SLICE):
+            self._flagged.add(place)
+        self._parts.setdefault(place, set()).add(tuple(counters[i] for i in _PARTS_OF))
         return self._of_image(place, number, last=_has(flags, LAST_IN_SLICE, LAST_IN_MEASUREMENT))
 
     def _of_image(self, place: Place, number: int, *, last: bool) -> list[Place]:
         found: list[Place] = []
         before = self._current
         if place != before:
-            if before is not None and self._in_a_row > 1 and before not in self.complete:
+            unflagged = before is not None and before not in self._flagged and self._in_a_row > 1
+            if before is not None and unflagged and before not in self.complete and self._all_parts(before):
                 found.append(before)
             self._current, self._in_a_row = place, 0
         self._in_a_row += 1
         if place in self.complete:
             self.in_order = False
         self.images.setdefault(place, []).append(number)
-        if last and place not in self.complete:
+        if last and place not in self.complete and self._all_parts(place):
             found.append(place)
         self.complete.update(found)
         return found
+
+    def _all_parts(self, place: Place) -> bool:
+        """Whether lines of all averages and segments that the header announces have come."""
+        if self.header is None:
+            return True
+        limits = self.header.encoding[0].encodingLimits
+        return len(self._parts[place]) >= math.prod(_count(getattr(limits, name)) for name in _PARTS)
 
     def end(self) -> list[Place]:
         """The images that were not complete before the last line of all."""

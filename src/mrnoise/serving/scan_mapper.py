@@ -432,7 +432,8 @@ def _alike(whole: Acquisition) -> bool:
         return False
     if whole.calibration is None:
         return True
-    measured = (whole.calibration != 0).any(whole.coil_axis).flatten(0, -whole.spatial_dims - 1)
+    measured = (whole.calibration != 0).any(whole.coil_axis)
+    measured = measured.reshape(-1, *measured.shape[-whole.spatial_dims :])
     return bool((measured == measured[:1]).all())
 
 

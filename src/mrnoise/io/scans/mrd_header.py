@@ -58,7 +58,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Limits:
-    """Those of the two phase-encoding steps, and of the counters of images."""
+    """Those of the two phase-encoding steps, of the counters of images, and of the parts of one."""
 
     kspace_encoding_step_1: Limit | None = None
     kspace_encoding_step_2: Limit | None = None
@@ -67,6 +67,8 @@ class Limits:
     phase: Limit | None = None
     contrast: Limit | None = None
     slice: Limit | None = None
+    average: Limit | None = None
+    segment: Limit | None = None
 
 
 @dataclass(frozen=True)
