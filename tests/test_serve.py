@@ -818,6 +818,27 @@ def test_no_server_and_no_scan(tmp_path):
     assert "there is no server" in run("send", tmp_path / "scan.h5", "--to", f"127.0.0.1:{port}", code=2)
     np.savez(tmp_path / "scan.npz", kspace=np.ones((2, 8, 8), np.complex64))
     run("send", tmp_path / "scan.npz", "--to", f"127.0.0.1:{port}", code=2)
+    assert "there is no file" in run("send", tmp_path / "none.h5", code=2)
+
+
+@pytest.mark.parametrize("given", ["method", "=sketch"])
+def test_a_parameter_that_is_none(tmp_path, given):
+    write(tmp_path / "scan.h5", scan_lines(slices=1), xml(1))
+    assert "NAME=VALUE" in run("send", tmp_path / "scan.h5", "--set", given, code=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"samples": 0}, "n_samples"),
+        ({"target_error": 3.0}, "target error"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_numbers_that_make_no_sense_end_a_server_before_a_scan_comes(options, words):
+    with pytest.raises(InputError, match=words):
+        asyncio.run(Server(Parameters(**options)).listen("127.0.0.1", 0))
 
 
 def test_a_port_in_use(tmp_path):

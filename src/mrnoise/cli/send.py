@@ -43,6 +43,13 @@ def send(
             remedy="For example: --to 127.0.0.1:9002",
         )
     chosen = {name: value for name, _, value in (one.partition("=") for one in parameter or [])}
+    if not all(chosen) or any("=" not in one for one in parameter or []):
+        raise InputError(
+            "cannot read a parameter",
+            expected="NAME=VALUE",
+            received=", ".join(f"--set {one}" for one in parameter or []),
+            remedy="For example: --set method=sketch",
+        )
     folder = output or scan.parent / f"{scan.name.split('.')[0]}_sent"
     check_writable(folder / "image.nii.gz")
     header, lines = stored_lines(scan, group)

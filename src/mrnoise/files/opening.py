@@ -58,6 +58,17 @@ def reading(path: Path, expected: str, remedy: str = CONVERT_AGAIN, *, problem: 
         logging.disable(logged)
 
 
+def check_is_file(path: Path, expected: str) -> None:
+    """Raise `InputError` where there is no such file, whatever its name."""
+    if not os.path.isfile(path):
+        raise InputError(
+            f"there is no file {path}",
+            expected=expected,
+            received="a folder" if os.path.isdir(path) else "a path that does not exist",
+            remedy="Check the path.",
+        )
+
+
 @contextmanager
 def opened_hdf5(
     path: Path, expected: str = "a complete HDF5 file", *, problem: str | None = None

@@ -203,6 +203,7 @@ class Request:
                 )
         else:
             target_error = DEFAULT_TARGET_ERROR
+        Plan(n_samples, target_error, batch_size=batch_size)  # checks the numbers before there is an image
         return cls(chosen, n_samples, target_error, batch_size)
 
     def plan(self, image: ScanImage, progress: Progress | None = None) -> Plan:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mrnoise.catalogue import RECONSTRUCTIONS, Settings, reconstruction
+from mrnoise.checks import check_seed
 from mrnoise.estimators import method as method_named
 from mrnoise.estimators.methods import names as method_names
 from mrnoise.files.text import printable
@@ -67,9 +68,10 @@ targeterror, samples, seed, preview, snr, std, gfactor, integers']
         Raises
         ------
         InputError
-            If there is none of these names, or options exclude each other.
+            If there is none of these names, options exclude each other, or a number makes no sense.
         """
         check_choice(self.coil_maps)
+        check_seed(self.seed, below="2³²")
         method = method_named(self.method, control_variate=self.control_variate, half_precision=self.half_precision)
         return self._reconstruction()[0], Request.of(method, self.samples, self.target_error, self.batch_size)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from mrnoise.errors import InputError
 from mrnoise.files.cfl import SUFFIXES
-from mrnoise.files.opening import check_kind
+from mrnoise.files.opening import check_is_file, check_kind
 from mrnoise.files.text import printable
 from mrnoise.io.scans.bart import bart_trajectory
 from mrnoise.io.scans.npz import npy_array, npz_trajectory
@@ -129,13 +128,7 @@ def parsed_matrix(given: str | Sequence[int] | None) -> tuple[int, ...] | None:
 
 def _of_file(path: Path) -> Coordinates:
     source = printable(path.name)
-    if not os.path.isfile(path):  # whatever the name
-        raise InputError(
-            f"there is no file {path}",
-            expected=f"a trajectory: {FORMATS}",
-            received="a folder" if os.path.isdir(path) else "a path that does not exist",
-            remedy="Check the path.",
-        )
+    check_is_file(path, f"a trajectory: {FORMATS}")
     if path.suffix in SUFFIXES:
         return Coordinates(bart_trajectory(path), None, None, CYCLES, source)
     if path.suffix == ".npy":

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrnoise.errors import InputError
 from mrnoise.files.lists import Lists, fields_and_lists
-from mrnoise.files.opening import get, opened_hdf5, text
+from mrnoise.files.opening import check_is_file, get, opened_hdf5, text
 from mrnoise.io.scans.mrd_file import COUNTERS, NOISE, MrdFile, checked_acquisitions, flagged
 from mrnoise.io.scans.mrd_groups import scan_group_names
 from mrnoise.io.scans.mrd_header import MrdHeader
@@ -103,8 +103,9 @@ def stored_lines(path: Path, group: str | None = None) -> tuple[bytes, Iterator[
     Raises
     ------
     InputError
-        If it is no MRD file with a header, or holds several scans and none is named.
+        If there is no such file, it is no MRD file with a header, or holds several scans and none is named.
     """
+    check_is_file(path, "MRD (ISMRMRD HDF5)")
     chosen, noise = scan_group_names(path, group)
     with opened_hdf5(path) as file:
         header = text(file, f"{chosen}/xml")

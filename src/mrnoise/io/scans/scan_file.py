@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from mrnoise.acquisition import Acquisition
 from mrnoise.errors import InputError
 from mrnoise.files.cfl import SUFFIXES
 from mrnoise.files.heaps import check_heaps
-from mrnoise.files.opening import opened_hdf5, reading
+from mrnoise.files.opening import check_is_file, opened_hdf5, reading
 from mrnoise.files.text import printable
 from mrnoise.io.maps.hdf5 import FORMAT as MAP_FORMAT
 from mrnoise.io.scans.axis_order import parsed_axes
@@ -213,13 +212,7 @@ def _noise_scans(path: Path) -> tuple[NoiseScan, ...]:
 
 def _format(path: Path) -> str:
     """Format by content: MRD of version 1 or 2, or one of `ARRAYS`."""
-    if not os.path.isfile(path):  # whatever the name
-        raise InputError(
-            f"there is no file {path}",
-            expected=FORMATS,
-            received="a folder" if os.path.isdir(path) else "a path that does not exist",
-            remedy="Check the path.",
-        )
+    check_is_file(path, FORMATS)
     with reading(path, "a file that can be read", "Check the permissions of the file."), path.open("rb") as file:
         start = file.read(8)
     for mark, form in STARTS.items():
