@@ -157,6 +157,10 @@ def test_the_command_grows_a_table_and_breaks_on_a_dead_coil(files, tmp_path):
     assert twice.exit_code == 1 and isinstance(twice.exception, InputError) and "line 5" in str(twice.exception)
     other = command(table, files / "week3.npz", "--region", "box:5,5,9,9")
     assert isinstance(other.exception, InputError) and "another way" in str(other.exception)
+    larger = simulate((30, 20), N_COILS)
+    write_npz(larger, tmp_path / "larger.npz", larger.noise_covariance.colour(torch.randn(N_COILS, 999) + 0j, 0))
+    other = command(table, tmp_path / "larger.npz")
+    assert isinstance(other.exception, InputError) and "30 × 20" in str(other.exception)
     assert table.read_bytes() == before
 
 
@@ -175,9 +179,8 @@ def test_what_is_no_table_is_refused(text, named, tmp_path):
     path = tmp_path / "history.csv"
     path.write_text(text.format(head="date,scan,sha256,measured,snr,std,noise,correlation,noise_0,signal_0"))
     if not text:
-        path.write_text("nothing\n")
         assert History.read(path) == History()
-        return
+        path.write_text("nothing\n")  # the file of somebody else is not written over
     with pytest.raises(InputError, match=named):
         History.read(path)
 
@@ -191,6 +194,8 @@ def test_tables_round_trip_and_take_later_coils_for_dead(tmp_path):
     history.write(tmp_path / "history.csv")
     read = History.read(tmp_path / "history.csv")
     assert [one.scan for one in read.records] == ["a,b\n.h5", "c.h5"]
+    (tmp_path / "marked.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "history.csv").read_bytes())
+    assert History.read(tmp_path / "marked.csv") == read
     assert read.records[0].quality.snr == pytest.approx(found.snr, rel=1e-5)
     more = replace(found, coils=found.coils | {4: CoilQuality(1.0, 1.0)})
     with pytest.raises(InputError, match="more coils"):

@@ -95,7 +95,8 @@ def qa(
             quality = measure_quality(
                 method, acquisition, inside, target_error=target_error, seed=seed, progress=progress
             )
-        measured = ", ".join([repr(method), region or "object", *([] if part is None else [f"slice {part}"])])
+        matrix = " × ".join(map(str, acquisition.image_shape))
+        measured = ", ".join([repr(method), matrix, region or "object", *([] if part is None else [f"slice {part}"])])
         record = Record(_date(date, scan), scan.name, fingerprint(acquisition), measured, quality)
         series = series.with_record(record)
     elif not series.records:

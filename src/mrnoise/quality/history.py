@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Record:
     sha256
         Of all that its map depends on; a scan is in the table once.
     measured
-        How: reconstruction and region. A table has one way.
+        How: reconstruction, matrix, region. A table has one way.
     quality
         What was found.
 
@@ -97,7 +97,7 @@ class History:
                     "this table holds numbers that were measured in another way",
                     expected=other.measured,
                     received=record.measured,
-                    remedy="Give the same reconstruction, region and part of the scan, or begin another table.",
+                    remedy="Give the same reconstruction, matrix, region and slices, or begin another table.",
                 )
         n = len(record.quality.coils)
         if self.records and n > self.n_coils:
@@ -114,7 +114,7 @@ class History:
 
     @classmethod
     def read(cls, path: Path) -> History:
-        """Of a CSV file; empty where there is none.
+        """Of a CSV file; empty where there is none or nothing in it.
 
         Raises
         ------
@@ -124,10 +124,13 @@ class History:
         if not path.exists():
             return cls()
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, strict=True))
+            with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the first column
+                table = csv.DictReader(file, strict=True)
+                rows, names = list(table), table.fieldnames
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise _no_table(path, str(error)) from error
+        if names is not None:
+            _columns(path, names)
         return cls(tuple(_record(path, line, row) for line, row in enumerate(rows, start=2)))
 
     def write(self, path: Path) -> None:
@@ -150,11 +153,17 @@ def _row(record: Record) -> list[str]:
     return [*words, *(f"{number:.6g}" for number in numbers)]
 
 
-def _record(path: Path, line: int, row: Mapping[str, str | None]) -> Record:
-    coils = range(sum(name is not None and name.startswith("noise_") for name in row))
+def _columns(path: Path, found: Collection[str]) -> list[str]:
+    """Names of the columns, if these are they; a name that is none is that of cells behind the last column."""
+    coils = range(sum(name is not None and name.startswith("noise_") for name in found))
     columns = [*WORDS, *NUMBERS, *(_column(name, coil) for coil in coils for name in OF_COILS)]
-    if set(row) != set(columns) or not coils:
-        raise _no_table(path, f"columns {printable(', '.join(map(str, row)))[:200]}")
+    if set(found) != set(columns) or not coils:
+        raise _no_table(path, f"columns {printable(', '.join(map(str, found)))[:200]}")
+    return columns
+
+
+def _record(path: Path, line: int, row: Mapping[str, str | None]) -> Record:
+    columns = _columns(path, row)
     try:
         date = datetime.date.fromisoformat(row["date"] or "")
         numbers = [float(row[name] or "") for name in columns[len(WORDS) :]]
