@@ -10,6 +10,7 @@ python docs/build.py [--output build/docs] [--pictures]
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import shutil
 import subprocess
@@ -112,10 +113,15 @@ def write_reference(folder: Path) -> None:
     names = [package.rpartition(".")[2] for package in PACKAGES]
     listed = "\n".join(names)
     (folder / "index.md").write_text(f"# API reference\n\n```{{toctree}}\n:maxdepth: 1\n{listed}\n```\n")
-    for package, name in zip(PACKAGES, names, strict=True):
-        # What the root shows again is described where it lies.
-        again = "   :no-index:\n" if package == "mrnoise" else ""
-        text = f"# {package}\n\n```{{eval-rst}}\n.. automodule:: {package}\n{again}```\n"
+    modules = {package: importlib.import_module(package) for package in PACKAGES}
+    described: set[int] = set()
+    for package, name in reversed(list(zip(PACKAGES, names, strict=True))):
+        # What a package shows again, as the root does, is described where it lies.
+        members = {member: id(getattr(modules[package], member)) for member in modules[package].__all__}
+        again = ", ".join(member for member, found in members.items() if found in described)
+        described.update(members.values())
+        text = f"# {package}\n\n```{{eval-rst}}\n.. automodule:: {package}\n"
+        text += f"   :exclude-members: {again}\n```\n\nUnder this name too: {again}.\n" if again else "```\n"
         (folder / f"{name}.md").write_text(text)
 
 

@@ -1,10 +1,13 @@
 """What the documentation says is what the files beside it hold."""
 
+import importlib
 import json
 import re
 from pathlib import Path
 
 import pytest
+
+import mrnoise
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -311,6 +314,23 @@ def test_examples_of_a_page_are_run_and_their_pictures_shown(monkeypatch, tmp_pa
         return
     with pytest.raises(SystemExit, match=said):
         build.run(page)
+
+
+def test_the_reference_describes_each_name_once(monkeypatch, tmp_path):
+    """So that it is in the index, can be searched, and links to it lead there."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import build
+
+    build.write_reference(tmp_path / "api")
+    described = []
+    for package in build.PACKAGES:
+        text = (tmp_path / "api" / f"{package.rpartition('.')[2]}.md").read_text()
+        assert f"automodule:: {package}\n" in text and "no-index" not in text
+        again = {name for names in re.findall(r":exclude-members: (.*)", text) for name in names.split(", ")}
+        module = importlib.import_module(package)
+        described += [id(getattr(module, name)) for name in module.__all__ if name not in again]
+    assert len(described) == len(set(described))
+    assert {id(mrnoise.noise_map), id(mrnoise.read), id(mrnoise.acquisition.Acquisition)} <= set(described)
 
 
 def test_the_index_of_the_site_has_every_page():

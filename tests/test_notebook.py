@@ -17,6 +17,7 @@ from mrnoise import progress
 from mrnoise.acquisition.geometry import Geometry
 from mrnoise.figures import html
 from mrnoise.foreground import foreground
+from mrnoise.simulation import simulate
 from small_maps import OBLIQUE, small_map
 
 
@@ -39,6 +40,13 @@ def test_a_map_shows_itself():
     assert "slice 2" in text and "R = 3.5" in text
     # Self-contained: nothing runs, nothing is loaded.
     assert not re.search(r"<script|<style|https?:|url\(", text)
+
+
+def test_scan_and_map_are_one_line_in_a_terminal():
+    """Not all of their numbers, which notebooks would keep too."""
+    scan = simulate((22, 17), 3, n_slices=4)
+    assert repr(scan) == "Acquisition(3 coils, 4 × 22 × 17 voxels, R = 1, simulation, noise seed 0)"
+    assert repr(small_map((22, 17))) == "NoiseMap(22 × 17 voxels, method='sketch', n_samples=40)"
 
 
 def test_text_of_a_map_cannot_run():

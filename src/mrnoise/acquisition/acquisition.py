@@ -159,6 +159,10 @@ class Acquisition(TensorRecord):
         """Number of receive coils."""
         return int(self.kspace.shape[self.coil_axis])
 
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.image_shape))
+        return f"Acquisition({self.n_coils} coils, {shape} voxels, R = {self.acceleration:.3g}, {self.source})"
+
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         """Matrix of the image, (y, x) or (z, y, x); of a grid also that of k-space."""

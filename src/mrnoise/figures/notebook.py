@@ -164,7 +164,8 @@ def _row(noise_map: NoiseMap, name: str, inside: np.ndarray) -> str:
 def _words(noise_map: NoiseMap, index: tuple[int, ...]) -> str:
     shape = " × ".join(str(n) for n in noise_map.image.shape)
     places = [f"{name} {i}" for (name, n), i in zip(leading_axes(noise_map), index, strict=True) if n > 1]
-    samples = f"{noise_map.n_samples} samples" if noise_map.n_samples else ""
+    n = noise_map.n_samples
+    samples = f"{n} sample{'s' * (n > 1)}" if n else ""
     parts = [noise_map.method, samples, f"R = {noise_map.acceleration:.3g}", shape, ", ".join(places)]
     return " · ".join(part for part in parts if part)
 

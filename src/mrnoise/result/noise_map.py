@@ -336,6 +336,10 @@ class NoiseMap:
 
         return mrnoise.export.to_xarray(self)
 
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.image.shape))
+        return f"NoiseMap({shape} voxels, method={self.method!r}, n_samples={self.n_samples})"
+
     def _repr_html_(self) -> str:
         import mrnoise
 
