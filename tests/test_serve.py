@@ -519,7 +519,8 @@ def test_a_fault_of_one_slice_never_loses_the_scan(server):
     assert any(t.startswith("ERR") and "slice 1" in t for t in texts), texts
     last = {(i.quantity, i.counters["slice"]): i for i in of(images)}
     assert {s for q, s in last if q == "std"} == {0, 2}
-    assert {s for q, s in last if q == "image"} >= {0, 2}
+    assert {s for q, s in last if q == "image"} == {0, 1, 2}  # of the samples that are numbers
+    assert np.isfinite(last["image", 1].values).all() and last["image", 1].values.max() > 0
 
 
 def test_without_noise_figures_the_image_comes_alone(server):
@@ -540,7 +541,7 @@ def test_a_mapping_that_fails_leaves_the_image(server, name, title):
     asked = text(2, json.dumps({"reconstruction": name, "method": "closed_form", "preview": False}))
     texts, images = exchange(server[0], scan_lines(), xml(), asked)
     errors = [t for t in texts if t.startswith("ERR")]
-    assert len(errors) == 2 and "slice 1" in errors[1]
+    assert len(errors) == 2 and "slice 1" in errors[1] and "preview" not in " ".join(errors)
     assert [i.quantity for i in images] == ["image", "image"]
     assert all(title in i.meta["ImageComments"][0] for i in images)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from mrnoise.io.scans.mrd_file import (
 from mrnoise.io.scans.mrd_geometry import along_normal
 from mrnoise.io.scans.mrd_header import Limit, MrdHeader
 from mrnoise.io.scans.mrd_roles import IMAGE_COUNTERS
-from mrnoise.io.scans.mrd_stream import HEAD, Line, file_of, heads_of
+from mrnoise.io.scans.mrd_stream import FLOAT, HEAD, Line, file_of, heads_of
 
 FIRST_IN_SLICE, LAST_IN_SLICE, LAST_IN_MEASUREMENT = 7, 8, 25
 # Counters of an image: repetition, set, phase, contrast, slice.
@@ -120,13 +120,17 @@ class Arrivals:
         self.complete.update(found)
         return found
 
-    def file(self, place: Place | None = None) -> MrdFile:
-        """What reads as an MRD file: all lines, or those of an image with the noise lines so far."""
+    def file(self, place: Place | None = None, *, finite: bool = False) -> MrdFile:
+        """What reads as an MRD file: all lines, or those of an image with the noise lines so far.
+
+        ``finite`` makes zeros of samples that are no numbers.
+        """
         assert self.header is not None
         if place is None:
             return file_of(self.lines, self.header)
         own = [*self._noise, *self._calibration.get(place[-1], []), *self.images[place]]
-        return file_of([self.lines[number] for number in sorted(own)], self.header)
+        lines = [self.lines[number] for number in sorted(own)]
+        return file_of([_finite(line) for line in lines] if finite else lines, self.header)
 
     def head(self, place: Place) -> np.void:
         """Of the first line of an image."""
@@ -166,6 +170,11 @@ class Arrivals:
         slices = sorted(firsts)
         heads = heads_of([self.lines[firsts[number]] for number in slices])
         return bool((np.diff(along_normal(heads)) > 0).all())
+
+
+def _finite(line: Line) -> Line:
+    samples = np.nan_to_num(np.frombuffer(line.samples, FLOAT), nan=0.0, posinf=0.0, neginf=0.0)
+    return replace(line, samples=bytearray(samples.tobytes()))
 
 
 def _count(limit: Limit | None) -> int:

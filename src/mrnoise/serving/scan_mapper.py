@@ -115,7 +115,7 @@ class ScanMapper:
         """
         if self.reconstruction.joint or isinstance(self.reconstruction, WholeKspace):
             return  # may need all images at once
-        with self._named(f"preview of {_words(place)}"):
+        with self._named(f"{'preview' if self.parameters.preview else 'first reading'} of {_words(place)}"):
             acquisition = self._read(file)
             encoding = file.encoding(roles(file).image)
             begun = _Begun(acquisition, self._images(acquisition), encoding, number=number)
@@ -255,7 +255,7 @@ class ScanMapper:
             except Exception as error:
                 self.say("ERR", f"no noise map of {_words(place)}: {_reason(error)}")
                 with self._named(f"the image of {_words(place)}"):
-                    self._send_image(self._without_noise(file), line_of, file.encoding(roles(file).image))
+                    self._send_image(self._without_noise(place), line_of, file.encoding(roles(file).image))
             yield
 
     # -- one image -------------------------------------------------------------------------------------------
@@ -308,8 +308,9 @@ class ScanMapper:
         nm = smoothed(assemble(images, estimates, Provenance()))
         self._send_map(nm, lambda along: self.arrivals.head(place), encoding, preview=True)
 
-    def _without_noise(self, file: MrdFile) -> Images:
-        """The root sum of squares, which needs neither Ψ nor coil maps."""
+    def _without_noise(self, place: Place) -> Images:
+        """The root sum of squares, which needs neither Ψ nor coil maps, of the samples that are numbers."""
+        file = self.arrivals.file(place, finite=True)
         n_coils = int(file.heads["active_channels"][roles(file).image[0]])
         given = GivenNoise(covariance=torch.eye(n_coils, dtype=torch.complex64), source="none")
         return Images.of(RootSumOfSquares(), mrd_acquisition(file, None, given))
