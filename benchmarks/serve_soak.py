@@ -3,7 +3,7 @@
     python benchmarks/serve_soak.py [--seconds 3600] [--malformed 10000] [--good 2] [--json FILE] [--log FILE]
 
 The server is a process of its own. Good clients replay scans one after the other; every image of every replay is
-compared with the first one, bit for bit. Beside them one client sends damaged messages, at a rate that spreads them
+compared with the first one, bit for bit. Beside them four clients send damaged messages, at a rate that spreads them
 over the time, and one leaves in the middle of scans. Memory is that of the process, from its size after a tenth of the
 time on.
 """
@@ -31,7 +31,7 @@ from mrnoise.io.scans.mrd_stream import Line
 from mrnoise.serving.messages import CLOSING, HEADER, TEXT, with_line, with_text
 
 SHAPE, COILS, SLICES, SPACING, CALIBRATION = (32, 24), 3, 2, 2, 12
-QUANTITIES = 4
+QUANTITIES, SENDERS = 4, 4
 
 
 class Soak:
@@ -121,8 +121,8 @@ class Soak:
         """All of them at once."""
         await asyncio.gather(
             *(self.good() for _ in range(good)),
-            self.damaged(malformed, 0.8 * seconds / max(malformed, 1), seed=1),
-            self.leaving(seed=2),
+            *(self.damaged(malformed // SENDERS, 0.8 * seconds * SENDERS / malformed, seed) for seed in range(SENDERS)),
+            self.leaving(seed=SENDERS),
             self.watch(),
         )
 
