@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="what the server says")
     options = parser.parse_args()
-    command = [sys.executable, "-c", "from mrnoise.cli.main import run; run()", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "mrnoise", "serve", "--port", "0"]
     with tempfile.TemporaryFile("w+") as said, options.log.open("w") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)

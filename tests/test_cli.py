@@ -443,7 +443,7 @@ def test_names_are_no_markup_and_need_not_be_text(scan, tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     path = tmp_path / f"{name}.npz"
     path.write_bytes(scan.read_bytes())
-    command = [sys.executable, "-c", "from mrnoise.cli.main import run; run()"]
+    command = [sys.executable, "-m", "mrnoise"]
     outputs = ["-o", tmp_path / "out.h5", "-o", tmp_path / f"{name}.html", "-o", tmp_path / f"{name}.nii"]
     for words in (["info", path], ["map", path, "-n", "4", "-m", "sketch", *outputs, "-o", tmp_path / f"{name}.png"]):
         done = subprocess.run([*command, *words], capture_output=True, check=False, timeout=120, cwd=tmp_path)

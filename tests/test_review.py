@@ -415,10 +415,11 @@ def test_names_of_maps_cannot_run(maps, tmp_path):
 
 def test_the_command_serves_until_ctrl_c(maps, tmp_path):
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    words = [sys.executable, "-c", "from mrnoise.cli.main import run; run()", "review", str(maps)]
+    words = [sys.executable, "-m", "mrnoise", "review", str(maps)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout.readline().startswith("2 maps")
         url = process.stdout.readline().strip()
+        assert process.stdout.readline().strip() == "left out, since they hold no map: scan.h5"
         port = int(url.split(":")[2].split("/")[0])
         assert ask(SimpleNamespace(server_port=port), "/" + url.split("/", 3)[3]).status == 200
         used = CliRunner().invoke(app, ["review", str(maps), "--port", str(port)])

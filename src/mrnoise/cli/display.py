@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from mrnoise.files.text import counted
 from mrnoise.progress import bar
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def print_map(nm: NoiseMap, title: str) -> None:
         table.add_row(name, *cells, quantity.unit)
     OUT.print(table)
     p = nm.provenance
-    cost = f", {nm.n_samples} samples, {nm.n_products} products, {p.seconds:.1f} s" if nm.n_samples else ""
+    cost = ""
+    if nm.n_samples:
+        cost = f", {counted(nm.n_samples, 'samples')}, {counted(nm.n_products, 'products')}, {p.seconds:.1f} s"
     along = (p.sampling or {}).get("trajectory")
     sampled = "" if along is None else f" along a trajectory of {along}"
     OUT.print(

@@ -71,6 +71,8 @@ def review(
     with ReviewServer(folder, find, port) as server:
         OUT.print(f"{len(folder.maps())} maps. Open this address, on this machine only:", highlight=False)
         OUT.print(server.url, highlight=False, soft_wrap=True)
+        if left_out := folder.left_out():
+            OUT.print(f"left out, since they hold no map: {', '.join(left_out)}", highlight=False, soft_wrap=True)
         try:
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:

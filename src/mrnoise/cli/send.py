@@ -54,10 +54,19 @@ def send(
     check_writable(folder / "image.nii.gz")
     header, lines = stored_lines(scan, group)
     config = json.dumps({"parameters": chosen}) if chosen else ""
-    images = exchange(
-        header, lines, host, int(port), config=config, say=lambda text: ERR.print(text, style="yellow", soft_wrap=True)
-    )
-    print_written(write_series(images, folder))
+    faults = 0
+
+    def say(text: str) -> None:
+        nonlocal faults
+        faults += text.startswith("ERR")
+        ERR.print(text, style="yellow", soft_wrap=True)
+
+    images = exchange(header, lines, host, int(port), config=config, say=say)
+    written = write_series(images, folder)
+    print_written(written)
+    if older := sorted({path.name for path in folder.glob("*.nii.gz")} - {path.name for path in written}):
+        OUT.print(f"of before, not of this scan, in {folder}: {', '.join(older)}", highlight=False, soft_wrap=True)
     if not images:
         OUT.print("no image came back")
+    if faults or not images:
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ from mrnoise.figures.panel import (
     window,
 )
 from mrnoise.files.record import to_numpy
-from mrnoise.files.text import significant
+from mrnoise.files.text import counted, significant
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.preview import sentence
 from mrnoise.result.quantities import quantities
@@ -164,8 +164,7 @@ def _row(noise_map: NoiseMap, name: str, inside: np.ndarray) -> str:
 def _words(noise_map: NoiseMap, index: tuple[int, ...]) -> str:
     shape = " × ".join(str(n) for n in noise_map.image.shape)
     places = [f"{name} {i}" for (name, n), i in zip(leading_axes(noise_map), index, strict=True) if n > 1]
-    n = noise_map.n_samples
-    samples = f"{n} sample{'s' * (n > 1)}" if n else ""
+    samples = counted(noise_map.n_samples, "samples") if noise_map.n_samples else ""
     parts = [noise_map.method, samples, f"R = {noise_map.acceleration:.3g}", shape, ", ".join(places)]
     return " · ".join(part for part in parts if part)
 

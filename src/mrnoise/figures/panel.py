@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mrnoise.files.atomic import replacing
 from mrnoise.files.record import to_numpy
+from mrnoise.files.text import counted
 from mrnoise.foreground import foreground
 from mrnoise.result.noise_map import NoiseMap
 from mrnoise.result.quantities import quantities
@@ -334,7 +335,7 @@ def _sampling(noise_map: NoiseMap, inside: np.ndarray) -> list[str]:
     samples = "probes" if noise_map.bias is None else "replicas"
     if noise_map.method == "spots":
         samples = "exact voxels"
-    parts = [noise_map.method.replace("_", " "), f"{noise_map.n_samples} {samples}"]
+    parts = [noise_map.method.replace("_", " "), counted(noise_map.n_samples, samples)]
     if noise_map.provenance.preview is not None:
         parts.insert(0, "PREVIEW")
     error = to_numpy(noise_map.relative_error)

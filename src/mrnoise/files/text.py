@@ -18,6 +18,17 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def counted(n: int, things: str) -> str:
+    """A number of things, named in the plural.
+
+    Examples
+    --------
+    >>> counted(1, "samples"), counted(20, "samples")
+    ('1 sample', '20 samples')
+    """
+    return f"{n} {things.removesuffix('s') if n == 1 else things}"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """A number with so many significant digits, powers of ten written out: 3.21 × 10⁻⁶."""
     if not math.isfinite(value):

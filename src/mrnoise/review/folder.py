@@ -59,8 +59,11 @@ class Folder:
         """Path of each map by its name, which is that in the folder; what a link leads out of the folder to is none."""
         if self.path.is_file():
             return {printable(self.path.name): self.path} if self._is_map(self.path) else {}
-        found = sorted(path for path in self.path.rglob("*.h5") if self._lies_within(path))
-        return {printable(path.relative_to(self.path).as_posix()): path for path in found if self._is_map(path)}
+        return {self._name(path): path for path in self._files() if self._is_map(path)}
+
+    def left_out(self) -> list[str]:
+        """Names of the files with the suffix of a map that hold none: scans, or files that are damaged."""
+        return [] if self.path.is_file() else [self._name(path) for path in self._files() if not self._is_map(path)]
 
     def read(self, path: Path) -> NoiseMap:
         """The map in a file, from memory if it was among the last that were read.
@@ -77,6 +80,12 @@ class Folder:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
         return self._held[key]
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.path.rglob("*.h5") if self._lies_within(path))
+
+    def _name(self, path: Path) -> str:
+        return printable(path.relative_to(self.path).as_posix())
 
     def _lies_within(self, path: Path) -> bool:
         try:

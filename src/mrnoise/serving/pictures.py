@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,7 @@ SAME_NAMES = (
     "user_int",
     "user_float",
 )
+Status = Literal["certified", "preview", "without a map"]
 COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
 
 
@@ -51,8 +53,10 @@ class Picture:
         Number in the series, counted from 1.
     words
         How it was made.
-    preview, corrected
-        Whether it is a preview, and whether it replaces one that was sent before.
+    status
+        ``"certified"``, ``"preview"``, or ``"without a map"`` of an image whose noise could not be mapped.
+    corrected
+        Whether it replaces one that was sent before.
     """
 
     quantity: str
@@ -61,8 +65,13 @@ class Picture:
     encoding: Encoding
     index: int
     words: str
-    preview: bool = False
+    status: Status = "certified"
     corrected: bool = False
+
+    @property
+    def preview(self) -> bool:
+        """Whether it is a preview."""
+        return self.status == "preview"
 
     @property
     def series(self) -> int:
@@ -115,7 +124,6 @@ class Picture:
     def _meta(self) -> Meta:
         quantity = quantities()[self.quantity]
         title = self.quantity if quantity.style is None else quantity.style.title
-        status = "preview" if self.preview else "certified"
         label = f"{title} preview" if self.preview else title
         unit = "no unit" if quantity.unit == "1" else quantity.unit
         comment = f"{label} ({unit}), {self.words}. For research, not for diagnosis"
@@ -129,7 +137,7 @@ class Picture:
             "ImageColumnDir": [float(v) for v in self.line["phase_dir"]],
             "ImageSliceDir": [float(v) for v in self.line["slice_dir"]],
             "mrnoise_quantity": self.quantity,
-            "mrnoise_status": status,
+            "mrnoise_status": self.status,
             "mrnoise_unit": quantity.unit,
             "mrnoise_definition": quantity.definition,
         }

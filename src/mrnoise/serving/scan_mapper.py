@@ -15,6 +15,7 @@ from mrnoise.acquisition.acquisition import Acquisition
 from mrnoise.acquisition.noise_estimation import ESTIMATED
 from mrnoise.errors import InputError
 from mrnoise.estimators import Choice, Key, MonteCarlo, Plan
+from mrnoise.files.text import counted
 from mrnoise.io.scans.given_noise import GivenNoise
 from mrnoise.io.scans.mrd import mrd_acquisition
 from mrnoise.io.scans.mrd_file import MrdFile
@@ -36,7 +37,7 @@ from mrnoise.result.provenance import Provenance
 from mrnoise.sampling import Grid
 from mrnoise.serving.arrivals import Arrivals, Place
 from mrnoise.serving.parameters import Parameters
-from mrnoise.serving.pictures import Picture
+from mrnoise.serving.pictures import Picture, Status
 
 # Replicas of a preview.
 PREVIEW_SAMPLES = 8
@@ -306,7 +307,7 @@ class ScanMapper:
             estimate = MonteCarlo().estimate(alone, plan, Key(self.parameters.seed, index)).cpu()
             estimates.append(MappedImage(image.operator.value.cpu(), estimate))
         nm = smoothed(assemble(images, estimates, Provenance()))
-        self._send_map(nm, lambda along: self.arrivals.head(place), encoding, preview=True)
+        self._send_map(nm, lambda along: self.arrivals.head(place), encoding, "preview")
 
     def _without_noise(self, place: Place) -> Images:
         """The root sum of squares, which needs neither Ψ nor coil maps, of the samples that are numbers."""
@@ -322,14 +323,13 @@ class ScanMapper:
         nm: NoiseMap,
         line_of: LineOf,
         encoding: Encoding,
-        *,
-        preview: bool = False,
+        status: Status = "certified",
     ) -> None:
         """All quantities of a map, or of a preview."""
         quantities = {name: nm.quantity(name) for name in ("image", *self.parameters.sent)}
-        samples = f", {nm.n_samples} samples" if nm.n_samples else ""
+        samples = f", {counted(nm.n_samples, 'samples')}" if nm.n_samples else ""
         words = f"{self.reconstruction.title}, {nm.method}{samples}"
-        self._send_quantities(quantities, words, nm.spatial_dims, line_of, encoding, preview=preview)
+        self._send_quantities(quantities, words, nm.spatial_dims, line_of, encoding, status)
 
     def _send_image(self, images: Images, line_of: LineOf, encoding: Encoding) -> None:
         """The image alone, by the reconstruction, else as a root sum of squares."""
@@ -338,8 +338,8 @@ class ScanMapper:
         except Exception:
             images = Images.of(RootSumOfSquares(), images.acquisition)
             values, title = images.reconstruct(), images.reconstruction.title
-        words = f"{title}, without a noise map"
-        self._send_quantities({"image": values.abs()}, words, images.acquisition.spatial_dims, line_of, encoding)
+        image, words = {"image": values.abs()}, f"{title}, without a noise map"
+        self._send_quantities(image, words, images.acquisition.spatial_dims, line_of, encoding, "without a map")
 
     def _send_quantities(
         self,
@@ -348,8 +348,7 @@ class ScanMapper:
         spatial_dims: int,
         line_of: LineOf,
         encoding: Encoding,
-        *,
-        preview: bool = False,
+        status: Status,
     ) -> None:
         for name, values in quantities.items():
             if values is None:
@@ -360,7 +359,7 @@ class ScanMapper:
                 line = line_of(along)
                 # Numbered in the order of their arrival, alike in all series.
                 index = self._numbers.setdefault(line["idx"].tobytes()[4:18], len(self._numbers) + 1)
-                picture = Picture(name, array[along], line, encoding, index, words, preview)
+                picture = Picture(name, array[along], line, encoding, index, words, status)
                 self._send(picture)
 
     def _send(self, picture: Picture) -> None:
