@@ -171,7 +171,7 @@ class Control:
             return "true or false"
         if self.kind == "string":
             return "a number, or nothing"
-        return f"a {'whole ' if self.kind == 'int' else ''}number, {self.least:g} to {self.most:g}"
+        return f"a {'whole ' if self.kind == 'int' else ''}number, {self.least:.10g} to {self.most:.10g}"
 
     def read(self, value: Any) -> Any:
         """A value as it was sent: consoles send numbers and switches as text too.
