@@ -305,7 +305,7 @@ class Proper(Dense):
 @pytest.mark.parametrize("method", ["sketch", "monte_carlo"])
 @pytest.mark.parametrize("kind", [*OPERATORS, "proper", "hardly"])
 def test_intervals_cover(method, kind):
-    """95 % intervals of σ and magnitude σ: before a fit (6), just after it (8), and on.
+    """95 % intervals of σ and magnitude σ: before a fit (6), just after it (8), after it (32), and on for two kinds.
 
     Floor: 54 voxels of 100 seeds, about 20 independent ones a seed, know a coverage of 95 % to 0.5 %. An error of σ
     wrong by √2 would cover 83 %, or 99.4 %. Just fitted, to four replicas for four coefficients, those that explain
@@ -316,7 +316,7 @@ def test_intervals_cover(method, kind):
     image = torch.ones(SHAPE, dtype=torch.float64) if kind == "real" else phase
     along = 0.5 * (operator.variance + (operator.pseudo_variance * image.conj().square()).real)
     truth = {"std": operator.variance.sqrt(), "magnitude_std": along.sqrt()}
-    for n in (6, 8, 16, 32, 128):
+    for n in (6, 8, 32, 128) if kind in ("explained", "hardly") else (6, 8, 32):
         held = dict.fromkeys(truth, 0.0)
         for seed in range(100):
             nm = NoiseMap(image, run(method, operator, n, seed, DenseFeatures(F)))

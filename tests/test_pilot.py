@@ -153,11 +153,13 @@ def test_auto_takes_control_variates_that_pay():
 def test_auto_takes_replicas_where_first_order_fails():
     """A magnitude at SNR below 1: first order has no Rician floor."""
     loud = DISC.replace(noise_covariance=DISC.noise_covariance.scaled(60.0**2, "louder"))
-    clipped = noise_map(lambda k: CgSense(0.05).bind(loud)(k).abs(), loud, n_samples=600)
+    noisy = CgSense(0.05).bind(loud)
+    clipped = noise_map(lambda k: noisy(k).abs(), loud, n_samples=600)
     assert clipped.method == "monte_carlo" and clipped.linearity is None
     assert "not linear" in clipped.provenance.why
     quiet = DISC.replace(noise_covariance=DISC.noise_covariance.scaled(1e-4, "quiet"))
-    first_order = noise_map(lambda k: CgSense(0.05).bind(quiet)(k).abs(), quiet, n_samples=600)
+    clean = CgSense(0.05).bind(quiet)
+    first_order = noise_map(lambda k: clean(k).abs(), quiet, n_samples=600)
     assert "not linear" not in first_order.provenance.why
 
 

@@ -15,7 +15,7 @@ from mrnoise.estimators import METHODS, Plan
 from mrnoise.estimators.key import Key
 from mrnoise.figures.panel import panel
 from mrnoise.foreground import foreground
-from mrnoise.linearization import image_of
+from mrnoise.linearization import image_of, linearize
 from mrnoise.measurement import noise_correlation, noise_power_spectrum, point_spread
 from mrnoise.measurement.place import central_voxel
 from mrnoise.networks import DeepReconstruction, MoDL, UnrolledResNet
@@ -303,6 +303,15 @@ def test_coil_maps_of_the_centre_fixed_and_propagated():
     ]
     ratio = (sigma[1] / sigma[0])[inside]
     assert 0.95 < float(ratio.median()) < 1.1 and float((ratio - 1).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("method", [Gridding(), CgSense(0.1, 1e-9)], ids=lambda m: type(m).__name__)
+def test_coil_maps_of_the_centre_have_a_derivative_in_forward_mode(method):
+    """The centre of the trajectory was looked for anew within every derivative, where tensors have no array."""
+    acq = simulate((30, 26), 4, trajectory=radial((30, 26), 40), snr=60.0).replace(coil_maps=None)
+    acq = acq.replace(kspace=acq.kspace.to(torch.complex128))
+    (operator,) = linearize(method, acq)
+    assert (operator.preflight.jvp_mode, operator.preflight.vjp_mode) == ("vmap(jvp)", "vmap(vjp)")
 
 
 def test_too_sparse_a_centre_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mrnoise.acquisition.acquisition import Acquisition
-from mrnoise.calibration.centre import centre_mask, on_grid
+from mrnoise.calibration.centre import on_grid
 from mrnoise.calibration.espirit_maps import espirit
 from mrnoise.calibration.interleaved import interleaved_calibration
 from mrnoise.errors import InputError
@@ -19,7 +19,7 @@ def whitened_coil_maps(acquisition: Acquisition, kspace: Tensor) -> Tensor:
     The calibration region is what every image of the acquisition has sampled; of a trajectory its centre.
     """
     if isinstance(acquisition.sampling, Trajectory):
-        kspace, mask = on_grid(acquisition.sampling, kspace), centre_mask(acquisition.sampling)
+        kspace, mask = on_grid(acquisition.sampling, kspace), acquisition.sampling.centre
     else:
         mask = acquisition.sampling.mask
     return _espirit(acquisition, kspace, mask)
@@ -58,6 +58,8 @@ def fixed_coil_maps_in_units_of_coils(acquisition: Acquisition, differentiate: b
     maps = acquisition.coil_maps
     if maps is None:
         if acquisition.calibration is None and differentiate:
+            if isinstance(acquisition.sampling, Trajectory):
+                _ = acquisition.sampling.centre  # found now: within a derivative tensors have no array
             return None
         maps = with_coil_maps(acquisition).coil_maps
     return maps

@@ -522,6 +522,8 @@ def refuse(
         if not check.passed and check.name in (JVP_MODES if needed == "derivative" else VJP_MODES):
             why.setdefault(check.detail, []).append(check.name)
     expected, given = "a derivative that agrees with finite differences", ""
+    # Differences of many iterations in single precision may be more round-off than derivative.
+    precision = "give k-space in double precision, " if preflight.point.dtype == torch.complex64 else ""
     if needed == "adjoint":
         expected = "an adjoint with Re⟨J t, w⟩ = Re⟨t, Jᵀ w⟩"
         given = "give a linear function of NumPy arrays its adjoint, BlackBox(function, adjoint), "
@@ -530,5 +532,5 @@ def refuse(
         expected=expected,
         received="; ".join(f"{', '.join(names)}: {detail}" for detail, names in why.items()) or "none",
         remedy="Keep torch operations differentiable from k-space to image (no .detach(), .data, no_grad, "
-        f"numpy, in-place activation), iterate to convergence, {given}or {otherwise}.",
+        f"numpy, in-place activation), iterate to convergence, {given}{precision}or {otherwise}.",
     )

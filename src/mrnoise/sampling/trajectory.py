@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from mrnoise.tensor_record import TensorRecord
 
 # Samples that end near ±π are taken for radians, near ±½ for cycles per voxel, where the matrix reaches further.
 NEAR, FURTHER = (0.9, 1.02), 4.0
+# Largest centre along each axis: the calibration block of `espirit`.
+LARGEST_CENTRE = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +111,27 @@ class Trajectory(TensorRecord):
     def weight(self) -> Tensor:
         """1 for every sample."""
         return torch.ones(self.sample_shape, device=self.coordinates.device)
+
+    @cached_property
+    def centre(self) -> Tensor:
+        """The largest centred block of the grid in which every point has a sample within its cell, bool, *image_shape.
+
+        Within half the diagonal of a cell of one cycle per field of view, that is; at most 24 points along each axis.
+        """
+        from scipy.spatial import cKDTree
+
+        tree = cKDTree(self.coordinates.detach().flatten(1).T.double().cpu().numpy())
+        shape, reach = self.image_shape, 0.5 * self.spatial_dims**0.5
+        for half in range(LARGEST_CENTRE // 2, 0, -1):
+            axes = [np.arange(max(-half, -(n // 2)), min(half, (n + 1) // 2)) for n in shape]
+            grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(shape))
+            if bool((tree.query(grid)[0] <= reach).all()):
+                break
+        else:
+            half = 0
+        mask = torch.zeros(shape, dtype=torch.bool)
+        mask[tuple(slice(max(n // 2 - half, 0), n // 2 + half) for n in shape)] = True
+        return mask
 
     @property
     def extent(self) -> tuple[tuple[float, float], ...]:
