@@ -55,8 +55,8 @@ class L1Wavelet(Reconstruction):
     >>> from mrnoise.sampling import poisson_disc
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((24, 20), 4, mask=poisson_disc((24, 20), 2, calibration=6), snr=20.0)
-    >>> sparse = L1Wavelet(0.01, iterations=30, wavelet="haar", levels=2)
-    >>> noise = [float(noise_map(r, scan, n_samples=50).std.mean()) for r in (sparse, CgSense())]
+    >>> sparse = L1Wavelet(0.01, iterations=20, wavelet="haar", levels=2)
+    >>> noise = [float(noise_map(r, scan, n_samples=20).std.mean()) for r in (sparse, CgSense())]
     >>> noise[0] < 0.8 * noise[1]
     True
     """
@@ -109,7 +109,8 @@ class TotalVariation(Reconstruction):
     >>> from mrnoise.sampling import poisson_disc
     >>> from mrnoise.simulation import simulate
     >>> scan = simulate((24, 20), 4, mask=poisson_disc((24, 20), 2, calibration=6), snr=20.0)
-    >>> noise = [float(noise_map(TotalVariation(w), scan, n_samples=50).std.mean()) for w in (1e-3, 1e-2)]
+    >>> weak, strong = (TotalVariation(weight, iterations=20) for weight in (1e-3, 1e-2))
+    >>> noise = [float(noise_map(r, scan, n_samples=20).std.mean()) for r in (weak, strong)]
     >>> noise[1] < 0.7 * noise[0]
     True
     """
