@@ -492,7 +492,7 @@ def test_who_says_to_be_linear_and_is_not_is_found():
 
 
 def test_the_first_map_does_not_load_the_compiler_of_torch():
-    """Forward mode does, and `torch.func.vjp`; given cotangents load its symbolic shapes: together seconds."""
+    """Forward mode of a number does, and `torch.func.vjp`; given cotangents load its symbolic shapes: seconds."""
     script = """
 import sys
 import mrnoise

@@ -67,7 +67,8 @@ def vjp_vmap(function: Function, point: Tensor, cotangents: Tensor) -> Tensor:
         total = (torch.view_as_real(value) if value.is_complex() else value).sum()
 
         def pull(w: Tensor) -> Tensor:
-            # By a hook: torch loads its symbolic shapes, a second of a first map, where cotangents are given to it.
+            # By a hook: given cotangents, torch loads symbolic shapes, most of a second of a first map
+            # (findings/torch_loads_its_compiler_for_a_derivative.sh).
             hook = value.register_hook(lambda _: w)
             (pulled,) = torch.autograd.grad(total, point, retain_graph=True)
             hook.remove()
