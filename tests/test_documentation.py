@@ -120,6 +120,23 @@ def test_table_of_the_toolboxes_is_the_measured_one(monkeypatch):
         assert found["floors"] < 1.3 and abs(found["ratio"] - 1) < 0.02
 
 
+def test_tables_of_compressed_sensing_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import compressed_sensing
+
+    text = (ROOT / "docs" / "compressed_sensing.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "compressed_sensing.json").read_text())
+    assert measured["rows"].keys() == compressed_sensing.METHODS.keys()
+    for name, found in measured["rows"].items():
+        assert compressed_sensing.row(name, found) in text
+        assert all(found[f"{method} error"] < 1.1 * measured["target"] for method in ("monte_carlo", "auto"))
+        if name.startswith("total variation"):
+            assert found["auto seconds"] < 0.5 * found["monte_carlo seconds"]
+    for name, by_probes in measured["compared"].items():
+        for probes, found in by_probes.items():
+            assert compressed_sensing.compared_row(name, probes, found) in text
+
+
 def test_tables_of_the_rankings_are_the_measured_ones():
     text = (ROOT / "docs" / "choices.md").read_text()
     results = ROOT / "benchmarks" / "results"
