@@ -170,8 +170,8 @@ def stream(port: int, slices: int, folder: Path, threads: int, reconstruction: s
     started = time.perf_counter()
     command = [
         sys.executable,
-        "-c",
-        "from mrnoise.cli.main import run; run()",
+        "-m",
+        "mrnoise",
         "map",
         str(file.path),
         "-r",

@@ -12,6 +12,7 @@ from torch import nn
 from mrnoise import InputError, noise_map
 from mrnoise.fourier import to_image
 from mrnoise.linearization import Images, linearize
+from mrnoise.linearization.derivatives import vjp_loop, vjp_vmap
 from mrnoise.reconstruction import CgSense
 from mrnoise.sampling import caipi, equispaced, sampling_mask
 from mrnoise.sampling.named import PATTERNS
@@ -400,6 +401,25 @@ def test_own_derivatives_serve_what_is_read_from_the_image():
     read = operator.followed_by(lambda image: image.real.sum(-1))
     v = torch.randn(2, *operator.noise_shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(read.apply(v), operator.apply(v).real.sum(-1))
+
+
+LAST = {
+    "identity": lambda k: k,
+    "part": lambda k: k[..., :3, :],
+    "lazy conjugate": lambda k: k.conj(),
+    "imaginary part": lambda k: k.imag,
+    "magnitude": lambda k: k.abs(),
+}
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_batched_adjoints_are_those_one_at_a_time(name):
+    """Whatever the last operation of the function is: a view, a lazy one, none at all."""
+    function, generator = LAST[name], torch.Generator().manual_seed(2)
+    value = function(ACQ.kspace)
+    w = torch.randn(3, *value.shape, dtype=value.dtype, generator=generator)
+    batched, single = (mode(function, ACQ.kspace, w) for mode in (vjp_vmap, vjp_loop))
+    torch.testing.assert_close(batched, single)
 
 
 # -- J t = g(t) ------------------------------------------------------------------------------------------------

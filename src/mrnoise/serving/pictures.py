@@ -31,8 +31,8 @@ SAME_NAMES = (
     "user_int",
     "user_float",
 )
-Status = Literal["certified", "preview", "without a map"]
 COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
+Status = Literal["certified", "preview", "without a map"]
 
 
 @dataclass(frozen=True, eq=False)
